@@ -1,0 +1,65 @@
+"""Fixtures of all tests: one thread, fixed seeds, nnU-Net folders of their own."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+# nnU-Net reads this once, at import
+os.environ["nnUNet_def_n_proc"] = "1"
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import TinyDataset, Workspace, environment, folders
+
+VARIABLES = ("nnUNet_UHF_KKN", "nnUNet_UHF_GUIDE_CHANNEL", "nnUNet_extTrainer", "nnUNet_wandb_enabled")
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """Every test starts from the same random state, on one thread."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def prepared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's tiny datasets lie."""
+    return tmp_path_factory.mktemp("nnunet")
+
+
+@pytest.fixture(scope="session")
+def prepared_datasets() -> dict[str, TinyDataset]:
+    """The tiny datasets built so far, by their key in tests.support.SPECS."""
+    return {}
+
+
+@pytest.fixture
+def nnunet(
+    tmp_path: Path, prepared_root: Path, prepared_datasets: dict[str, TinyDataset]
+) -> Iterator[Workspace]:
+    """nnU-Net's folders and variables for one test: `nnunet.dataset("single")`, results under the test's tmp_path."""
+    workspace = Workspace(prepared_root, tmp_path / "results", prepared_datasets)
+    settings = {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
+    with environment(**dict.fromkeys(VARIABLES), **folders(prepared_root, workspace.results), **settings):
+        workspace.activate()
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def nnunet_module(
+    tmp_path_factory: pytest.TempPathFactory, prepared_root: Path, prepared_datasets: dict[str, TinyDataset]
+) -> Iterator[Workspace]:
+    """Like `nnunet`, shared by the tests of one file: for trainings that several tests look at."""
+    workspace = Workspace(prepared_root, tmp_path_factory.mktemp("results"), prepared_datasets)
+    settings = {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
+    with environment(**dict.fromkeys(VARIABLES), **folders(prepared_root, workspace.results), **settings):
+        workspace.activate()
+        yield workspace
