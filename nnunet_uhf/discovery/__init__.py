@@ -1,0 +1,1 @@
+"""The one folder ``nnUNet_extTrainer`` points at."""
