@@ -1,0 +1,24 @@
+"""The networks of UHF-guided segmentation (arXiv 2402.08409), one idea per file, 2D and 3D from one class."""
+
+from nnunet_uhf.networks.discriminator import PatchDiscriminator
+from nnunet_uhf.networks.distillation import DistillationNet, DistillationOutput, EnhancementNet
+from nnunet_uhf.networks.fusion import AdaptiveFusion
+from nnunet_uhf.networks.gate import PositionAwareGate
+from nnunet_uhf.networks.guided import UHFGuidedNet, build_guided_net
+from nnunet_uhf.networks.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.teacher import TeacherDecoder, TeacherOutput, UHFTeacher
+
+__all__ = [
+    "AdaptiveFusion",
+    "DistillationNet",
+    "DistillationOutput",
+    "EnhancementNet",
+    "KnowledgeKeeper",
+    "PatchDiscriminator",
+    "PositionAwareGate",
+    "TeacherDecoder",
+    "TeacherOutput",
+    "UHFGuidedNet",
+    "UHFTeacher",
+    "build_guided_net",
+]

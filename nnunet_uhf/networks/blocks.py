@@ -1,0 +1,173 @@
+"""Bricks shared by teacher, keeper, discriminator and fusion; the sizes and strides of their five levels.
+
+Notation as in the paper (arXiv 2402.08409): CB(k) = convolution k without bias, instance normalisation without
+affine parameters, LeakyReLU(0.01).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from dynamic_network_architectures.building_blocks.helper import (
+    convert_dim_to_conv_op,
+    get_matching_instancenorm,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEVELS = 5
+"""Number of resolution levels of teacher and keeper (paper)."""
+
+LEAKY_SLOPE = 0.01
+ANISOTROPY = 2.0
+"""An axis whose spacing exceeds the finest by this factor is not pooled yet: nnU-Net's own rule."""
+
+Strides = tuple[tuple[int, ...], ...]
+
+
+def convolution(
+    dim: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | None = None,
+    bias: bool = False,
+) -> nn.Module:
+    """Convolution in ``dim`` (2 or 3) dimensions; ``padding=None`` keeps the size of odd kernels."""
+    if padding is None:
+        kernel = (kernel_size,) * dim if isinstance(kernel_size, int) else tuple(kernel_size)
+        padding = tuple(k // 2 for k in kernel)
+    layer: nn.Module = convert_dim_to_conv_op(dim)(
+        in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
+    )
+    return layer
+
+
+def normalised(dim: int, channels: int) -> nn.Sequential:
+    """The tail of a CB: instance normalisation without affine parameters, then LeakyReLU(0.01)."""
+    return nn.Sequential(
+        get_matching_instancenorm(dimension=dim)(channels, affine=False), nn.LeakyReLU(LEAKY_SLOPE)
+    )
+
+
+def conv_block(
+    dim: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | Sequence[int] = 3,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | None = None,
+) -> nn.Sequential:
+    """CB(k) of the paper: ``(B, in_channels, *S) -> (B, out_channels, *S / stride)``."""
+    layer = convolution(dim, in_channels, out_channels, kernel_size, stride=stride, padding=padding)
+    return nn.Sequential(layer, *normalised(dim, out_channels))
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Linear interpolation of ``(B, C, *S)`` to ``(B, C, *size)``; nothing is computed when the size fits."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    return F.interpolate(
+        x, size=tuple(size), mode="bilinear" if x.ndim == 4 else "trilinear", align_corners=False
+    )
+
+
+def initialise(module: nn.Module) -> None:
+    """Kaiming fan-in initialisation of every convolution and linear layer below ``module`` (paper)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE, mode="fan_in", nonlinearity="leaky_relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def level_strides(dim: int, *, spacing: Sequence[float] | None = None, levels: int = LEVELS) -> Strides:
+    """Down-sampling step of each level: ones for the finest, then 2 per axis that is fine enough to be halved.
+
+    Args:
+        dim: 2 or 3.
+        spacing: voxel spacing in mm, one value per axis; ``None`` means isotropic (the paper's case).
+        levels: number of levels, at least 2.
+
+    Returns:
+        One tuple of ``dim`` steps per level. As in nnU-Net an axis coarser than twice the finest waits.
+    """
+    current = [1.0] * dim if spacing is None else [float(s) for s in spacing]
+    if len(current) != dim or min(current) <= 0:
+        raise ValueError(f"spacing must be {dim} positive values in mm, got {spacing}")
+    steps: list[tuple[int, ...]] = [(1,) * dim]
+    for _ in range(levels - 1):
+        finest = min(current)
+        step = tuple(2 if s <= ANISOTROPY * finest * (1 + 1e-6) else 1 for s in current)
+        current = [s * k for s, k in zip(current, step, strict=True)]
+        steps.append(step)
+    return tuple(steps)
+
+
+def checked_strides(dim: int, strides: Sequence[Sequence[int]] | None, levels: int = LEVELS) -> Strides:
+    """The strides as nested tuples, isotropic when ``None``; ValueError unless each step is 1 or 2 and the first is 1."""
+    if strides is None:
+        return level_strides(dim, levels=levels)
+    steps = tuple(tuple(int(k) for k in step) for step in strides)
+    if len(steps) != levels or any(len(step) != dim for step in steps):
+        raise ValueError(f"strides must be {levels} tuples of {dim} integers, got {strides}")
+    if any(k != 1 for k in steps[0]) or any(k not in (1, 2) for step in steps for k in step):
+        raise ValueError(
+            f"the first level keeps the resolution and every other step is 1 or 2, got {strides}"
+        )
+    return steps
+
+
+def cumulative(strides: Strides) -> Strides:
+    """Stride of every level relative to the input, finest first."""
+    total = [1] * len(strides[0])
+    result = []
+    for step in strides:
+        total = [t * k for t, k in zip(total, step, strict=True)]
+        result.append(tuple(total))
+    return tuple(result)
+
+
+def minimum_size(strides: Strides) -> tuple[int, ...]:
+    """Smallest input for which no level is empty and the deepest has two voxels, as instance normalisation needs."""
+    total = cumulative(strides)[-1]
+    widest = max(range(len(total)), key=lambda axis: total[axis])
+    return tuple(max(2, t) * (2 if axis == widest else 1) for axis, t in enumerate(total))
+
+
+def pad_to_minimum(x: Tensor, strides: Strides) -> Tensor:
+    """Repeat the last planes of ``(B, C, *S)`` until every level of a network with these strides can be computed.
+
+    Nothing happens once each axis holds one voxel of the deepest level and one of them holds two. Padding is at
+    the far end, so that voxel 0 stays voxel 0 on every level.
+    """
+    size = x.shape[2:]
+    total = cumulative(strides)[-1]
+    missing = [max(0, t - n) for n, t in zip(size, total, strict=True)]
+    if math.prod((n + m) // t for n, m, t in zip(size, missing, total, strict=True)) < 2:
+        missing = [max(0, n - s) for s, n in zip(size, minimum_size(strides), strict=True)]
+    if not any(missing):
+        return x
+    widths = [value for m in reversed(missing) for value in (0, m)]
+    return F.pad(x, widths, mode="replicate")
+
+
+def crop_levels(maps: Sequence[Tensor], size: Sequence[int], strides: Strides) -> list[Tensor]:
+    """Undo :func:`pad_to_minimum` on a list of level maps: level l keeps ``max(1, size // stride_l)`` voxels an axis."""
+    result = []
+    for level, stride in zip(maps, cumulative(strides), strict=True):
+        kept = [max(1, n // s) for n, s in zip(size, stride, strict=True)]
+        if tuple(level.shape[2:]) != tuple(kept):
+            level = level[(..., *(slice(0, k) for k in kept))]
+        result.append(level)
+    return result
+
+
+def level_channels(dim: int, base_features: int, levels: int = LEVELS) -> tuple[int, ...]:
+    """Channels of the teacher's and the keeper's maps: doubled per level in 3D, constant in 2D (paper)."""
+    return tuple(base_features * (2**level if dim == 3 else 1) for level in range(levels))

@@ -1,0 +1,108 @@
+"""Adaptive fusion module: what a guide has to say to one stage of the segmentation encoder (arXiv 2402.08409).
+
+Exact rewrites, same numbers with less work: a guide is projected on the smaller of the two grids; the convolution
+over the concatenation of guides and skip is two convolutions; after instance normalisation without affine
+parameters the mean of the negative part is minus the mean of the positive part, so one pooling serves both; and
+one ``where`` takes the place of two masked branches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
+from torch import Tensor, nn
+
+from nnunet_uhf.networks.blocks import LEAKY_SLOPE, convolution, initialise, resize
+
+INITS = ("identity", "reference")
+GATES = ("sigmoid", "relu")
+
+
+class ChannelAttention(nn.Module):
+    """gate(FC_C(ReLU(FC_{C/2}(m)))) of a pooled feature ``(B, C)``; the paper's gate is ReLU, ours a sigmoid."""
+
+    def __init__(self, channels: int, gate: str) -> None:
+        super().__init__()
+        hidden = max(1, channels // 2)
+        self.squeeze = nn.Linear(channels, hidden)
+        self.excite = nn.Linear(hidden, channels)
+        self.gate: nn.Module = nn.Sigmoid() if gate == "sigmoid" else nn.ReLU()
+        initialise(self)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Weight per channel, ``(B, C)``, in (0, 1) or [0, inf)."""
+        weight: Tensor = self.gate(self.excite(torch.relu(self.squeeze(pooled))))
+        return weight
+
+
+class AdaptiveFusion(nn.Module):
+    """Add guidance to one skip map: ``out = e + scale * (v+ ca+ + v- ca-)``.
+
+    Args:
+        guide_channels: channels of the guides, finest first.
+        channels: C, channels of the skip.
+        dim: 2 or 3.
+        init: ``identity`` starts with scale = 0 per channel, so that the output is the skip and training decides
+            (ours); ``reference`` has no scale (paper), where the added term starts at 0.53 to 0.78 of the skip.
+        gate: channel gate, ``relu`` (paper; 19 to 27 % of the channels start dead) or ``sigmoid`` (ours).
+        reduction: each guide is projected to ``max(1, C // reduction)`` channels, 5 in the paper.
+    """
+
+    def __init__(
+        self,
+        guide_channels: Sequence[int],
+        channels: int,
+        *,
+        dim: int,
+        init: str = "identity",
+        gate: str = "sigmoid",
+        reduction: int = 5,
+    ) -> None:
+        super().__init__()
+        if init not in INITS or gate not in GATES:
+            raise ValueError(f"init is one of {INITS} and gate one of {GATES}, got {init!r} and {gate!r}")
+        width = max(1, channels // reduction)
+        instance_norm = get_matching_instancenorm(dimension=dim)
+        self.projections = nn.ModuleList(convolution(dim, c, width, 1, bias=True) for c in guide_channels)
+        self.aggregate = nn.Sequential(
+            convolution(dim, width * len(guide_channels), channels, 3),
+            instance_norm(channels, affine=False),
+            nn.ReLU(),
+            convolution(dim, channels, channels, 3, bias=True),
+        )
+        self.combine_guides = convolution(dim, channels, channels, 3)
+        self.combine_skip = convolution(dim, channels, channels, 3)
+        self.norm = instance_norm(channels, affine=False)
+        self.positive = ChannelAttention(channels, gate)
+        self.negative = ChannelAttention(channels, gate)
+        self.scale = nn.Parameter(torch.zeros(channels)) if init == "identity" else None
+        initialise(self.projections)
+        initialise(self.aggregate)
+        std = nn.init.calculate_gain("leaky_relu", LEAKY_SLOPE) / math.sqrt(2 * channels * 3**dim)
+        for half in (self.combine_guides, self.combine_skip):  # fan-in of the convolution over both together
+            nn.init.normal_(half.weight, std=std)
+
+    def forward(self, skip: Tensor, guides: Sequence[Tensor]) -> Tensor:
+        """Fuse guides ``(B, c_l, *S_l)`` into a skip ``(B, C, *S)``; the output has the skip's shape."""
+        u = self.aggregate(self._project(guides, skip.shape[2:]))
+        v = self.norm(self.combine_guides(u) + self.combine_skip(skip))
+        pooled = torch.relu(v).flatten(2).mean(dim=2)
+        plus, minus = self.positive(pooled), self.negative(-pooled)
+        if self.scale is not None:
+            plus, minus = plus * self.scale, minus * self.scale
+        shape = (*plus.shape, *[1] * (skip.ndim - 2))
+        fused: Tensor = skip + v * torch.where(v > 0, plus.reshape(shape), minus.reshape(shape))
+        return fused
+
+    def _project(self, guides: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """All guides at the stage's size, side by side: ``(B, width * L, *size)``."""
+        projected = []
+        for guide, projection in zip(guides, self.projections, strict=True):
+            if math.prod(guide.shape[2:]) > math.prod(size):
+                projected.append(projection(resize(guide, size)))
+            else:
+                projected.append(resize(projection(guide), size))
+        return torch.cat(projected, dim=1)
