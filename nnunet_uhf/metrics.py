@@ -1,0 +1,136 @@
+"""Image quality of a predicted image against the true one: PSNR, SSIM, and the best linear intensity fit.
+
+Shapes: ``*S`` is 2D or 3D, without batch and channel axes. Everything is computed in float64.
+SSIM is that of Wang et al. 2004 as implemented in scikit-image (uniform window of 7, K1 = 0.01, K2 = 0.03).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from skimage.metrics import structural_similarity
+
+WINDOW = 7  # voxels; the default of scikit-image, stated because SSIM depends on it
+
+Image = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def psnr(
+    reference: ArrayLike, image: ArrayLike, *, data_range: float | None = None, mask: ArrayLike | None = None
+) -> float:
+    """Peak signal-to-noise ratio in dB of ``image`` (*S) against the truth ``reference`` (*S).
+
+    ``data_range`` is max - min of the whole truth unless given, also when ``mask`` (*S) restricts the squared
+    error, so that values inside and outside a mask compare. Equal images give infinity.
+    Raises ValueError on NaN, unequal shapes, a constant truth or an empty mask.
+    """
+    truth, predicted = _checked(reference, image)
+    peak = _data_range(truth, data_range)
+    squared = (truth - predicted) ** 2
+    error = float(squared.mean() if mask is None else squared[_checked_mask(mask, truth.shape)].mean())
+    return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
+
+
+def ssim(
+    reference: ArrayLike, image: ArrayLike, *, data_range: float | None = None, mask: ArrayLike | None = None
+) -> float:
+    """Structural similarity, -1 to 1, of ``image`` (*S) against the truth ``reference`` (*S), 2D or 3D.
+
+    ``data_range`` as in :func:`psnr`. Without a mask: mean of the SSIM map less its border of half a window,
+    as in scikit-image; with ``mask`` (*S): mean of the map inside the mask. A volume with one axis
+    thinner than the window is compared slice by slice along that axis. Raises ValueError on NaN, unequal
+    shapes, a constant truth, an empty mask, or an image smaller than the window in more than that.
+    """
+    truth, predicted = _checked(reference, image)
+    peak = _data_range(truth, data_range)
+    inside = None if mask is None else _checked_mask(mask, truth.shape)
+    thin = [axis for axis, size in enumerate(truth.shape) if size < WINDOW]
+    if len(thin) > truth.ndim - 2:
+        raise ValueError(
+            f"SSIM needs at least {WINDOW} voxels along two axes, got images of shape {truth.shape}"
+        )
+    if not thin:
+        similarity = _ssim_map(truth, predicted, peak)
+        border = (slice(WINDOW // 2, -(WINDOW // 2)),) * truth.ndim
+        return float(similarity[border].mean() if inside is None else similarity[inside].mean())
+    slices = [np.moveaxis(a, thin[0], 0) for a in (truth, predicted)]
+    similarity = np.stack([_ssim_map(t, p, peak) for t, p in zip(*slices, strict=True)])
+    if inside is not None:
+        return float(similarity[np.moveaxis(inside, thin[0], 0)].mean())
+    border = (slice(None), *(slice(WINDOW // 2, -(WINDOW // 2)),) * 2)
+    return float(similarity[border].mean())
+
+
+def linear_coefficients(
+    reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None = None
+) -> tuple[float, float]:
+    """The (a, b) that minimise ||a * image + b - reference|| over ``mask`` (everywhere without one).
+
+    A constant image gives a = 0 and b = mean of the truth.
+    Raises ValueError on NaN, unequal shapes, an empty mask.
+    """
+    truth, predicted = _checked(reference, image)
+    if mask is not None:
+        inside = _checked_mask(mask, truth.shape)
+        truth, predicted = truth[inside], predicted[inside]
+    centred = predicted - predicted.mean()
+    variance = float((centred**2).mean())
+    a = float((centred * (truth - truth.mean())).mean() / variance) if variance > 0 else 0.0
+    return a, float(truth.mean() - a * predicted.mean())
+
+
+def linear_fit(reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None = None) -> Image:
+    """``a * image + b`` (*S) with the least-squares a and b found inside ``mask`` and applied everywhere.
+
+    A fair intensity scale for an image that was never meant to have the truth's, such as the low-field input.
+    """
+    a, b = linear_coefficients(reference, image, mask)
+    return a * np.asarray(image, dtype=np.float64) + b
+
+
+def image_quality(reference: ArrayLike, image: ArrayLike, brain_mask: ArrayLike) -> dict[str, float]:
+    """``{"psnr", "ssim", "psnr_brain", "ssim_brain"}`` of ``image`` (*S): on the whole grid, in the mask."""
+    return {
+        "psnr": psnr(reference, image),
+        "ssim": ssim(reference, image),
+        "psnr_brain": psnr(reference, image, mask=brain_mask),
+        "ssim_brain": ssim(reference, image, mask=brain_mask),
+    }
+
+
+def _ssim_map(truth: Image, predicted: Image, peak: float) -> Image:
+    _, similarity = structural_similarity(truth, predicted, win_size=WINDOW, data_range=peak, full=True)
+    return similarity
+
+
+def _checked(reference: ArrayLike, image: ArrayLike) -> tuple[Image, Image]:
+    truth, predicted = np.asarray(reference, dtype=np.float64), np.asarray(image, dtype=np.float64)
+    if truth.shape != predicted.shape:
+        raise ValueError(f"reference and image differ in shape: {truth.shape} and {predicted.shape}")
+    if truth.ndim not in (2, 3):
+        raise ValueError(f"images must be 2D or 3D without batch and channel axes, got shape {truth.shape}")
+    for name, values in (("reference", truth), ("image", predicted)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"the {name} of shape {values.shape} holds NaN or infinite values")
+    return truth, predicted
+
+
+def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Mask:
+    inside = np.asarray(mask).astype(bool)
+    if inside.shape != shape:
+        raise ValueError(f"mask and image differ in shape: {inside.shape} and {shape}")
+    if not inside.any():
+        raise ValueError(f"the mask of shape {shape} is empty")
+    return inside
+
+
+def _data_range(truth: Image, data_range: float | None) -> float:
+    peak = float(truth.max() - truth.min()) if data_range is None else float(data_range)
+    if not peak > 0:
+        raise ValueError(
+            f"the reference of shape {truth.shape} is constant: PSNR and SSIM need a data range above 0"
+            if data_range is None
+            else f"data_range must be above 0, got {data_range}"
+        )
+    return peak
