@@ -3,8 +3,6 @@
 This module is imported whenever Python starts in an environment with nnunet-uhf: nothing but ``os`` in here.
 """
 
-# ruff: noqa: PTH - pathlib is slow to import
-
 from __future__ import annotations
 
 import os
