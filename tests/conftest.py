@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # nnU-Net reads this once, at import
-os.environ["nnUNet_def_n_proc"] = "1"
+os.environ["nnUNet_def_n_proc"] = "1"  # noqa: SIM112 - the library's name
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np
 import pytest
 import torch
 
-from tests.support import TinyDataset, Workspace, environment, folders
+from support import TinyDataset, Workspace, environment, folders
 
 VARIABLES = ("nnUNet_UHF_KKN", "nnUNet_UHF_GUIDE_CHANNEL", "nnUNet_extTrainer", "nnUNet_wandb_enabled")
 
@@ -25,7 +25,7 @@ def fixed_seeds() -> None:
     """Every test starts from the same random state, on one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - batchgenerators draws from the legacy state
     random.seed(0)
 
 
@@ -37,15 +37,13 @@ def prepared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prepared_datasets() -> dict[str, TinyDataset]:
-    """The tiny datasets built so far, by their key in tests.support.SPECS."""
+    """The tiny datasets built so far, by their key in support.SPECS."""
     return {}
 
 
 @pytest.fixture
-def nnunet(
-    tmp_path: Path, prepared_root: Path, prepared_datasets: dict[str, TinyDataset]
-) -> Iterator[Workspace]:
-    """nnU-Net's folders and variables for one test: `nnunet.dataset("single")`, results under the test's tmp_path."""
+def nnunet(tmp_path: Path, prepared_root: Path, prepared_datasets: dict[str, TinyDataset]) -> Iterator[Workspace]:
+    """nnU-Net's folders and variables for one test: `nnunet.dataset("single")`, results of its own."""
     workspace = Workspace(prepared_root, tmp_path / "results", prepared_datasets)
     settings = {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
     with environment(**dict.fromkeys(VARIABLES), **folders(prepared_root, workspace.results), **settings):
