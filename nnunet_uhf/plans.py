@@ -1,0 +1,270 @@
+"""The ``uhf`` block of nnU-Net plans: made from a keeper that fits, written under a plans name of its own.
+
+The block lives inside the configuration (``plans["configurations"][name]["uhf"]``): nnU-Net's inheritance carries
+it to cascades, plans.json and checkpoints carry it to inference. Design: ours.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_uhf.errors import MatchError, UHFError
+from nnunet_uhf.keeper_file import keeper_files, read_header, read_keeper
+from nnunet_uhf.keeper_header import KeeperHeader
+from nnunet_uhf.matching import GUIDE_CHANNEL_VARIABLE, match, match_notes, overlapping_cases, spacing_ratio
+
+__all__ = [
+    "GUIDE_CHANNEL_VARIABLE",
+    "attach",
+    "configuration_settings",
+    "match_notes",
+    "overlapping_cases",
+    "select_keeper",
+    "write_plans",
+]
+
+BLOCK_FORMAT = 1
+_PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def select_keeper(paths: Sequence[str | Path], *, dim: int, spacing: Sequence[float] | None = None) -> Path:
+    """Return the one keeper file of ``dim`` dimensions; among several, the one whose spacing fits within 10 %.
+
+    Copies of the same weights count as one.
+
+    Args:
+        paths: keeper files, as :func:`nnunet_uhf.keeper_file.find_keepers` gives them.
+        dim: 2 or 3.
+        spacing: of the configuration, in mm, transposed axis order; decides between several keepers.
+
+    Raises:
+        MatchError: none fits, or it is undecided which of several shall be used.
+        KeeperFileError: a file is no keeper file.
+    """
+    if not paths:
+        raise MatchError("No keeper file is given. Set nnUNet_UHF_KKN to a keeper file or a folder of them.")
+    headers = {Path(path): read_header(path) for path in paths}
+    fitting = {path: header for path, header in headers.items() if header.dim == dim}
+    if not fitting:
+        listed = ", ".join(f"{path} ({header.dim}D)" for path, header in headers.items())
+        raise MatchError(f"No keeper for {dim}D among {listed}. Add one to nnUNet_UHF_KKN.")
+    exact = {
+        path: header
+        for path, header in fitting.items()
+        if spacing is not None and _is_exact(spacing, header.spacing_mm)
+    }
+    return _only_one(exact or fitting, f"{dim}D")
+
+
+def attach(
+    plans: Mapping[str, Any], configuration: str, dataset_json: Mapping[str, Any], header: KeeperHeader
+) -> dict[str, Any]:
+    """Return the guided ``uhf`` block that ties a keeper to one configuration; ``plans`` stay untouched.
+
+    The guide channel goes by name; the environment variable ``nnUNet_UHF_GUIDE_CHANNEL`` (name or index) decides
+    where names differ. What a log should say of the fit: :func:`nnunet_uhf.matching.match_notes`.
+
+    Raises:
+        MatchError: what differs between keeper and configuration, and how to proceed.
+    """
+    settings = configuration_settings(plans, configuration)
+    guide, ratio = match(
+        header=header,
+        configuration=configuration,
+        settings=settings,
+        transpose_forward=plans["transpose_forward"],
+        dataset_json=dataset_json,
+    )
+    return {
+        "format": BLOCK_FORMAT,
+        "role": "guided",
+        "preset": "reference",
+        "keeper": {
+            "architecture": json.loads(json.dumps(header.architecture)),
+            "sha256": header.sha256,
+            "provenance": header.provenance(),
+        },
+        "guide_channel": guide,
+        "spacing_ratio": ratio,
+        "fusion": {"init": "identity", "gate": "sigmoid"},
+    }
+
+
+def configuration_settings(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+    """Return a configuration's settings with nnU-Net's inheritance resolved (a copy).
+
+    Raises:
+        MatchError: the plans have no such configuration.
+    """
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    if configuration not in plans["configurations"]:
+        available = ", ".join(plans["configurations"])
+        raise MatchError(
+            f"Plans {plans['plans_name']} have no configuration {configuration!r}. Choose among: {available}"
+        )
+    settings: dict[str, Any] = PlansManager(dict(plans)).get_configuration(configuration).configuration
+    return settings
+
+
+def write_plans(
+    dataset: str | int,
+    configurations: Sequence[str],
+    keepers: Sequence[str | Path],
+    *,
+    source_plans: str = "nnUNetPlans",
+    output_name: str | None = None,
+) -> Path:
+    """Write plans with a fitting keeper attached to each named configuration, beside the source plans.
+
+    ``data_identifier`` stays, so preprocessed data are used as they are; ``plans_name`` is new, so no results
+    folder is shared with other keepers or with plain nnU-Net. A configuration that inherits from a named one (a
+    cascade from 3d_fullres) is guided with it.
+
+    Args:
+        dataset: id or name.
+        configurations: such as ``2d``, ``3d_fullres``.
+        keepers: keeper files or folders of them.
+        source_plans: name of the plans to start from.
+        output_name: name of the new plans; by default the source's, ``_KKN_`` and 8 digits of the keepers' hashes.
+
+    Returns:
+        The path of the new plans file.
+
+    Raises:
+        UHFError: no such dataset or plans, an unusable name, a keeper that does not fit, or another file is there.
+    """
+    if not configurations:
+        raise UHFError("No configuration is named. Name those to guide, for example: -c 2d 3d_fullres")
+    name = dataset_name(dataset)
+    folder = _preprocessed() / name
+    plans = _load(folder / f"{source_plans}.json")
+    dataset_json = _load(folder / "dataset.json")
+    guided = [key for key, entry in plans["configurations"].items() if "uhf" in entry]
+    if guided:
+        raise UHFError(
+            f"{folder / f'{source_plans}.json'} already has a uhf block in {', '.join(guided)}. "
+            "Start from plain plans (-p)."
+        )
+    files = {path: read_keeper(path).header for place in keepers for path in keeper_files(place)}
+    blocks = {key: _fitting_block(plans, key, dataset_json, files) for key in configurations}
+    new = copy.deepcopy(plans)
+    for key, block in blocks.items():
+        new["configurations"][key]["uhf"] = block
+    hashes = sorted({block["keeper"]["sha256"] for block in blocks.values()})
+    digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
+    new["plans_name"] = _checked_name(output_name or f"{source_plans}_KKN_{digits}")
+    return _write_new(folder / f"{new['plans_name']}.json", new)
+
+
+def dataset_name(dataset: str | int) -> str:
+    """Return the full name of a dataset given by id or name.
+
+    Raises:
+        UHFError: there is none, or more than one.
+    """
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    try:
+        return str(maybe_convert_to_dataset_name(dataset))
+    except (RuntimeError, ValueError):
+        raise UHFError(
+            f"There is no dataset {dataset!r}, or more than one of that id, in nnUNet_raw, nnUNet_preprocessed and "
+            "nnUNet_results. Give its id or its full name."
+        ) from None
+
+
+def _preprocessed() -> Path:
+    from nnunetv2.paths import nnUNet_preprocessed
+
+    if not nnUNet_preprocessed.is_set():
+        raise UHFError("nnUNet_preprocessed is not set. Set it to the folder of the preprocessed datasets.")
+    return Path(nnUNet_preprocessed.get())
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UHFError(f"{path} does not exist. Run nnUNetv2_plan_and_preprocess first, or name other plans (-p).")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UHFError(f"{path} is not valid JSON. Plan the dataset again.") from None
+    if not isinstance(content, dict):
+        raise UHFError(f"{path} is not a JSON object. Plan the dataset again.")
+    return content
+
+
+def _is_exact(spacing: Sequence[float], keeper_spacing: Sequence[float]) -> bool:
+    try:
+        return all(ratio == 1.0 for ratio in spacing_ratio(spacing, keeper_spacing, configuration=""))
+    except MatchError:
+        return False
+
+
+def _only_one(keepers: Mapping[Path, KeeperHeader], what: str) -> Path:
+    if len({header.sha256 for header in keepers.values()}) > 1:
+        listed = ", ".join(str(path) for path in keepers)
+        raise MatchError(f"Several different keepers fit {what}: {listed}. Name only the one to use.")
+    return next(iter(keepers))
+
+
+def _fitting_block(
+    plans: Mapping[str, Any],
+    configuration: str,
+    dataset_json: Mapping[str, Any],
+    files: Mapping[Path, KeeperHeader],
+) -> dict[str, Any]:
+    """Return the block of the one keeper that fits; of several, of the one at the configuration's own spacing."""
+    dim = len(configuration_settings(plans, configuration)["patch_size"])
+    candidates = {path: header for path, header in files.items() if header.dim == dim}
+    if not candidates:
+        listed = ", ".join(f"{path} ({header.dim}D)" for path, header in files.items()) or "no file"
+        raise MatchError(f"Configuration {configuration} is {dim}D, but no keeper given is: {listed}. Add one.")
+    blocks: dict[Path, dict[str, Any]] = {}
+    refusals: list[str] = []
+    for path, header in candidates.items():
+        try:
+            blocks[path] = attach(plans, configuration, dataset_json, header)
+        except MatchError as error:
+            refusals.append(f"{path}: {error}")
+    if not blocks:
+        raise MatchError(f"No keeper fits configuration {configuration}. {' '.join(refusals)}")
+    exact = [path for path, block in blocks.items() if all(ratio == 1.0 for ratio in block["spacing_ratio"])]
+    chosen = _only_one({path: candidates[path] for path in exact or blocks}, f"configuration {configuration}")
+    return blocks[chosen]
+
+
+def _checked_name(name: str) -> str:
+    # nnU-Net takes folder names apart at "__"; names reach the file system
+    if "__" in name or not _PLANS_NAME.fullmatch(name):
+        raise UHFError(
+            f"{name!r} cannot be a plans name. Use letters, digits, '.', '-' and single '_' (nnU-Net splits at '__')."
+        )
+    return name
+
+
+def _write_new(path: Path, plans: Mapping[str, Any]) -> Path:
+    """Write plans whole or not at all; leave an equal file alone and never replace another."""
+    text = json.dumps(plans, indent=4)
+    if path.exists():
+        if _load(path) == json.loads(text):
+            return path
+        raise UHFError(
+            f"{path} exists and differs. Choose another name (-o), or remove it if no model was trained on it."
+        )
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UHFError(f"{path} cannot be written ({error.strerror}). Check space and rights.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
