@@ -73,9 +73,7 @@ def teacher_loss(output: TeacherOutput, image: Tensor, *, detach_target: bool = 
     }
 
 
-def distillation_loss(
-    output: DistillationOutput, target: Tensor, *, reduction: str = "mean"
-) -> dict[str, Tensor]:
+def distillation_loss(output: DistillationOutput, target: Tensor, *, reduction: str = "mean") -> dict[str, Tensor]:
     """L_K = sum_l MSE(g_l, t_l) + sum_l L_dm(g_l, t_l) + 100 L1(T_dec(g), y) + 0.5 MSE(D(y_hat), 1).
 
     The last term is left out when the output has no scores.
@@ -83,9 +81,7 @@ def distillation_loss(
     pairs = list(zip(output.guides, output.targets, strict=True))
     terms = {
         "features": torch.stack([F.mse_loss(g, t) for g, t in pairs]).sum(),
-        "statistics": torch.stack(
-            [channel_statistics_loss(g, t, reduction=reduction) for g, t in pairs]
-        ).sum(),
+        "statistics": torch.stack([channel_statistics_loss(g, t, reduction=reduction) for g, t in pairs]).sum(),
         "image": IMAGE_WEIGHT * F.l1_loss(output.image, target),
     }
     if output.generator_score is not None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from dynamic_network_architectures.building_blocks.helper import (
     convert_dim_to_conv_op,
     get_matching_instancenorm,
@@ -24,6 +24,7 @@ LEAKY_SLOPE = 0.01
 ANISOTROPY = 2.0
 """An axis whose spacing exceeds the finest by this factor is not pooled yet: nnU-Net's own rule."""
 
+ConvNd = nn.Conv2d | nn.Conv3d
 Strides = tuple[tuple[int, ...], ...]
 
 
@@ -36,12 +37,12 @@ def convolution(
     stride: int | Sequence[int] = 1,
     padding: int | Sequence[int] | None = None,
     bias: bool = False,
-) -> nn.Module:
+) -> ConvNd:
     """Convolution in ``dim`` (2 or 3) dimensions; ``padding=None`` keeps the size of odd kernels."""
     if padding is None:
         kernel = (kernel_size,) * dim if isinstance(kernel_size, int) else tuple(kernel_size)
         padding = tuple(k // 2 for k in kernel)
-    layer: nn.Module = convert_dim_to_conv_op(dim)(
+    layer: ConvNd = convert_dim_to_conv_op(dim)(
         in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
     )
     return layer
@@ -49,9 +50,7 @@ def convolution(
 
 def normalised(dim: int, channels: int) -> nn.Sequential:
     """The tail of a CB: instance normalisation without affine parameters, then LeakyReLU(0.01)."""
-    return nn.Sequential(
-        get_matching_instancenorm(dimension=dim)(channels, affine=False), nn.LeakyReLU(LEAKY_SLOPE)
-    )
+    return nn.Sequential(get_matching_instancenorm(dimension=dim)(channels, affine=False), nn.LeakyReLU(LEAKY_SLOPE))
 
 
 def conv_block(
@@ -72,9 +71,7 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Linear interpolation of ``(B, C, *S)`` to ``(B, C, *size)``; nothing is computed when the size fits."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    return F.interpolate(
-        x, size=tuple(size), mode="bilinear" if x.ndim == 4 else "trilinear", align_corners=False
-    )
+    return F.interpolate(x, size=tuple(size), mode="bilinear" if x.ndim == 4 else "trilinear", align_corners=False)
 
 
 def initialise(module: nn.Module) -> None:
@@ -84,6 +81,11 @@ def initialise(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE, mode="fan_in", nonlinearity="leaky_relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def initialise_rows(weight: Tensor, fan_in: int) -> None:
+    """Kaiming fan-in draw for weights that are part of a larger convolution with ``fan_in`` inputs."""
+    nn.init.normal_(weight.detach(), std=nn.init.calculate_gain("leaky_relu", LEAKY_SLOPE) / math.sqrt(fan_in))
 
 
 def level_strides(dim: int, *, spacing: Sequence[float] | None = None, levels: int = LEVELS) -> Strides:
@@ -110,16 +112,18 @@ def level_strides(dim: int, *, spacing: Sequence[float] | None = None, levels: i
 
 
 def checked_strides(dim: int, strides: Sequence[Sequence[int]] | None, levels: int = LEVELS) -> Strides:
-    """The strides as nested tuples, isotropic when ``None``; ValueError unless each step is 1 or 2 and the first is 1."""
+    """The strides as nested tuples, isotropic when ``None``.
+
+    Raises:
+        ValueError: a step is not 1 or 2, or the finest level does not keep the resolution.
+    """
     if strides is None:
         return level_strides(dim, levels=levels)
     steps = tuple(tuple(int(k) for k in step) for step in strides)
     if len(steps) != levels or any(len(step) != dim for step in steps):
         raise ValueError(f"strides must be {levels} tuples of {dim} integers, got {strides}")
     if any(k != 1 for k in steps[0]) or any(k not in (1, 2) for step in steps for k in step):
-        raise ValueError(
-            f"the first level keeps the resolution and every other step is 1 or 2, got {strides}"
-        )
+        raise ValueError(f"the first level keeps the resolution and every other step is 1 or 2, got {strides}")
     return steps
 
 
@@ -157,14 +161,18 @@ def pad_to_minimum(x: Tensor, strides: Strides) -> Tensor:
     return F.pad(x, widths, mode="replicate")
 
 
+def crop(x: Tensor, size: Sequence[int]) -> Tensor:
+    """The first ``size`` voxels along each spatial axis of ``(B, C, *S)``."""
+    corner: Any = (..., *(slice(0, n) for n in size))
+    return x[corner]
+
+
 def crop_levels(maps: Sequence[Tensor], size: Sequence[int], strides: Strides) -> list[Tensor]:
-    """Undo :func:`pad_to_minimum` on a list of level maps: level l keeps ``max(1, size // stride_l)`` voxels an axis."""
+    """Undo :func:`pad_to_minimum` on level maps: level l keeps ``max(1, size // stride_l)`` voxels an axis."""
     result = []
     for level, stride in zip(maps, cumulative(strides), strict=True):
         kept = [max(1, n // s) for n, s in zip(size, stride, strict=True)]
-        if tuple(level.shape[2:]) != tuple(kept):
-            level = level[(..., *(slice(0, k) for k in kept))]
-        result.append(level)
+        result.append(crop(level, kept))
     return result
 
 

@@ -27,9 +27,7 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         self.dim, self.in_channels, self.base_features = dim, in_channels, base_features
         widths = (in_channels, *(base_features * 2**i for i in range(self.HALVINGS)))
-        self.blocks = nn.Sequential(
-            *(conv_block(dim, a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
-        )
+        self.blocks = nn.Sequential(*(conv_block(dim, a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)))
         self.score = convolution(dim, widths[-1], 1, 4, padding=1, bias=True)
         initialise(self)
 

@@ -15,7 +15,7 @@ import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import LEAKY_SLOPE, convolution, initialise, resize
+from nnunet_uhf.networks.blocks import convolution, initialise, initialise_rows, resize
 
 INITS = ("identity", "reference")
 GATES = ("sigmoid", "relu")
@@ -81,9 +81,8 @@ class AdaptiveFusion(nn.Module):
         self.scale = nn.Parameter(torch.zeros(channels)) if init == "identity" else None
         initialise(self.projections)
         initialise(self.aggregate)
-        std = nn.init.calculate_gain("leaky_relu", LEAKY_SLOPE) / math.sqrt(2 * channels * 3**dim)
-        for half in (self.combine_guides, self.combine_skip):  # fan-in of the convolution over both together
-            nn.init.normal_(half.weight, std=std)
+        for half in (self.combine_guides, self.combine_skip):  # one convolution over both in the paper
+            initialise_rows(half.weight, 2 * channels * 3**dim)
 
     def forward(self, skip: Tensor, guides: Sequence[Tensor]) -> Tensor:
         """Fuse guides ``(B, c_l, *S_l)`` into a skip ``(B, C, *S)``; the output has the skip's shape."""

@@ -73,7 +73,7 @@ class PositionAwareGate(nn.Module):
     def _position_prior(self, peak: Tensor, size: tuple[int, ...]) -> Tensor:
         """Mean over the axes of N(0, scale).pdf(|p - p_q| theta), distances in voxels: ``(B, N)``."""
         scale = F.softplus(self.raw_scale)
-        total = 0.0
+        total = torch.zeros((), device=peak.device, dtype=self.theta.dtype)
         for axis, extent in enumerate(size):
             position = torch.arange(extent, device=peak.device, dtype=self.theta.dtype)
             distance = (position[None] - peak[:, axis : axis + 1]).abs() * self.theta[axis]

@@ -48,8 +48,8 @@ class UHFGuidedNet(nn.Module):
         ratio = (1.0,) * keeper.dim if spacing_ratio is None else tuple(float(r) for r in spacing_ratio)
         if len(ratio) != keeper.dim or min(ratio) <= 0:
             raise ValueError(f"spacing_ratio needs {keeper.dim} positive values, got {spacing_ratio}")
-        self.encoder = backbone.encoder
-        self.decoder = backbone.decoder
+        self.encoder: Any = backbone.encoder
+        self.decoder: Any = backbone.decoder
         self.keeper = keeper.requires_grad_(requires_grad=False)
         self.fusions = nn.ModuleList(fusions)
         self.guide_channel = guide_channel

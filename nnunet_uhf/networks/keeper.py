@@ -6,7 +6,6 @@ Exact rewrites, same numbers with less work: the convolutions of a dense block t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import (
-    LEAKY_SLOPE,
     checked_strides,
     conv_block,
     convolution,
     crop_levels,
     cumulative,
     initialise,
+    initialise_rows,
     level_channels,
     normalised,
     pad_to_minimum,
@@ -48,12 +47,9 @@ class DenseBlock(nn.Module):
 
     def _initialise(self, in_channels: int, taps: int) -> None:
         """Kaiming fan-in of the three concatenated convolutions that the rows belong to."""
-        gain = nn.init.calculate_gain("leaky_relu", LEAKY_SLOPE)
-        for convolution_, first_row in ((self.shared, 0), (self.from_first, 1), (self.from_second, 2)):
-            for block, rows in enumerate(convolution_.weight.split(self.growth), start=first_row):
-                nn.init.normal_(
-                    rows.detach(), std=gain / math.sqrt((in_channels + block * self.growth) * taps)
-                )
+        for layer, first_reader in ((self.shared, 0), (self.from_first, 1), (self.from_second, 2)):
+            for reader, rows in enumerate(layer.weight.split(self.growth), start=first_reader):
+                initialise_rows(rows, (in_channels + reader * self.growth) * taps)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S) -> (B, C + 3 growth, *S)``."""
@@ -86,14 +82,8 @@ class GuideBlock(nn.Module):
             self.attend_coarse = convolution(dim, channels, 2, 1, bias=True)
             self.attend_skip = convolution(dim, channels, 2, 1)
             initialise(self.narrow)
-            for half in (
-                self.attend_coarse,
-                self.attend_skip,
-            ):  # the fan-in is that of the 1x1 on both together
-                nn.init.normal_(
-                    half.weight, std=nn.init.calculate_gain("leaky_relu", LEAKY_SLOPE) / (2 * channels) ** 0.5
-                )
-            nn.init.zeros_(self.attend_coarse.bias)
+            for half in (self.attend_coarse, self.attend_skip):  # one 1x1 convolution over both in the paper
+                initialise_rows(half.weight, 2 * channels)
 
     def forward(self, dense: Tensor, coarser: Tensor | None = None) -> Tensor:
         """Guide of this level ``(B, C, *S)`` from its dense features and the guide below (none at the deepest)."""
@@ -157,9 +147,7 @@ class KnowledgeKeeper(nn.Module):
             width = block.out_channels
             self.dense.append(block)
             coarser = self.channels[level + 1] if level + 1 < len(self.channels) else None
-            self.guides.append(
-                GuideBlock(dim, width, self.channels[level], coarser, kernel_size, position_branch)
-            )
+            self.guides.append(GuideBlock(dim, width, self.channels[level], coarser, kernel_size, position_branch))
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""

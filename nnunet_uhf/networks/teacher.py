@@ -14,6 +14,7 @@ from nnunet_uhf.networks.blocks import (
     checked_strides,
     conv_block,
     convolution,
+    crop,
     cumulative,
     initialise,
     level_channels,
@@ -45,9 +46,7 @@ class TeacherDecoder(nn.Module):
         self.dim, self.base_features = dim, base_features
         channels = level_channels(dim, base_features)
         self.bottom = conv_block(dim, channels[-1], channels[-1])
-        self.narrow = nn.ModuleList(
-            convolution(dim, deep, fine, 1, bias=True) for fine, deep in pairwise(channels)
-        )
+        self.narrow = nn.ModuleList(convolution(dim, deep, fine, 1, bias=True) for fine, deep in pairwise(channels))
         self.merge = nn.ModuleList(conv_block(dim, 2 * fine, fine) for fine in channels[:-1])
         self.output = convolution(dim, channels[0], 1, 1, bias=True)
         initialise(self)
@@ -64,7 +63,7 @@ class TeacherDecoder(nn.Module):
             x = resize(self.narrow[level](x), maps[level].shape[2:])
             x = self.merge[level](torch.cat((x, maps[level]), dim=1))
         image: Tensor = self.output(x)
-        return image[(..., *(slice(0, n) for n in size))]
+        return crop(image, size)
 
 
 class FeatureReconstruction(nn.Module):
@@ -73,9 +72,7 @@ class FeatureReconstruction(nn.Module):
     def __init__(self, *, dim: int, base_features: int = 16) -> None:
         super().__init__()
         channels = level_channels(dim, base_features)
-        self.narrow = nn.ModuleList(
-            convolution(dim, deep, fine, 1, bias=True) for fine, deep in pairwise(channels)
-        )
+        self.narrow = nn.ModuleList(convolution(dim, deep, fine, 1, bias=True) for fine, deep in pairwise(channels))
         self.refine = nn.ModuleList(conv_block(dim, fine, fine) for fine in channels[:-1])
         initialise(self)
 
@@ -145,7 +142,7 @@ class UHFTeacher(nn.Module):
         }
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """The five maps of ``(B, C, *S)``, finest first; small images are padded inside, the maps then cover the padding."""
+        """The five maps of ``(B, C, *S)``, finest first; of small images they cover the padding inside, too."""
         x = pad_to_minimum(image, self.steps)
         maps = []
         for stage in self.stages:
