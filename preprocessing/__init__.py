@@ -1,0 +1,1 @@
+"""Dataset conversion and low-field simulation."""

@@ -1,0 +1,42 @@
+"""Stochastic low-field simulator after SIQT (Lin et al., Medical Image Analysis 2023), re-implemented.
+
+Parameters are drawn apart from being applied, and everything here is a pure function of numpy arrays, so that a
+data loader can simulate each patch anew.
+"""
+
+from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
+from nnunet_uhf.preprocessing.low_field.presets import PRESETS, Preset, find_preset, profile_for_ratio
+from nnunet_uhf.preprocessing.low_field.simulator import (
+    LowFieldDraw,
+    LowFieldResult,
+    LowFieldSimulator,
+    TissueMeans,
+    target_image,
+    tissue_means,
+)
+from nnunet_uhf.preprocessing.low_field.slice_profile import SliceProfile
+from nnunet_uhf.preprocessing.low_field.tissues import (
+    TissueMaps,
+    parse_tissue_labels,
+    tissues_from_labels,
+    tissues_from_probabilities,
+)
+
+__all__ = [
+    "PRESETS",
+    "LowFieldDraw",
+    "LowFieldResult",
+    "LowFieldSimulator",
+    "Preset",
+    "SNRDistribution",
+    "SliceProfile",
+    "TissueMaps",
+    "TissueMeans",
+    "find_preset",
+    "parse_tissue_labels",
+    "profile_for_ratio",
+    "target_image",
+    "tissue_means",
+    "tissues_from_labels",
+    "tissues_from_probabilities",
+]

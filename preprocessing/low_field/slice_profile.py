@@ -1,0 +1,135 @@
+"""Thick slices with gaps: blur and sampling along one axis, the way back, and what happens to the affine.
+
+Both directions are linear maps along one axis, so each is one small matrix and one matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from nnunet_uhf.errors import UHFError
+
+FloatArray = npt.NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
+# FWHM of a Gaussian over its sigma
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+# beyond five sigma a Gaussian weight is below 4e-6, less than float32 images resolve
+KERNEL_RADIUS_SIGMAS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceProfile:
+    """Slice thickness and gap in voxels of the high-field image, along the slice axis.
+
+    Attributes:
+        thickness: FWHM of the Gaussian slice profile, > 0.
+        gap: unsampled distance between slices, >= 0; thickness + gap is a whole number, the ratio r.
+
+    Raises:
+        UHFError: values out of range.
+
+    Source: SIQT (r = 8: 6 + 2, r = 4: 3 + 1).
+    """
+
+    thickness: float
+    gap: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.thickness) and math.isfinite(self.gap) and self.thickness > 0 <= self.gap):
+            raise UHFError(
+                f"slice thickness {self.thickness} and gap {self.gap}: use a thickness > 0 and a gap >= 0 voxels"
+            )
+        total = self.thickness + self.gap
+        if round(total) < 1 or not math.isclose(total, round(total), abs_tol=1e-6):
+            raise UHFError(f"slice thickness {self.thickness} + gap {self.gap}: the sum must be a whole number")
+
+    @property
+    def ratio(self) -> int:
+        """Slice distance r in voxels."""
+        return round(self.thickness + self.gap)
+
+
+def slice_count(size: int, profile: SliceProfile) -> int:
+    """Number of slices, floor(size / r); UHFError when fewer than two fit."""
+    count = size // profile.ratio
+    if count < 2:
+        raise UHFError(f"{size} voxels along the slice axis hold {count} slices at ratio {profile.ratio}: need two")
+    return count
+
+
+def take_slices(image: FloatArray, profile: SliceProfile, *, axis: int) -> FloatArray:
+    """Blur with the slice profile along `axis` and keep voxel k*r for slice k.
+
+    Returns float32 with floor(n / r) voxels along `axis`. At r = 1 a slice is as thick as the voxel, which has had
+    that profile since it was measured: the image comes back unchanged.
+    """
+    return _along(_sampling_matrix(image.shape[axis], profile), image, axis)
+
+
+def fill_slices(slices: FloatArray, *, ratio: int, size: int, axis: int) -> FloatArray:
+    """Cubic spline through slices at voxels k*r, evaluated at voxels 0 .. size-1 along `axis`.
+
+    Behind the last slice, where there is nothing to interpolate, its value is held.
+    """
+    return _along(_spline_matrix(slices.shape[axis], ratio, size), slices, axis)
+
+
+def crop_to_multiple(image: npt.NDArray[Scalar], *, ratio: int, axis: int) -> npt.NDArray[Scalar]:
+    """The first floor(n / r) * r voxels along `axis`: the extent that `take_slices` covers."""
+    keep = image.shape[axis] // ratio * ratio
+    return image[(slice(None),) * (axis % image.ndim) + (slice(keep),)]
+
+
+def slice_affine(affine: npt.NDArray[np.float64], *, ratio: int, axis: int) -> npt.NDArray[np.float64]:
+    """Affine of thick slices: slice k has its centre where voxel k*r had it."""
+    result = np.array(affine, dtype=np.float64)
+    result[:3, axis] *= ratio
+    return result
+
+
+@lru_cache(maxsize=64)
+def _sampling_matrix(size: int, profile: SliceProfile) -> FloatArray:
+    """(slices, size): row k is the profile around voxel k*r, mirrored at the image border, sum 1."""
+    count, ratio = slice_count(size, profile), profile.ratio
+    if ratio == 1:
+        return _frozen(np.eye(size))
+    sigma = profile.thickness / FWHM_PER_SIGMA
+    radius = math.ceil(KERNEL_RADIUS_SIGMAS * sigma)
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    matrix = np.zeros((count, size))
+    for k in range(count):
+        place = (k * ratio + offsets) % (2 * size)
+        # mirror with the edge voxel repeated: a constant image stays constant, nothing wraps around
+        np.add.at(matrix[k], np.minimum(place, 2 * size - 1 - place), weights)
+    return _frozen(matrix / weights.sum())
+
+
+@lru_cache(maxsize=64)
+def _spline_matrix(count: int, ratio: int, size: int) -> FloatArray:
+    """(size, slices): column k is the cubic spline that is 1 at slice k and 0 at the others."""
+    if ratio == 1 and count == size:
+        return _frozen(np.eye(size))
+    where = [np.arange(size) / ratio]
+    columns = [ndimage.map_coordinates(row, where, order=3, mode="nearest") for row in np.eye(count)]
+    return _frozen(np.stack(columns, axis=1))
+
+
+def _frozen(matrix: npt.NDArray[np.float64]) -> FloatArray:
+    """float32 and read-only, since it is shared through the cache."""
+    result = matrix.astype(np.float32)
+    result.setflags(write=False)
+    return result
+
+
+def _along(matrix: FloatArray, image: FloatArray, axis: int) -> FloatArray:
+    """Apply a matrix along one axis of an array."""
+    product = np.tensordot(matrix, image.astype(np.float32, copy=False), axes=(1, axis))
+    return np.ascontiguousarray(np.moveaxis(product, 0, axis))

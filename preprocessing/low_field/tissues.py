@@ -1,0 +1,103 @@
+"""Probability maps of cerebrospinal fluid, grey and white matter from label maps or from the user's own maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from nnunet_uhf.errors import UHFError
+
+FloatArray = npt.NDArray[np.float32]
+TissueLabels = Mapping[str, int | Sequence[int]]
+TISSUES = ("csf", "gm", "wm")
+
+
+class TissueMaps(NamedTuple):
+    """Probabilities in [0, 1], float32, one grid, sum at most 1."""
+
+    csf: FloatArray
+    gm: FloatArray
+    wm: FloatArray
+
+    def map(self, function: Callable[[FloatArray], FloatArray]) -> TissueMaps:
+        """The same function applied to each map."""
+        return TissueMaps(function(self.csf), function(self.gm), function(self.wm))
+
+    def total(self) -> FloatArray:
+        """Probability of brain (any of the three)."""
+        return self.csf + self.gm + self.wm
+
+
+def parse_tissue_labels(text: str) -> dict[str, tuple[int, ...]]:
+    """Read "csf=1,gm=2,wm=3"; several labels of a tissue are joined by +, as in "csf=4+5+24,gm=3,wm=2".
+
+    Raises:
+        UHFError: anything else.
+    """
+    try:
+        parsed = {
+            name.strip().lower(): tuple(int(value) for value in values.split("+"))
+            for name, values in (part.split("=") for part in text.split(","))
+        }
+    except ValueError as error:
+        raise UHFError(f"tissue labels {text!r} are not readable: write them like csf=1,gm=2,wm=3") from error
+    _check_names(parsed)
+    return parsed
+
+
+def tissues_from_labels(labels: npt.NDArray[np.number], mapping: TissueLabels, *, smoothing: float = 0.0) -> TissueMaps:
+    """One-hot tissue maps from a label map.
+
+    Args:
+        labels: label map, any shape.
+        mapping: label value(s) of `csf`, `gm` and `wm`; other labels count as outside the brain.
+        smoothing: sigma in voxels of a Gaussian that softens the hard borders, >= 0; 0 leaves them hard.
+
+    Raises:
+        UHFError: a tissue that is not named, a label named twice, or one of the tissues absent from the map.
+    """
+    _check_names(mapping)
+    if smoothing < 0:
+        raise UHFError(f"tissue smoothing is {smoothing}: use 0 or a sigma in voxels > 0")
+    maps = []
+    for tissue in TISSUES:
+        values = mapping[tissue]
+        mask = np.isin(labels, [values] if isinstance(values, int) else list(values))
+        if tissue != "csf" and not mask.any():
+            raise UHFError(f"no voxel has label {values} ({tissue}): check which labels are csf, gm and wm")
+        one_hot = mask.astype(np.float32)
+        maps.append(ndimage.gaussian_filter(one_hot, smoothing) if smoothing else one_hot)
+    return TissueMaps(*maps)
+
+
+def tissues_from_probabilities(*, csf: FloatArray, gm: FloatArray, wm: FloatArray) -> TissueMaps:
+    """Tissue maps from the user's own probability maps.
+
+    Raises:
+        UHFError: unequal shapes, values outside [0, 1], or a sum above 1 (1 % is left for rounding).
+    """
+    maps = TissueMaps(*(np.asarray(array, dtype=np.float32) for array in (csf, gm, wm)))
+    if not maps.csf.shape == maps.gm.shape == maps.wm.shape:
+        shapes = ", ".join(str(array.shape) for array in maps)
+        raise UHFError(f"tissue probability maps have shapes {shapes}: bring them to one grid")
+    for tissue, array in zip(TISSUES, maps, strict=True):
+        if not (array.min() >= -0.01 and array.max() <= 1.01):
+            raise UHFError(
+                f"tissue map {tissue} ranges from {array.min():g} to {array.max():g}: give probabilities, 0 to 1"
+            )
+    if maps.total().max() > 1.01:
+        raise UHFError(f"tissue probabilities add up to {maps.total().max():.3g}: their sum must not exceed 1")
+    return maps.map(lambda array: array.clip(0, 1))
+
+
+def _check_names(mapping: TissueLabels) -> None:
+    """Exactly csf, gm and wm, and no label in two of them."""
+    if set(mapping) != set(TISSUES):
+        raise UHFError(f"tissue labels name {sorted(mapping)}: name csf, gm and wm, for example csf=1,gm=2,wm=3")
+    values = [v for labels in mapping.values() for v in ([labels] if isinstance(labels, int) else labels)]
+    if len(set(values)) != len(values):
+        raise UHFError(f"tissue labels {dict(mapping)} give one label to two tissues: name each label once")

@@ -1,0 +1,187 @@
+"""NIfTI files of a folder: find, read, compare and write them, with errors a user can act on."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+
+from nnunet_uhf.errors import UHFError
+
+FloatArray = npt.NDArray[np.float32]
+Affine = npt.NDArray[np.float64]
+ENDINGS = (".nii.gz", ".nii")
+# A grid that is off by less than this part of a voxel is the same grid stored with rounding.
+GRID_TOLERANCE_VOXELS = 0.05
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One 3D NIfTI volume.
+
+    Attributes:
+        data: float32 array in the file's own axis order.
+        affine: (4, 4), voxel index to world mm.
+        header: the file's header, a pattern for what is written on the same patient.
+        path: where it was read from.
+    """
+
+    data: FloatArray
+    affine: Affine
+    header: Any
+    path: Path
+
+
+def case_name(path: Path) -> str:
+    """File name without its NIfTI ending; UHFError for any other kind of file."""
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending) and len(path.name) > len(ending):
+            return path.name[: -len(ending)]
+    raise UHFError(f"{path} is not a NIfTI file: convert it to .nii.gz first")
+
+
+def case_files(folder: Path) -> dict[str, Path]:
+    """NIfTI files of a folder by case name, sorted by name.
+
+    Raises:
+        UHFError: no such folder, no NIfTI file in it, or a case that is there as .nii and .nii.gz.
+    """
+    if not folder.is_dir():
+        raise UHFError(f"{folder} is not a folder: name the folder that holds the NIfTI files")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.name.lower().endswith(ENDINGS) or path.name.startswith("."):
+            continue
+        name = case_name(path)
+        if name in files:
+            raise UHFError(f"{folder} holds case {name} twice ({files[name].name}, {path.name}): remove one")
+        files[name] = path
+    if not files:
+        raise UHFError(f"{folder} holds no .nii.gz or .nii file")
+    return files
+
+
+def read_grid(path: Path) -> tuple[tuple[int, int, int], Affine]:
+    """Shape and affine of a 3D NIfTI file, from its header alone; UHFError when it is not one."""
+    image = _open(path)
+    return image.shape, np.asarray(image.affine, dtype=np.float64)
+
+
+def read_volume(path: Path) -> Volume:
+    """A 3D NIfTI volume as float32; UHFError when unreadable, not 3D, or with NaN or infinite values."""
+    image = _open(path)
+    try:
+        data = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+    except (OSError, EOFError, ValueError) as error:
+        raise UHFError(f"{path} cannot be read, its data are damaged: copy or convert it again") from error
+    if not np.isfinite(data).all():
+        raise UHFError(f"{path} contains NaN or infinite values: replace them before using the image")
+    return Volume(data, np.asarray(image.affine, dtype=np.float64), image.header, path)
+
+
+def write_volume(path: Path, data: FloatArray, affine: Affine, *, header: Any) -> None:
+    """Write float32 data; `header` gives units, codes and description, the affine goes to sform and qform."""
+    header = header.copy()
+    header.set_data_dtype(np.float32)
+    header["cal_min"] = header["cal_max"] = 0  # display range of another image
+    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), affine, header)
+    code = int(header["sform_code"]) or int(header["qform_code"]) or 1
+    image.set_sform(affine, code)
+    image.set_qform(affine, code)
+    nib.save(image, path)
+
+
+def require_same_grid(first: Path, second: Path) -> None:
+    """UHFError unless both files have one shape, one spacing and one place in the world."""
+    (shape_a, affine_a), (shape_b, affine_b) = read_grid(first), read_grid(second)
+    if shape_a != shape_b:
+        raise UHFError(f"{second} has shape {shape_b} but {first} has {shape_a}: resample one to the other's grid")
+    spacing = voxel_sizes(affine_a)
+    # nnU-Net's own check of images against labels is np.allclose on the spacing
+    if not np.allclose(spacing, voxel_sizes(affine_b)):
+        raise UHFError(f"{second} and {first} differ in voxel size: resample one to the other's grid")
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape_a], indexing="ij"), -1).reshape(-1, 3)
+    offset = np.abs(apply_affine(affine_a, corners) - apply_affine(affine_b, corners)).max()
+    if offset > GRID_TOLERANCE_VOXELS * spacing.min():
+        raise UHFError(
+            f"{second} lies {offset:.3g} mm off {first} (affines differ): register or resample it to that grid"
+        )
+
+
+def copy_compressed(source: Path, destination: Path) -> None:
+    """Copy a NIfTI file to a .nii.gz path; voxels and header stay byte for byte, plain .nii is compressed."""
+    if source.name.lower().endswith(".gz"):
+        shutil.copyfile(source, destination)
+        return
+    with source.open("rb") as plain, gzip.open(destination, "wb", compresslevel=3) as packed:
+        shutil.copyfileobj(plain, packed)
+
+
+def require_free(folder: Path) -> None:
+    """UHFError when `folder` exists and is anything but an empty folder: nothing is ever overwritten."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UHFError(f"{folder} exists and is not empty: name another output folder or remove it")
+
+
+@contextmanager
+def appearing_together(*folders: Path) -> Iterator[tuple[Path, ...]]:
+    """Temporary folders that become `folders` when the block ends well and vanish when it does not.
+
+    Raises:
+        UHFError: one of `folders` is in use, or cannot be created.
+    """
+    for folder in folders:
+        require_free(folder)
+    staged: list[Path] = []
+    try:
+        for folder in folders:
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                staged.append(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)))
+            except OSError as error:
+                raise UHFError(f"{folder} cannot be created: {error.strerror}") from error
+            staged[-1].chmod(0o755)  # mkdtemp makes folders nobody else may read
+        yield tuple(staged)
+        for temporary, folder in zip(staged, folders, strict=True):
+            if folder.exists():
+                folder.rmdir()  # empty, see require_free
+            temporary.replace(folder)
+    finally:
+        for temporary in staged:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_distinct(files: Mapping[str, Path]) -> None:
+    """UHFError when two cases are one file."""
+    seen: dict[Path, str] = {}
+    for case, path in files.items():
+        first = seen.setdefault(path.resolve(), case)
+        if first != case:
+            raise UHFError(f"{path} is named for case {first} and for case {case}: each case needs its own file")
+
+
+def _open(path: Path) -> Any:
+    """Open lazily as 3D NIfTI."""
+    if not path.is_file():
+        raise UHFError(f"{path} does not exist: check the name and the folder")
+    case_name(path)
+    try:
+        image = nib.load(path)
+    except (ImageFileError, OSError, EOFError, ValueError) as error:
+        raise UHFError(f"{path} cannot be read as NIfTI: copy or convert it again") from error
+    if len(image.shape) != 3:
+        raise UHFError(f"{path} has shape {image.shape}: split it into 3D volumes first")
+    if np.isclose(np.linalg.det(image.affine[:3, :3]), 0):
+        raise UHFError(f"{path} has a singular affine: repair the geometry in its header")
+    return image

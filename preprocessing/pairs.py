@@ -1,0 +1,230 @@
+"""Write raw nnU-Net datasets from files that lie on one grid: pairs for enhancement, images for segmentation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.nifti import (
+    appearing_together,
+    copy_compressed,
+    read_volume,
+    require_distinct,
+    require_same_grid,
+)
+
+ROUTES = ("paired", "simulated")
+DATASET_NAME = re.compile(r"(Dataset\d{3})_\S+")
+Files = Mapping[str, Path]
+
+
+def write_paired_dataset(
+    output: Path,
+    *,
+    sources: Files,
+    targets: Files,
+    labels: Files,
+    label_names: Mapping[str, int],
+    source_channel: str = "LF",
+    target_channel: str = "HF",
+    source_field_T: float,
+    target_field_T: float,
+    route: str,
+    architecture: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Write an enhancement dataset: channel 0 is the low-field source, channel 1 the high-field target.
+
+    Source, target and label map of a case must share one grid. Files are copied, never moved or changed;
+    the dataset appears complete or not at all.
+
+    Args:
+        output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
+        sources: low-field NIfTI file of each case.
+        targets: high-field NIfTI file of each case, same cases.
+        labels: label map (tissues or brain mask) of each case, same cases.
+        label_names: name to label value, `background` is 0, values consecutive.
+        source_channel: name of the source channel; guided datasets are matched to it.
+        target_channel: name of the target channel.
+        source_field_T: field strength in tesla, > 0.
+        target_field_T: field strength in tesla, > 0.
+        route: `paired` (real scans of both field strengths) or `simulated`.
+        architecture: constructor arguments of teacher and keeper that differ from the defaults.
+        console: shows a progress bar when given.
+
+    Returns:
+        `output`.
+
+    Raises:
+        UHFError: missing or damaged files, unequal grids, unknown labels, names in use.
+    """
+    if route not in ROUTES:
+        raise UHFError(f"route is {route!r} for {output}: use one of {', '.join(ROUTES)}")
+    if source_channel.lower() == target_channel.lower():
+        raise UHFError(f"source and target channel of {output} are both named {source_channel}: give two names")
+    for what, field in (("source_field_T", source_field_T), ("target_field_T", target_field_T)):
+        if not field > 0:
+            raise UHFError(f"{what} is {field} for {output}: give the field strength in tesla")
+    block: dict[str, Any] = {
+        "source": source_channel,
+        "target": target_channel,
+        "source_field_T": source_field_T,
+        "target_field_T": target_field_T,
+        "route": route,
+    }
+    if architecture is not None:
+        block["architecture"] = dict(architecture)
+    channels = {source_channel: sources, target_channel: targets}
+    return _write_dataset(
+        output, channels=channels, labels=labels, label_names=label_names, extra={"uhf": block}, console=console
+    )
+
+
+def write_segmentation_dataset(
+    output: Path,
+    *,
+    images: Files,
+    labels: Files,
+    label_names: Mapping[str, int],
+    channel: str = "LF",
+    test_images: Files | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Write a single-channel segmentation dataset from images and label maps on one grid.
+
+    Args:
+        output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
+        images: NIfTI file of each training case.
+        labels: label map of each training case, same cases.
+        label_names: name to label value, `background` is 0, values consecutive.
+        channel: name of the channel; a keeper is matched to the channel of its own source's name.
+        test_images: cases without labels, for imagesTs; none may be a training case.
+        console: shows a progress bar when given.
+
+    Returns:
+        `output`.
+
+    Raises:
+        UHFError: missing or damaged files, unequal grids, unknown labels, names in use.
+    """
+    return _write_dataset(
+        output,
+        channels={channel: images},
+        labels=labels,
+        label_names=label_names,
+        extra={},
+        test_images=test_images or {},
+        console=console,
+    )
+
+
+def _write_dataset(
+    output: Path,
+    *,
+    channels: Mapping[str, Files],
+    labels: Files,
+    label_names: Mapping[str, int],
+    extra: Mapping[str, Any],
+    console: Console | None,
+    test_images: Files | None = None,
+) -> Path:
+    """Check everything that is cheap, then copy case by case into a folder that appears at the end."""
+    test_images = test_images or {}
+    _check_name(output)
+    _check_label_names(label_names, output)
+    _check_cases(channels, labels, test_images, output)
+    values = set(label_names.values())
+    with appearing_together(output) as (folder,):
+        for name in ("imagesTr", "labelsTr", *(["imagesTs"] if test_images else [])):
+            (folder / name).mkdir()
+        for case in _progress(sorted(labels), f"writing {output.name}", console):
+            first = next(iter(channels.values()))[case]
+            for index, files in enumerate(channels.values()):
+                require_same_grid(first, files[case])
+                read_volume(files[case])  # a damaged file or NaN must not surface hours later
+                copy_compressed(files[case], folder / "imagesTr" / f"{case}_{index:04d}.nii.gz")
+            require_same_grid(first, labels[case])
+            _check_label_map(labels[case], values)
+            copy_compressed(labels[case], folder / "labelsTr" / f"{case}.nii.gz")
+        for case in sorted(test_images):
+            read_volume(test_images[case])
+            copy_compressed(test_images[case], folder / "imagesTs" / f"{case}_0000.nii.gz")
+        description = {
+            "channel_names": {str(index): name for index, name in enumerate(channels)},
+            "labels": dict(label_names),
+            "numTraining": len(labels),
+            "file_ending": ".nii.gz",
+            **extra,
+        }
+        (folder / "dataset.json").write_text(json.dumps(description, indent=4) + "\n", encoding="utf-8")
+    return output
+
+
+def _check_name(output: Path) -> None:
+    """nnU-Net finds datasets by a three-digit number that only one folder may have."""
+    match = DATASET_NAME.fullmatch(output.name)
+    if match is None:
+        raise UHFError(f"{output.name} is no nnU-Net dataset name: use DatasetXXX_NAME with three digits")
+    if output.parent.is_dir():
+        for other in sorted(output.parent.glob(f"{match[1]}_*")):
+            if other.name != output.name:
+                raise UHFError(f"{output.parent} already holds {other.name}: choose another dataset number")
+
+
+def _check_label_names(label_names: Mapping[str, int], output: Path) -> None:
+    """nnU-Net wants `background` = 0 and consecutive values."""
+    if label_names.get("background") != 0:
+        raise UHFError(f"the labels of {output.name} lack background = 0: add it to the label names")
+    if sorted(label_names.values()) != list(range(len(label_names))):
+        raise UHFError(
+            f"the label values of {output.name} are {sorted(label_names.values())}: number them 0, 1, 2, ..."
+        )
+
+
+def _check_cases(channels: Mapping[str, Files], labels: Files, test_images: Files, output: Path) -> None:
+    """Every channel and the labels name the same cases, each with its own existing file."""
+    if not labels:
+        raise UHFError(f"no cases are given for {output.name}: name at least one image with its label map")
+    named = {**{f"channel {name}": files for name, files in channels.items()}, "labels": labels}
+    every_case = set().union(*named.values())
+    for what, files in named.items():
+        missing = sorted(every_case - set(files))
+        if missing:
+            raise UHFError(f"{what} of {output.name} lacks case {missing[0]} ({len(missing)} in all): add the file")
+    both = sorted(set(test_images) & every_case)
+    if both:
+        raise UHFError(f"case {both[0]} is a training and a test case of {output.name}: keep it in one")
+    lowered: dict[str, str] = {}
+    for case in [*every_case, *test_images]:
+        if not case or case != case.strip() or set(case) & set("/\\"):
+            raise UHFError(f"{case!r} cannot be a case name: use letters, digits, - and _")
+        other = lowered.setdefault(case.lower(), case)
+        if other != case:  # one file on disks that ignore case
+            raise UHFError(f"cases {other} and {case} differ in capitals only: rename one")
+    all_files = {f"{case} ({what})": path for what, files in named.items() for case, path in files.items()}
+    all_files |= {f"{case} (test)": path for case, path in test_images.items()}
+    for path in all_files.values():
+        if not path.is_file():
+            raise UHFError(f"{path} does not exist: check the name and the folder")
+    require_distinct(all_files)
+
+
+def _check_label_map(path: Path, values: set[int]) -> None:
+    """A label map holds whole numbers that have a name."""
+    found = np.unique(read_volume(path).data)
+    unknown = [float(value) for value in found if value not in values]
+    if unknown:
+        raise UHFError(f"{path} holds label {unknown[0]:g}, which has no name: add it to the label names")
+
+
+def _progress(cases: list[str], title: str, console: Console | None) -> Any:
+    """Cases with a progress bar on the console, or without one."""
+    return cases if console is None else track(cases, description=title, console=console)
