@@ -6,6 +6,7 @@ show it: so everything that differs is either put right (spacing) or refused wit
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,8 +17,9 @@ from nnunet_uhf.keeper_header import KeeperHeader
 GUIDE_CHANNEL_VARIABLE = "nnUNet_UHF_GUIDE_CHANNEL"
 #: Spacings this close (factor, either way) are used as they are.
 SPACING_TOLERANCE = 1.1
-#: A keeper run at a spacing further away would cost more than the network it guides, or see hardly a voxel.
+#: Further away the keeper would see hardly a voxel, or cost far more than the network it guides.
 MAX_SPACING_RATIO = 8.0
+MAX_VOXEL_GROWTH = 64.0
 #: Instance norms and the gate look at the whole patch: a patch of another extent shifts the features.
 EXTENT_TOLERANCE = 1.5
 
@@ -37,7 +39,7 @@ def channel_names(dataset_json: Mapping[str, Any]) -> list[str]:
     """
     names = dataset_json.get("channel_names", dataset_json.get("modality"))
     try:
-        by_index = {int(index): str(name) for index, name in names.items()}  # type: ignore[union-attr]
+        by_index = {int(index): str(name) for index, name in names.items()}
     except (AttributeError, ValueError):
         raise MatchError("dataset.json has no usable 'channel_names' (index -> name). Correct it.") from None
     if not by_index or sorted(by_index) != list(range(len(by_index))):
@@ -78,13 +80,14 @@ def spacing_ratio(spacing: Sequence[float], keeper_spacing: Sequence[float], *, 
     """Return configuration spacing / keeper spacing per axis (both in mm); exactly 1.0 where within 10 %.
 
     Raises:
-        MatchError: an axis differs by more than a factor of 8.
+        MatchError: an axis differs by more than a factor of 8, or the resized patch has 64 times the voxels.
     """
     ratios = [float(here) / float(there) for here, there in zip(spacing, keeper_spacing, strict=True)]
-    if any(max(ratio, 1 / ratio) > MAX_SPACING_RATIO for ratio in ratios):
+    too_far = any(max(ratio, 1 / ratio) > MAX_SPACING_RATIO for ratio in ratios)
+    if too_far or math.prod(ratios) > MAX_VOXEL_GROWTH:
         raise MatchError(
             f"Configuration {configuration} has a spacing of {_by(spacing)} mm, the keeper {_by(keeper_spacing)} mm: "
-            f"more than {MAX_SPACING_RATIO:g}-fold apart. {_PRETRAIN_THERE}"
+            f"too far apart to resize between them. {_PRETRAIN_THERE}"
         )
     near = SPACING_TOLERANCE * (1 + 1e-9)
     return [1.0 if max(ratio, 1 / ratio) <= near else ratio for ratio in ratios]

@@ -34,8 +34,8 @@ BLOCK_FORMAT = 1
 _PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def select_keeper(paths: Sequence[str | Path], *, dim: int, spacing: Sequence[float] | None = None) -> Path:
-    """Return the one keeper file of ``dim`` dimensions; among several, the one whose spacing fits within 10 %.
+def select_keeper(paths: Sequence[str | Path], *, dim: int, spacing: Sequence[float] | None = None) -> KeeperHeader:
+    """Return the header of the one keeper of ``dim`` dimensions; among several, the one whose spacing fits within 10 %.
 
     Copies of the same weights count as one.
 
@@ -60,7 +60,7 @@ def select_keeper(paths: Sequence[str | Path], *, dim: int, spacing: Sequence[fl
         for path, header in fitting.items()
         if spacing is not None and _is_exact(spacing, header.spacing_mm)
     }
-    return _only_one(exact or fitting, f"{dim}D")
+    return fitting[_only_one(exact or fitting, f"{dim}D")]
 
 
 def attach(

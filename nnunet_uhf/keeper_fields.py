@@ -1,0 +1,152 @@
+"""Type and range of every field of a keeper's header, and of every argument its networks may be built from.
+
+A table of predicates with, for the error message, what would have fitted. Design: ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+#: Arrays as nnU-Net feeds networks: SimpleITK's (z, y, x), permuted by ``transpose_forward``.
+AXIS_ORDER = "transposed SimpleITK zyx"
+ROUTES = ("paired", "simulated", "unpaired", "unicoal")
+
+# Bounds of what a file may ask to be built; the reference keeper has 16 features and kernels of 7.
+MAX_BASE_FEATURES = 64
+MAX_KERNEL_SIZE = 9
+LEVELS = 5
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+
+def _is_int(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    # the range excludes NaN, infinity and integers no float can hold
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_text(value: object, *, longest: int = 500, empty: bool = False, lines: bool = False) -> bool:
+    """Printable text only: an escape sequence in a header must not reach a terminal."""
+    if not isinstance(value, str) or len(value) > longest or not (value or empty):
+        return False
+    return (value.replace("\n", "") if lines else value).isprintable() or not value
+
+
+def _is_list(value: object, fits: Callable[[Any], bool], low: int, high: int) -> bool:
+    return isinstance(value, list) and low <= len(value) <= high and all(fits(item) for item in value)
+
+
+def _is_cases(value: object) -> bool:
+    return _is_list(value, _is_text, 0, 100_000)
+
+
+def _is_metrics(value: object, depth: int = 3) -> bool:
+    if isinstance(value, dict):
+        return depth > 0 and all(_is_text(k) and _is_metrics(v, depth - 1) for k, v in value.items())
+    return depth < 3 and (value is None or _is_number(value, -1e9, 1e9) or _is_text(value, empty=True))
+
+
+def _is_intensity(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"mean", "std"}
+        and _is_number(value["mean"], -1e9, 1e9)
+        and _is_number(value["std"], 1e-9, 1e9)
+    )
+
+
+def _is_strides(value: object) -> bool:
+    def is_step(step: object) -> bool:
+        return _is_list(step, lambda item: _is_int(item, 1, 2), 2, 3)
+
+    return _is_list(value, is_step, LEVELS, LEVELS)
+
+
+def _is_field(value: object) -> bool:
+    return value is None or _is_number(value, 1e-3, 30)
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and _HEX.fullmatch(value) is not None
+
+
+def _is_identifier(value: object) -> bool:
+    return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
+
+
+_PERMUTATIONS = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+Check = tuple[Callable[[Any], bool], str]
+
+_DIM: Check = (lambda value: _is_int(value, 2, 3), "2 or 3")
+_TEXT: Check = (_is_text, "printable text of at most 500 characters")
+_CASES: Check = (_is_cases, "a list of case identifiers")
+_TESLA: Check = (_is_field, "a field strength in tesla (at most 30) or null")
+_LONG_TEXT: Check = (
+    lambda value: _is_text(value, longest=5000, empty=True, lines=True),
+    "printable text of at most 5000 characters",
+)
+
+FIELDS: dict[str, Check] = {
+    "dim": _DIM,
+    "architecture": (lambda value: isinstance(value, dict), "an object"),
+    "decoder_architecture": (lambda value: value is None or isinstance(value, dict), "an object or null"),
+    "channel": _TEXT,
+    "spacing_mm": (
+        lambda value: _is_list(value, lambda item: _is_number(item, 1e-3, 1e3), 2, 3),
+        "2 or 3 spacings in mm",
+    ),
+    "axis_order": (lambda value: value == AXIS_ORDER, repr(AXIS_ORDER)),
+    "transpose_forward": (
+        lambda value: isinstance(value, list) and value in _PERMUTATIONS,
+        "a permutation of 0, 1, 2",
+    ),
+    "patch_size": (
+        lambda value: _is_list(value, lambda item: _is_int(item, 1, 4096), 2, 3),
+        "2 or 3 whole numbers",
+    ),
+    "normalisation": (_is_identifier, "the name of a normalisation scheme"),
+    "use_mask_for_norm": (lambda value: isinstance(value, bool), "true or false"),
+    "target_intensity": (_is_intensity, "an object with numbers 'mean' and 'std' (> 0)"),
+    "source_field_T": _TESLA,
+    "target_field_T": _TESLA,
+    "route": (lambda value: value in ROUTES, f"one of {', '.join(ROUTES)}"),
+    "dataset": _TEXT,
+    "fold": (lambda value: value == "all" or _is_int(value, 0, 999), "a fold number or 'all'"),
+    "configuration": _TEXT,
+    "training_cases": _CASES,
+    "validation_cases": _CASES,
+    "metrics": (lambda value: isinstance(value, dict) and _is_metrics(value), "an object of finite numbers"),
+    "sha256": (_is_hash, "64 hexadecimal digits"),
+    "decoder_sha256": (lambda value: value is None or _is_hash(value), "64 hexadecimal digits or null"),
+    "package_version": _TEXT,
+    "licence": _LONG_TEXT,
+    "citation": _LONG_TEXT,
+}
+
+_BASE_FEATURES: Check = (
+    lambda value: _is_int(value, 4, MAX_BASE_FEATURES) and value % 4 == 0,
+    f"a multiple of 4 up to {MAX_BASE_FEATURES}",
+)
+
+#: What ``config()`` of the two networks gives, and the range of each argument.
+NETWORKS: dict[str, dict[str, Check]] = {
+    "architecture": {
+        "dim": _DIM,
+        # one source image in, so that one guide channel can be named
+        "in_channels": (lambda value: _is_int(value, 1, 1), "1"),
+        "base_features": _BASE_FEATURES,
+        "strides": (_is_strides, f"{LEVELS} levels of steps of 1 or 2"),
+        "kernel_size": (
+            lambda value: _is_int(value, 1, MAX_KERNEL_SIZE) and value % 2 == 1,
+            f"an odd number up to {MAX_KERNEL_SIZE}",
+        ),
+        "position_branch": (lambda value: isinstance(value, bool), "true or false"),
+    },
+    "decoder_architecture": {"dim": _DIM, "base_features": _BASE_FEATURES},
+}
