@@ -1,0 +1,120 @@
+"""The demo's own steps: write phantoms, write the two raw datasets, cut nnU-Net's plans down to a small network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from nnunet_uhf.demo.settings import (
+    CONFIGURATIONS,
+    PAIRS,
+    PLANNED,
+    PLANS,
+    SOURCE_FIELD_T,
+    TARGET_FIELD_T,
+    TISSUES_DATASET,
+    DemoSettings,
+    Folders,
+)
+from nnunet_uhf.demo.subjects import TISSUES, make_subject
+from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
+
+LABEL_NAMES = {"background": 0, **TISSUES}
+SOURCE_CHANNEL, TARGET_CHANNEL = "LF", "HF"
+SEED_STEP = 1000  # subjects of two demo seeds never share a subject seed
+
+
+def write_phantoms(settings: DemoSettings, folders: Folders) -> None:
+    """Make every subject: its high-field phantom image and its tissue labels, as NIfTI."""
+    for kind in ("high_field", "labels"):
+        folders.phantoms(kind).mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(settings.names):
+        subject = make_subject(
+            name,
+            seed=SEED_STEP * settings.seed + number,
+            shape=settings.shape,
+            spacing_mm=settings.spacing_mm,
+        )
+        for kind, data in (("high_field", subject.image), ("labels", subject.labels)):
+            image = nib.Nifti1Image(data, subject.affine)
+            image.header.set_xyzt_units("mm")
+            nib.save(image, folders.phantoms(kind) / f"{name}.nii.gz")
+
+
+def write_datasets(settings: DemoSettings, folders: Folders) -> None:
+    """Write the pairs (to train the keeper) and the low-field segmentation task as raw nnU-Net datasets."""
+
+    def files(kind: str, names: list[str]) -> dict[str, Path]:
+        return {name: folders.phantoms(kind) / f"{name}.nii.gz" for name in names}
+
+    for dataset in (PAIRS, TISSUES_DATASET):  # left by a run that was stopped in this stage
+        shutil.rmtree(folders.raw / dataset, ignore_errors=True)
+    write_paired_dataset(
+        folders.raw / PAIRS,
+        sources=files("low_field", settings.training),
+        targets=files("high_field", settings.training),
+        labels=files("labels", settings.training),
+        label_names=LABEL_NAMES,
+        source_channel=SOURCE_CHANNEL,
+        target_channel=TARGET_CHANNEL,
+        source_field_T=SOURCE_FIELD_T,
+        target_field_T=TARGET_FIELD_T,
+        route="simulated",
+        architecture={"base_features": settings.features},
+    )
+    write_segmentation_dataset(
+        folders.raw / TISSUES_DATASET,
+        images=files("low_field", settings.training),
+        labels=files("labels", settings.training),
+        label_names=LABEL_NAMES,
+        channel=SOURCE_CHANNEL,
+        test_images=files("low_field", settings.test),
+    )
+    folders.test_labels.mkdir()
+    for path in files("labels", settings.test).values():
+        shutil.copyfile(path, folders.test_labels / path.name)
+
+
+def write_small_plans(settings: DemoSettings, folders: Folders) -> None:
+    """Write plans with a small network beside nnU-Net's own, for both datasets.
+
+    The preprocessed data stay those of the original plans, whose `data_identifier` the small ones keep.
+    """
+    for dataset in (PAIRS, TISSUES_DATASET):
+        folder = folders.preprocessed / dataset
+        plans = json.loads((folder / f"{PLANNED}.json").read_text())
+        small = shrink_plans(plans, features=settings.features, stages=settings.stages)
+        (folder / f"{PLANS}.json").write_text(json.dumps(small, indent=4))
+
+
+def shrink_plans(plans: dict[str, Any], *, features: int, stages: int) -> dict[str, Any]:
+    """Give `plans` the demo's name, its two configurations and a network of `stages` stages that starts with `features`.
+
+    The patch is about the size of the median image, so that whole brains go through the small network.
+    """
+    configurations = {}
+    for name in CONFIGURATIONS:
+        configuration = dict(plans["configurations"][name])
+        dim = len(configuration["spacing"])
+        step = 2 ** (stages - 1)
+        median = configuration["median_image_size_in_voxels"][-dim:]
+        configuration["patch_size"] = [int(max(step * 2, np.floor(size / step) * step)) for size in median]
+        configuration["batch_size"] = 2 if dim == 3 else 12
+        kwargs = {
+            "n_stages": stages,
+            "features_per_stage": [features * 2**stage for stage in range(stages)],
+            "strides": [[1] * dim, *([[2] * dim] * (stages - 1))],
+            "kernel_sizes": [[3] * dim] * stages,
+            "n_conv_per_stage": [2] * stages,
+            "n_conv_per_stage_decoder": [2] * (stages - 1),
+        }
+        architecture = dict(configuration["architecture"])
+        architecture["arch_kwargs"] = {**architecture["arch_kwargs"], **kwargs}
+        configuration["architecture"] = architecture
+        configurations[name] = configuration
+    return {**plans, "plans_name": PLANS, "configurations": configurations}

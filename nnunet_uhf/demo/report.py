@@ -1,0 +1,66 @@
+"""Write index.html: one self-contained page with the tables, the pictures and the commands of a demo."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from nnunet_uhf import __version__
+from nnunet_uhf.demo.pictures import TISSUE_COLOURS, SubjectPicture
+from nnunet_uhf.demo.scores import IMAGE_ROWS, Scores
+from nnunet_uhf.demo.settings import CONFIGURATIONS, DemoSettings
+from nnunet_uhf.demo.stages import Stage
+from nnunet_uhf.demo.subjects import TEMPLATE_LICENCE, TISSUES
+
+
+def render(
+    *,
+    settings: DemoSettings,
+    scores: Scores,
+    pictures: Sequence[SubjectPicture],
+    commands: Sequence[str],
+    seconds: float,
+    device: str,
+    date: datetime.date,
+) -> str:
+    """The page as HTML text. It refers to no other file: pictures are data URIs, styles are inline."""
+    loader = jinja2.PackageLoader("nnunet_uhf.demo", ".")
+    engine = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    return engine.get_template("page.html").render(
+        version=__version__,
+        date=date.isoformat(),
+        settings=settings,
+        scores=scores,
+        images={(score.configuration, score.row): score for score in scores.images},
+        image_rows=IMAGE_ROWS,
+        pictures=pictures,
+        commands=commands,
+        minutes=f"{seconds / 60:.0f}",
+        device=device,
+        configurations=CONFIGURATIONS,
+        tissues=list(TISSUES),
+        colours=TISSUE_COLOURS,
+        template_licence=TEMPLATE_LICENCE,
+    )
+
+
+def command_lines(stages: Sequence[Stage], *, out: Path) -> list[str]:
+    """The stages' commands as one would type them inside the demo folder."""
+    lines = []
+    for stage in stages:
+        if stage.command:
+            words = [os.path.relpath(word, out) if Path(word).is_absolute() else word for word in stage.command]
+            lines.append(shlex.join(words))
+    return lines
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write the page in one step: a reader never sees half of it."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,47 @@
+"""Trainers of `nnunet-uhf demo`: minutes on two CPU cores. Too short for any other use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_uhf.demo.lengths import LENGTHS
+from nnunet_uhf.trainers.guided import UHFTrainer
+from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
+from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
+
+
+class DemoLength(nnUNetTrainer):
+    """Mixin before any nnUNetTrainer subclass: train as long as the table says for the class's name."""
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        length = LENGTHS[type(self).__name__]
+        self.num_epochs = length.epochs
+        self.num_iterations_per_epoch = length.iterations
+        self.num_val_iterations_per_epoch = length.val_iterations
+
+
+class UHFTeacherTrainer_demo(DemoLength, UHFTeacherTrainer):
+    """UHFTeacherTrainer, demo length."""
+
+
+class UHFKeeperTrainer_demo(DemoLength, UHFKeeperTrainer):
+    """UHFKeeperTrainer, demo length."""
+
+
+class nnUNetTrainer_demo(DemoLength):
+    """nnU-Net's default trainer, demo length: what the guided one is held against."""
+
+
+class UHFTrainer_demo(DemoLength, UHFTrainer):
+    """UHFTrainer, demo length."""
