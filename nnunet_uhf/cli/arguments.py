@@ -1,0 +1,50 @@
+"""Options that several verbs share, named as nnU-Net names them, and what is made of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnunet_uhf.errors import UHFError
+
+Dataset = Annotated[str, typer.Option("-d", metavar="DATASET", help="Dataset name or id.")]
+Configuration = Annotated[str, typer.Option("-c", metavar="CONFIGURATION", help="For example 3d_fullres.")]
+Fold = Annotated[str, typer.Option("-f", metavar="FOLD", help="0 to 4, or all.")]
+Plans = Annotated[str, typer.Option("-p", metavar="PLANS", help="Plans name.")]
+Device = Annotated[str, typer.Option("-device", metavar="DEVICE", help="cuda, cpu or mps.")]
+InputFolder = Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of images.")]
+OutputFolder = Annotated[Path, typer.Option("-o", metavar="FOLDER", help="Folder to write to.")]
+
+
+def require_folders(*variables: str) -> None:
+    """Raise UHFError unless each of nnU-Net's `variables` names a folder that exists."""
+    for variable in variables:
+        folder = os.environ.get(variable)
+        if not folder:
+            raise UHFError(f"{variable} is not set: export {variable}=FOLDER, as for nnU-Net itself")
+        if not Path(folder).is_dir():
+            raise UHFError(f"{folder}: no such folder; make it, or correct {variable}")
+
+
+def fold_number(fold: str) -> int | str:
+    """Return the fold as nnU-Net has it: a number, or "all"."""
+    if fold == "all":
+        return fold
+    if not fold.isdecimal():
+        raise UHFError(f"-f {fold}: a fold is a number such as 0, or all")
+    return int(fold)
+
+
+def torch_device(name: str) -> str:
+    """Return the device, checked: nnU-Net's three, and one that this machine has."""
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name not in available:
+        raise UHFError(f"-device {name}: choose cuda, cpu or mps (which GPU: set CUDA_VISIBLE_DEVICES)")
+    if not available[name]:
+        raise UHFError(f"-device {name}: torch finds no such device here; use -device cpu")
+    return name

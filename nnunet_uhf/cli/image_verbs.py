@@ -1,0 +1,120 @@
+"""Verbs about images: simulate, enhance, demo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nnunet_uhf.cli.arguments import Device, InputFolder, OutputFolder, fold_number, torch_device
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `app` the verbs of this module."""
+    for name, verb, example in (
+        ("simulate", simulate, "simulate -i IMAGES --labels TISSUES -o LOW_FIELD --preset flair_0.36T --ratio 4"),
+        ("enhance", enhance, "enhance -i IMAGES -o ENHANCED -m keeper.safetensors"),
+        ("demo", demo, "demo --out demo -device cpu"),
+    ):
+        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+
+
+def simulate(
+    images: InputFolder,
+    output: OutputFolder,
+    labels: Annotated[
+        Path,
+        typer.Option(
+            "--labels",
+            metavar="FOLDER",
+            help="Tissue label maps (CSF 1, GM 2, WM 3), or CASE_csf, CASE_gm, CASE_wm probability maps.",
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help="Scanner and contrast to imitate, or a JSON file.")
+    ],
+    ratio: Annotated[int, typer.Option("--ratio", help="Slice distance in voxels of the input.")] = 4,
+    thickness: Annotated[
+        float | None, typer.Option("--thickness", help="Slice thickness in voxels, with --gap in place of --ratio.")
+    ] = None,
+    gap: Annotated[float | None, typer.Option("--gap", help="Slice gap in voxels.")] = None,
+    axis: Annotated[
+        str, typer.Option("--axis", help="Plane of the slices: axial, coronal, sagittal; or array axis 0, 1, 2.")
+    ] = "axial",
+    mode: Annotated[
+        Literal["native", "regrid"], typer.Option("--mode", help="Thick slices, or back on the input's grid.")
+    ] = "regrid",
+    noise: Annotated[Literal["gaussian", "rician"], typer.Option("--noise", help="Kind of noise.")] = "gaussian",
+    noise_scale: Annotated[
+        float, typer.Option("--noise-scale", help="Factor on the preset's noise; above 1 is noisier.")
+    ] = 1.0,
+    targets: Annotated[
+        Path | None, typer.Option("--targets", metavar="FOLDER", help="Also write the matching high-field images.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same images.")] = 0,
+) -> None:
+    """Simulate low-field scans from high-field scans and their tissue maps."""
+    from rich.console import Console
+
+    from nnunet_uhf.preprocessing.simulate import simulate_folder
+
+    record = simulate_folder(
+        images,
+        output,
+        labels=labels,
+        preset=preset,
+        ratio=ratio,
+        thickness=thickness,
+        gap=gap,
+        axis=axis,
+        mode=mode,
+        noise=noise,
+        noise_scale=noise_scale,
+        targets=targets,
+        seed=seed,
+        console=Console(stderr=True),
+    )
+    sys.stdout.write(f"wrote {record}\n")
+
+
+def enhance(
+    images: InputFolder,
+    output: OutputFolder,
+    model: Annotated[
+        Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file with decoder, or keeper model folder.")
+    ],
+    device: Device = "cuda",
+    folds: Annotated[
+        list[str] | None, typer.Option("-f", metavar="FOLD...", help="Folds of a model folder; several are averaged.")
+    ] = None,
+) -> None:
+    """Write the high-field-like image of every scan in a folder, in the scan's own geometry."""
+    from rich.console import Console
+
+    from nnunet_uhf.inference import enhance as run
+
+    run(
+        images,
+        output,
+        model,
+        device=torch_device(device),
+        folds=[fold_number(fold) for fold in folds] if folds else None,
+        console=Console(stderr=True),
+    )
+    sys.stdout.write(f"wrote {output}\n")
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder to work in.")] = Path(
+        "nnunet-uhf-demo"
+    ),
+    device: Device = "cpu",
+) -> None:
+    """Show the whole chain on made subjects, without downloads: about ten minutes on a laptop."""
+    from rich.console import Console
+
+    from nnunet_uhf.demo import run
+
+    raise typer.Exit(run(output, device=torch_device(device), console=Console()))

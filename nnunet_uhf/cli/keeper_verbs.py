@@ -1,0 +1,125 @@
+"""Verbs about keepers: pretrain, export-keeper, inspect, plan, init."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnunet_uhf.cli.arguments import (
+    Configuration,
+    Dataset,
+    Device,
+    Fold,
+    Plans,
+    fold_number,
+    require_folders,
+    torch_device,
+)
+
+Keeper = Annotated[Path, typer.Option("--keeper", metavar="FILE", help="Keeper file.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `app` the verbs of this module."""
+    for name, verb, example in (
+        ("pretrain", pretrain, "pretrain -d 1 -c 3d_fullres -f 0 -o keeper.safetensors"),
+        ("export-keeper", export_keeper, "export-keeper -d 1 -c 3d_fullres -f 0 -o keeper.safetensors"),
+        ("inspect", inspect, "inspect keeper.safetensors"),
+        ("plan", plan, "plan -d 2 -c 2d 3d_fullres --keeper keeper_2d.safetensors keeper_3d.safetensors"),
+        ("init", init, "init -m MODEL_FOLDER -f 0 --keeper keeper.safetensors -o init.pth"),
+    ):
+        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+
+
+def pretrain(
+    dataset: Dataset,
+    configuration: Configuration,
+    fold: Fold,
+    plans: Plans = "nnUNetPlans",
+    output: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Keeper file to write.")] = None,
+    device: Device = "cuda",
+    epochs: Annotated[
+        str, typer.Option("--epochs", metavar="N", help="1, 5, 20, 50, 100 or 250, for short trainings.")
+    ] = "",
+) -> None:
+    """Train a teacher and a keeper on an enhancement dataset and export the keeper; resumes where it stopped."""
+    require_folders("nnUNet_preprocessed", "nnUNet_results")
+    from nnunet_uhf.trainers.pretrain import pretrain as run
+
+    path = run(
+        dataset,
+        configuration,
+        fold_number(fold),
+        plans=plans,
+        output=output,
+        device=torch_device(device),
+        epochs=epochs,
+    )
+    _tell(path)
+
+
+def export_keeper(
+    dataset: Dataset,
+    configuration: Configuration,
+    fold: Fold,
+    output: Annotated[Path, typer.Option("-o", metavar="FILE", help="Keeper file to write (*.safetensors).")],
+    plans: Plans = "nnUNetPlans",
+    trainer: Annotated[str, typer.Option("-tr", metavar="TRAINER", help="Keeper trainer.")] = "UHFKeeperTrainer",
+) -> None:
+    """Write a finished keeper training as a keeper file: weights and a header that describes them."""
+    require_folders("nnUNet_preprocessed", "nnUNet_results")
+    from nnunet_uhf.trainers.export import export_keeper as run
+
+    _tell(run(dataset, configuration, fold_number(fold), plans=plans, trainer=trainer, output=output))
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Keeper file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole header as JSON.")] = False,
+) -> None:
+    """Verify a keeper file and show what it says of itself."""
+    from rich.console import Console
+
+    from nnunet_uhf.keeper_file import describe, read_keeper
+    from nnunet_uhf.keeper_header import header_json
+
+    header = read_keeper(file).header
+    if as_json:
+        sys.stdout.write(header_json(header) + "\n")
+    else:
+        Console().print(describe(header))
+
+
+def plan(
+    dataset: Dataset,
+    configurations: Annotated[list[str], typer.Option("-c", metavar="CONFIGURATION...", help="One or more.")],
+    keepers: Annotated[list[Path], typer.Option("--keeper", metavar="FILE...", help="One or more keeper files.")],
+    plans: Plans = "nnUNetPlans",
+    name: Annotated[str | None, typer.Option("-o", metavar="NAME", help="Name of the new plans.")] = None,
+) -> None:
+    """Write plans that carry a keeper, under a name of their own: for -p of nnUNetv2_train."""
+    require_folders("nnUNet_preprocessed")
+    from nnunet_uhf.plans import write_plans
+
+    path = write_plans(dataset, configurations, keepers, source_plans=plans, output_name=name)
+    _tell(path)
+    sys.stdout.write(f"train with: nnUNetv2_train {dataset} {configurations[0]} 0 -tr UHFTrainer -p {path.stem}\n")
+
+
+def init(
+    model: Annotated[Path, typer.Option("-m", metavar="FOLDER", help="Model folder of a plain nnU-Net.")],
+    fold: Fold,
+    keeper: Keeper,
+    output: Annotated[Path, typer.Option("-o", metavar="FILE", help="Checkpoint to write (*.pth).")],
+) -> None:
+    """Turn a finished plain nnU-Net into a start for -pretrained_weights of a guided training."""
+    from nnunet_uhf.trainers.baseline import write_initial_checkpoint
+
+    _tell(write_initial_checkpoint(model, fold_number(fold), keeper, output))
+
+
+def _tell(path: Path) -> None:
+    sys.stdout.write(f"wrote {path}\n")

@@ -1,0 +1,92 @@
+"""Runs the command line: arguments as nnU-Net's users write them, and errors in one line.
+
+Verbs import what they need when they run, so that ``--help`` and ``--version`` do not wait for torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from nnunet_uhf import __version__
+from nnunet_uhf.cli import image_verbs, keeper_verbs, setup_verbs
+from nnunet_uhf.errors import UHFError
+
+# typer brings its own copy of click, whose names are not public
+UsageError = typer.BadParameter.__bases__[0]
+
+LIST_OPTIONS = {"plan": {"-c", "--keeper"}, "enhance": {"-f"}}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+for verbs in (setup_verbs, keeper_verbs, image_verbs):
+    verbs.add_to(app)
+
+
+@app.callback(invoke_without_command=True, epilog="Example: nnunet-uhf demo --out demo -device cpu")
+def _nnunet_uhf(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read in main
+) -> None:
+    """Ultra-high-field guidance for nnU-Net: everything stock nnU-Net commands do not do themselves."""
+    if version:
+        sys.stdout.write(f"nnunet-uhf {__version__}\n")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit status: 2 for whatever the user can put right."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        status = app(
+            repeat_list_options([argument for argument in given if argument != "--debug"]),
+            prog_name="nnunet-uhf",
+            standalone_mode=False,
+        )
+    except (Exception, KeyboardInterrupt) as error:
+        message = one_line(error)
+        if debug or message is None:
+            raise
+        Console(stderr=True, soft_wrap=True).print(Text(f"error: {message}", style="red"))
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def repeat_list_options(arguments: Sequence[str]) -> list[str]:
+    """Write ``-c 2d 3d_fullres``, as nnU-Net has it, as ``-c 2d -c 3d_fullres``, as typer wants it."""
+    verb = next((argument for argument in arguments if not argument.startswith("-")), "")
+    expanded: list[str] = []
+    option = None
+    for argument in arguments:
+        if argument.startswith("-"):
+            option = argument if argument in LIST_OPTIONS.get(verb, ()) else None
+        elif option is not None and expanded[-1] != option:
+            expanded.append(option)
+        expanded.append(argument)
+    return expanded
+
+
+def one_line(error: BaseException) -> str | None:
+    """Return what to tell the user, or None where the error is a defect that needs its traceback."""
+    if isinstance(error, UHFError):
+        message = str(error)
+    elif isinstance(error, UsageError):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "nnunet-uhf"
+        message = f"{error.format_message().rstrip('.')}. See `{command} --help`."  # type: ignore[attr-defined]
+    elif isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        message = "interrupted"
+    else:
+        return None
+    return " ".join(message.split())

@@ -1,0 +1,217 @@
+"""`nnunet-uhf doctor`: is everything there that guided training needs, and does it fit together?
+
+Each check tries the real thing rather than comparing version numbers, and gives rows; a failed row says the
+remedy. Nothing is changed on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nnunet_uhf import __version__, registration
+from nnunet_uhf.errors import UHFError
+
+State = Literal["ok", "note", "failed"]
+
+STYLES: dict[State, str] = {"ok": "green", "note": "yellow", "failed": "bold red"}
+NNUNET_VERSIONS = ((2, 8, 1), (3,))
+STARTUP_MODULE = "_nnunet_uhf_startup"
+KEEPERS_VARIABLE = "nnUNet_UHF_KKN"
+EXPORT_LINE = f'export {registration.PATHS_VARIABLE}="$(nnunet-uhf trainer-path)"'
+REINSTALL_NNUNET = 'pip install "nnunetv2>=2.8.1,<3"'
+REINSTALL_TORCHVISION = (
+    "torch and torchvision must come from the same index and fit each other, or nnU-Net finds no trainer but its "
+    "own: pip install --force-reinstall torch torchvision"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report; a note is worth reading but no fault."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def run(console: Console) -> int:
+    """Print the report; return 0 when nothing failed, else 1."""
+    rows = [row for check in CHECKS for row in _attempt(check)]
+    table = Table(title=f"nnunet-uhf {__version__}", title_justify="left")
+    table.add_column("check", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("found", overflow="fold")
+    for row in rows:
+        found = Text(row.found)
+        if row.remedy:
+            found.append(f"\n-> {row.remedy}", style=STYLES[row.state])
+        table.add_row(row.name, Text(row.state, style=STYLES[row.state]), found)
+    console.print(table)
+    failed = [row.name for row in rows if row.state == "failed"]
+    console.print(f"failed: {', '.join(failed)}" if failed else "everything needed is in place")
+    return 1 if failed else 0
+
+
+def _attempt(check: Callable[[], Iterator[Row]]) -> list[Row]:
+    """Rows of one check; a check that breaks is itself a finding, and the others still run."""
+    try:
+        return list(check())
+    except Exception as error:  # noqa: BLE001 - a broken installation can raise anything
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+        return [Row(name, "failed", _first_line(error), "reinstall: pip install --force-reinstall nnunet-uhf")]
+
+
+def check_python() -> Iterator[Row]:
+    """Which Python runs this, and from where nnunet-uhf comes."""
+    yield Row("python", "ok", f"{platform.python_version()} at {sys.executable}")
+    yield Row("nnunet-uhf", "ok", f"{__version__} at {Path(__file__).parent}")
+
+
+def check_nnunet() -> Iterator[Row]:
+    """Nnunetv2 imports and has a version this package was made for."""
+    try:
+        module = importlib.import_module("nnunetv2")
+        version = importlib.metadata.version("nnunetv2")
+    except ImportError as error:  # PackageNotFoundError is one
+        yield Row("nnunetv2", "failed", _first_line(error), REINSTALL_NNUNET)
+        return
+    found = f"{version} at {Path(module.__path__[0])}"
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    fits = NNUNET_VERSIONS[0] <= numbers < NNUNET_VERSIONS[1]
+    yield Row("nnunetv2", "ok" if fits else "failed", found, "" if fits else REINSTALL_NNUNET)
+
+
+def check_torch() -> Iterator[Row]:
+    """Torch imports; torchvision's compiled operators belong to this torch."""
+    torch = importlib.import_module("torch")
+    device = f"CUDA {torch.version.cuda}" if torch.cuda.is_available() else "no CUDA device"
+    yield Row("torch", "ok", f"{torch.__version__} at {Path(torch.__file__).parent}, {device}")
+    try:
+        torchvision = importlib.import_module("torchvision")
+        boxes, scores = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2), torch.tensor([0.5, 0.9])
+        kept = torchvision.ops.nms(boxes, scores, 0.5).tolist()
+    except Exception as error:  # noqa: BLE001 - a mismatch shows as RuntimeError, ImportError, OSError, AttributeError
+        yield Row("torchvision", "failed", _first_line(error), REINSTALL_TORCHVISION)
+        return
+    found = f"{torchvision.__version__} at {Path(torchvision.__file__).parent}"
+    fits = kept == [1]
+    yield Row("torchvision", "ok" if fits else "failed", found, "" if fits else REINSTALL_TORCHVISION)
+
+
+def check_registration() -> Iterator[Row]:
+    """The trainer folder is in nnUNet_extTrainer, by the start-up file or by the user."""
+    installed = importlib.util.find_spec(STARTUP_MODULE) is not None
+    registered = registration.is_registered(os.environ)
+    if registration.opted_out(os.environ):
+        found = f"switched off by {registration.OPT_OUT_VARIABLE}"
+        yield Row("start-up file", "note", found, "" if registered else EXPORT_LINE)
+    elif installed:
+        yield Row("start-up file", "ok", "registers the trainers whenever Python starts")
+    else:
+        remedy = f"install with pip into a site-packages folder, or: {EXPORT_LINE}"
+        yield Row("start-up file", "note" if registered else "failed", "not installed", remedy)
+    for folder in filter(None, os.environ.get(registration.PATHS_VARIABLE, "").split(os.pathsep)):
+        exists = Path(folder).is_dir()
+        remedy = "" if exists else f"nnU-Net skips it: correct {registration.PATHS_VARIABLE}"
+        yield Row(registration.PATHS_VARIABLE, "ok" if exists else "note", folder, remedy)
+
+
+def check_trainers() -> Iterator[Row]:
+    """NnU-Net itself finds every trainer class, and finds ours."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    from nnunet_uhf import trainers
+
+    found = []
+    for name in trainers.__all__:
+        own = getattr(trainers, name)
+        if not (isinstance(own, type) and issubclass(own, nnUNetTrainer)):
+            continue
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                seen = recursive_find_trainer_class_by_name(name)
+        except Exception as error:  # noqa: BLE001 - the search imports every trainer there is
+            yield Row(name, "failed", _first_line(error), f"nnU-Net does not find it: {EXPORT_LINE}")
+            continue
+        if seen is own:
+            found.append(name)
+        else:
+            remedy = "another trainer of that name is found first: rename it"
+            yield Row(name, "failed", f"{seen.__module__}.{seen.__qualname__}", remedy)
+    if found:
+        yield Row("trainers", "ok", f"nnU-Net finds {len(found)}: {', '.join(found)}")
+
+
+def check_folders() -> Iterator[Row]:
+    """NnU-Net's three folders; one that is unset is no fault, since not every command needs all."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        value = os.environ.get(name)
+        if not value:
+            yield Row(name, "note", "not set", f"export {name}=FOLDER, before planning, training or predicting")
+        elif not Path(value).is_dir():
+            yield Row(name, "failed", f"{value} is no folder", f"make the folder or correct {name}")
+        elif os.access(value, os.W_OK):
+            yield Row(name, "ok", value)
+        elif name == "nnUNet_raw":
+            yield Row(name, "note", f"{value} (read only)")
+        else:
+            yield Row(name, "failed", f"{value} is not writable", "change its permissions or choose another folder")
+
+
+def check_keepers() -> Iterator[Row]:
+    """Every keeper file nnUNet_UHF_KKN names reads, and its weights have their hash."""
+    from nnunet_uhf.keeper_file import find_keepers, read_keeper
+
+    value = os.environ.get(KEEPERS_VARIABLE)
+    if not value:
+        remedy = f"export {KEEPERS_VARIABLE}=FILE, unless your plans carry a keeper (nnunet-uhf plan)"
+        yield Row(KEEPERS_VARIABLE, "note", "not set", remedy)
+        return
+    try:
+        paths = find_keepers(value)
+    except UHFError as error:
+        yield Row(KEEPERS_VARIABLE, "failed", str(error), f"correct {KEEPERS_VARIABLE}")
+        return
+    for path in paths:
+        try:
+            header = read_keeper(path).header
+        except UHFError as error:
+            yield Row("keeper", "failed", str(error), "export it again, or fetch an undamaged copy")
+            continue
+        spacing = " x ".join(f"{step:g}" for step in header.spacing_mm)
+        found = f"{path}: {header.dim}D, {header.channel}, {spacing} mm, sha256 {header.sha256[:8]} verified"
+        yield Row("keeper", "ok", found)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+CHECKS: tuple[Callable[[], Iterator[Row]], ...] = (
+    check_python,
+    check_nnunet,
+    check_torch,
+    check_registration,
+    check_trainers,
+    check_folders,
+    check_keepers,
+)
