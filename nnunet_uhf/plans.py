@@ -157,7 +157,7 @@ def write_plans(
     blocks = {key: _fitting_block(plans, key, dataset_json, files) for key in configurations}
     new = copy.deepcopy(plans)
     for key, block in blocks.items():
-        new["configurations"][key]["uhf"] = block
+        new["configurations"][key]["uhf"] = {**block, "source_plans": source_plans}
     hashes = sorted({block["keeper"]["sha256"] for block in blocks.values()})
     digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
     new["plans_name"] = _checked_name(output_name or f"{source_plans}_KKN_{digits}")
