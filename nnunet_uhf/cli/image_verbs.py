@@ -80,30 +80,33 @@ def simulate(
 
 
 def enhance(
-    images: InputFolder,
+    images: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of NIfTI images, or one image.")],
     output: OutputFolder,
     model: Annotated[
         Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file with decoder, or keeper model folder.")
     ],
     device: Device = "cuda",
     folds: Annotated[
-        list[str] | None, typer.Option("-f", metavar="FOLD...", help="Folds of a model folder; several are averaged.")
+        list[str] | None,
+        typer.Option("-f", metavar="FOLD...", help="Folds of a model folder, averaged. [default: all]"),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is already there.")] = False,
 ) -> None:
-    """Write the high-field-like image of every scan in a folder, in the scan's own geometry."""
+    """Write the high-field-like image of every scan, in the scan's own geometry."""
     from rich.console import Console
 
-    from nnunet_uhf.inference import enhance as run
+    from nnunet_uhf.enhance import enhance as run
 
-    run(
+    written = run(
         images,
         output,
         model,
         device=torch_device(device),
         folds=[fold_number(fold) for fold in folds] if folds else None,
+        overwrite=overwrite,
         console=Console(stderr=True),
     )
-    sys.stdout.write(f"wrote {output}\n")
+    sys.stdout.write(f"wrote {len(written)} images to {output}\n")
 
 
 def demo(
@@ -117,4 +120,4 @@ def demo(
 
     from nnunet_uhf.demo import run
 
-    raise typer.Exit(run(output, device=torch_device(device), console=Console()))
+    run(out=output, device=torch_device(device), console=Console())
