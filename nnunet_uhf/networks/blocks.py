@@ -153,7 +153,7 @@ def pad_to_minimum(x: Tensor, strides: Strides) -> Tensor:
     size = x.shape[2:]
     total = cumulative(strides)[-1]
     missing = [max(0, t - n) for n, t in zip(size, total, strict=True)]
-    if math.prod((n + m) // t for n, m, t in zip(size, missing, total, strict=True)) < 2:
+    if math.prod([(n + m) // t for n, m, t in zip(size, missing, total, strict=True)]) < 2:
         missing = [max(0, n - s) for s, n in zip(size, minimum_size(strides), strict=True)]
     if not any(missing):
         return x

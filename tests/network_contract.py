@@ -1,0 +1,146 @@
+"""What every network of the package promises; a network's test class inherits these tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from nnunet_uhf.networks.blocks import level_strides
+from torch import Tensor, nn
+
+# every kind of patch nnU-Net plans that breaks a naive five-level network, and two ordinary ones
+PATCHES: dict[int, list[tuple[int, ...]]] = {
+    2: [(16, 16), (28, 28), (8, 40), (32, 48)],
+    3: [(16, 16, 16), (8, 16, 16), (20, 40, 40), (24, 16, 32)],
+}
+SIZES = [(dim, size) for dim, sizes in PATCHES.items() for size in sizes]
+USUAL = [(2, (32, 24)), (3, (16, 24, 32))]
+ANISOTROPIC_STRIDES = level_strides(3, spacing=(4.0, 1.0, 1.0))
+
+
+def tensors_of(output: Any) -> Iterator[Tensor]:
+    """All tensors of a nested output."""
+    if isinstance(output, Tensor):
+        yield output
+    elif output is not None:
+        for part in output:
+            yield from tensors_of(part)
+
+
+def wake(network: nn.Module) -> nn.Module:
+    """Move parameters that start at zero off it: behind a zero factor no gradient can pass, and none should."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad and not parameter.any():
+                parameter.add_(0.1 + 0.1 * torch.rand_like(parameter))
+    return network
+
+
+class NetworkContract:
+    """Inherit, and say how to make the network and its inputs."""
+
+    # the network has a `strides` argument
+    strided: ClassVar[bool] = True
+    # the network's forward pass is random in training
+    random_in_training: ClassVar[bool] = False
+
+    def make(self, dim: int, **options: Any) -> nn.Module:
+        raise NotImplementedError
+
+    def inputs(self, dim: int, size: tuple[int, ...], batch: int = 2) -> tuple[Any, ...]:
+        """Positional arguments of a forward pass."""
+        return (torch.randn(batch, 1, *size),)
+
+    def check_shapes(self, network: nn.Module, output: Any, *, batch: int, size: tuple[int, ...]) -> None:
+        """Assert that an output has the shapes the network's docstring promises."""
+        raise NotImplementedError
+
+    def train_output(self, network: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        """The output that training uses, where it is more than a plain forward pass."""
+        return network(*inputs)
+
+    @pytest.mark.parametrize(("dim", "size"), SIZES)
+    def test_any_plannable_patch_gives_the_promised_shapes(self, dim: int, size: tuple[int, ...]) -> None:
+        network = self.make(dim)
+        for training in (True, False):
+            output = network.train(training)(*self.inputs(dim, size, batch=1))
+            self.check_shapes(network, output, batch=1, size=size)
+
+    @pytest.mark.parametrize("size", [(8, 64, 64), (8, 16, 16), (5, 32, 48)])
+    def test_anisotropic_strides_give_the_promised_shapes(self, size: tuple[int, ...]) -> None:
+        if not self.strided:
+            pytest.skip("this network has no strides of its own")
+        network = self.make(3, strides=ANISOTROPIC_STRIDES)
+        self.check_shapes(network, network(*self.inputs(3, size, batch=1)), batch=1, size=size)
+
+    @pytest.mark.parametrize(("dim", "size"), USUAL)
+    def test_a_sample_does_not_see_the_rest_of_its_batch(self, dim: int, size: tuple[int, ...]) -> None:
+        network = self.make(dim).eval()
+        wake(network)
+        inputs = self.inputs(dim, size, batch=3)
+        with torch.no_grad():
+            together = tensors_of(network(*inputs))
+            alone = tensors_of(network(*(x[1:2] if isinstance(x, Tensor) else [m[1:2] for m in x] for x in inputs)))
+        for many, one in zip(together, alone, strict=True):
+            torch.testing.assert_close(many[1:2], one, atol=2e-5, rtol=1e-4)
+
+    @pytest.mark.parametrize(("dim", "size"), USUAL)
+    def test_evaluation_is_deterministic(self, dim: int, size: tuple[int, ...]) -> None:
+        network = self.make(dim).eval()
+        inputs = self.inputs(dim, size)
+        with torch.no_grad():
+            pairs = zip(tensors_of(network(*inputs)), tensors_of(network(*inputs)), strict=True)
+        assert all(torch.equal(first, second) for first, second in pairs)
+
+    @pytest.mark.parametrize(("dim", "size"), USUAL)
+    def test_a_twin_from_config_and_state_gives_the_same_numbers(self, dim: int, size: tuple[int, ...]) -> None:
+        network = wake(self.make(dim))
+        twin = self.rebuild(network)
+        assert type(twin) is type(network)
+        twin.load_state_dict(network.state_dict(), strict=True)
+        inputs = self.inputs(dim, size)
+        with torch.no_grad():
+            outputs = (tensors_of(n.eval()(*inputs)) for n in (network, twin))
+            assert all(torch.equal(first, second) for first, second in zip(*outputs, strict=True))
+
+    def rebuild(self, network: Any) -> nn.Module:
+        """A fresh network of the same architecture."""
+        return type(network)(**network.config())
+
+    @pytest.mark.parametrize(("dim", "size"), USUAL)
+    def test_gradient_reaches_every_trainable_parameter(self, dim: int, size: tuple[int, ...]) -> None:
+        network = wake(self.make(dim)).train()
+        output = self.train_output(network, self.inputs(dim, size))
+        # random weights, because the plain sum of an instance-normalised map does not depend on anything
+        torch.stack([(t * torch.rand_like(t)).sum() for t in tensors_of(output) if t.requires_grad]).sum().backward()
+        silent = [
+            name
+            for name, parameter in network.named_parameters()
+            if parameter.requires_grad
+            and (parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any())
+        ]
+        assert silent == []
+
+    @pytest.mark.parametrize(("dim", "size"), USUAL)
+    def test_double_precision_agrees_with_single(self, dim: int, size: tuple[int, ...]) -> None:
+        network = wake(self.make(dim)).eval()
+        inputs = self.inputs(dim, size)
+        double = tuple(x.double() if isinstance(x, Tensor) else [m.double() for m in x] for x in inputs)
+        with torch.no_grad():
+            single_outputs = list(tensors_of(network(*inputs)))
+            double_outputs = list(tensors_of(network.double()(*double)))
+        for single, exact in zip(single_outputs, double_outputs, strict=True):
+            assert exact.dtype == torch.float64
+            torch.testing.assert_close(single.double(), exact, atol=1e-3, rtol=1e-3)
+
+    @pytest.mark.parametrize(("dim", "size"), [*USUAL, (3, (16, 16, 16))])
+    def test_compiles_as_one_graph(self, dim: int, size: tuple[int, ...]) -> None:
+        network = self.make(dim)
+        network.train(not self.random_in_training)
+        inputs = self.inputs(dim, size)
+        torch.compiler.reset()
+        compiled = torch.compile(network, backend="eager", fullgraph=True)
+        for one, other in zip(tensors_of(compiled(*inputs)), tensors_of(network(*inputs)), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
