@@ -46,21 +46,24 @@ class SafeCheckpoints(nnUNetTrainer):
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        temporary = f"{filename}.tmp"
+        temporary = Path(f"{filename}.tmp")
         try:
-            super().save_checkpoint(temporary)
-            with open(temporary, "rb+") as written:
+            super().save_checkpoint(str(temporary))
+            with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
-            os.replace(temporary, filename)
+            temporary.replace(filename)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
     """Read an nnU-Net checkpoint without running any code from it.
 
-    :return: nnU-Net's dict (`network_weights`, `init_args`, `trainer_name`, `logging`, ...), tensors on the CPU.
-    :raises UHFError: when the file is missing, truncated, or holds anything but tensors, plain values and numpy scalars.
+    Returns:
+        nnU-Net's dict (`network_weights`, `init_args`, `trainer_name`, `logging`, ...), tensors on the CPU.
+
+    Raises:
+        UHFError: the file is missing, truncated, or holds anything but tensors, plain values and numpy scalars.
     """
     path = Path(path)
     if not path.is_file():
