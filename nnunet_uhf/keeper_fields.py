@@ -80,7 +80,6 @@ def _is_identifier(value: object) -> bool:
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
-_PERMUTATIONS = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
 Check = tuple[Callable[[Any], bool], str]
 
 _DIM: Check = (lambda value: _is_int(value, 2, 3), "2 or 3")
@@ -103,7 +102,7 @@ FIELDS: dict[str, Check] = {
     ),
     "axis_order": (lambda value: value == AXIS_ORDER, repr(AXIS_ORDER)),
     "transpose_forward": (
-        lambda value: isinstance(value, list) and value in _PERMUTATIONS,
+        lambda value: _is_list(value, lambda axis: _is_int(axis, 0, 2), 3, 3) and len(set(value)) == 3,
         "a permutation of 0, 1, 2",
     ),
     "patch_size": (

@@ -237,13 +237,14 @@ def _open(path: Path) -> Any:
         size = path.stat().st_size
     except OSError as error:
         raise KeeperFileError(f"{path} cannot be read ({error.strerror}). Check its rights.") from None
-    if start[:4] == b"PK\x03\x04":
-        raise KeeperFileError(f"{path} is a zip or torch checkpoint, not safetensors: not opened. {remedy}.")
-    if start[:1] == b"\x80" and start[1:2] in b"\x01\x02\x03\x04\x05":
-        raise KeeperFileError(f"{path} is a pickle, not safetensors: not opened. {remedy}.")
     length = int.from_bytes(start[:8], "little")
-    if len(start) < 9 or start[8:9] != b"{" or 8 + length > size:
-        raise KeeperFileError(f"{path} is not a safetensors file, or is cut short. {remedy} or fetch it anew.")
+    if start[8:9] != b"{" or 8 + length > size:
+        what = "not a safetensors file, or cut short"
+        if start[:4] == b"PK\x03\x04":
+            what = "a zip or torch checkpoint, not safetensors, and was not opened"
+        elif start[:1] == b"\x80":
+            what = "a pickle, not safetensors, and was not opened"
+        raise KeeperFileError(f"{path} is {what}. {remedy} or fetch it anew.")
     if length > MAX_CONTAINER_HEADER_BYTES:
         raise _unusable(path, f"its header has {length} bytes, more than {MAX_CONTAINER_HEADER_BYTES}")
     try:

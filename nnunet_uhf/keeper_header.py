@@ -114,7 +114,7 @@ def _refuse_constant(name: str) -> float:
 
 def _check_format_version(content: Mapping[str, Any], where: str) -> None:
     version = content.get("format_version")
-    if not isinstance(version, int) or not _is_int(version, 1, 1_000_000):
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise _bad(where, "its header has no format_version")
     if version > FORMAT_VERSION:
         raise KeeperFileError(
