@@ -50,6 +50,9 @@ def simulate(
     noise_scale: Annotated[
         float, typer.Option("--noise-scale", help="Factor on the preset's noise; above 1 is noisier.")
     ] = 1.0,
+    noise_mask: Annotated[
+        Literal["everywhere", "brain"], typer.Option("--noise-mask", help="Where noise is added.")
+    ] = "everywhere",
     targets: Annotated[
         Path | None, typer.Option("--targets", metavar="FOLDER", help="Also write the matching high-field images.")
     ] = None,
@@ -72,6 +75,7 @@ def simulate(
         mode=mode,
         noise=noise,
         noise_scale=noise_scale,
+        noise_mask=noise_mask,
         targets=targets,
         seed=seed,
         console=Console(stderr=True),

@@ -24,6 +24,7 @@ from nnunet_uhf.demo.settings import (
 )
 from nnunet_uhf.demo.stages import Stage
 
+PRESET = "t1w_0.36T_probable"
 MODEL_TRAINERS = {"plain": PLAIN, "guided": GUIDED}
 # Background augmentation workers cost more than they bring on small images.
 TRAINING_ENVIRONMENT = {"nnUNet_n_proc_DA": "0"}
@@ -62,8 +63,9 @@ def build_stages(
     """All stages but the report, in order. `epochs_of` tells how long the trainer of a name trains."""
     low_field = [
         "nnunet-uhf", "simulate", "-i", str(folders.phantoms("high_field")), "-o", str(folders.phantoms("low_field")),
-        "--labels", str(folders.phantoms("labels")), "--ratio", str(settings.low_field_ratio),
-        "--mode", "regrid", "--seed", str(settings.seed),
+        "--labels", str(folders.phantoms("labels")), "--preset", PRESET, "--ratio", str(settings.ratio),
+        "--noise-scale", str(settings.noise_scale), "--noise-mask", "brain", "--mode", "regrid",
+        "--seed", str(settings.seed),
     ]  # fmt: skip
     plan = [
         "nnUNetv2_plan_and_preprocess", "-d", str(PAIRS_ID), str(TISSUES_ID), "-c", *CONFIGURATIONS,

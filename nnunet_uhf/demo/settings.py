@@ -31,8 +31,10 @@ class DemoSettings:
     """Base features of teacher, keeper and of the segmentation network's first stage."""
     stages: int = 4
     """Resolution stages of the segmentation network."""
-    low_field_ratio: int = 3
+    ratio: int = 3
     """Slice thickness plus gap of the simulated low-field image, in voxels of the high-field one."""
+    noise_scale: float = 4.0
+    """Noise of the low-field image in multiples of the preset's: the preset's leaves little to improve."""
     trainers: str = "demo"
     """Suffix of the trainer classes: it says how long they train."""
     seed: int = 0

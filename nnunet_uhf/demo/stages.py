@@ -93,7 +93,7 @@ def run_command(
 ) -> int:
     """Run a console command; its output goes to `log`, the epochs it reports to `on_epoch`. Returns the exit status."""
     log.write("$ " + " ".join(command) + "\n")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [find_command(command[0]), *command[1:]],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
@@ -102,20 +102,18 @@ def run_command(
         text=True,
         encoding="utf-8",
         errors="replace",
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            log.write(line)
-            log.flush()
-            match = EPOCH_LINE.search(line)
-            if match:
-                on_epoch(int(match.group(1)))
-        return process.wait()
-    finally:
-        if process.poll() is None:
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                log.write(line)
+                log.flush()
+                match = EPOCH_LINE.search(line)
+                if match:
+                    on_epoch(int(match.group(1)))
+            return process.wait()
+        except BaseException:  # an interrupted demo leaves no training behind
             process.terminate()
-            process.wait()
+            raise
 
 
 def run_stages(

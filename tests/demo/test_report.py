@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from nnunet_uhf.demo.chain import build_stages
+from nnunet_uhf.demo.pictures import Panels, SubjectPicture, draw
+from nnunet_uhf.demo.report import command_lines, render
+from nnunet_uhf.demo.scores import IMAGE_ROWS, DiceScore, ImageScore, Scores, dice_table, image_table, read_scores
+from nnunet_uhf.demo.settings import CONFIGURATIONS, KEEPER, MODELS, PAIRS, DemoSettings, Folders
+from nnunet_uhf.demo.subjects import make_subject
+from nnunet_uhf.errors import UHFError
+
+SETTINGS = DemoSettings()
+MADE_IMAGE = {"input": (21.5, 0.71), "prediction": (24.25, 0.83), "teacher": (31.0, 0.95)}
+
+
+def made_scores() -> Scores:
+    images = [ImageScore(c, row, *values) for c in CONFIGURATIONS for row, values in MADE_IMAGE.items()]
+    dice = [
+        DiceScore(model, configuration, {"CSF": 61.5, "GM": 72.5, "WM": 83.5}, 72.5)
+        for model in MODELS
+        for configuration in (*CONFIGURATIONS, "ensemble")
+    ]
+    return Scores(images, dice, 2, 4)
+
+
+def made_picture() -> SubjectPicture:
+    subject = make_subject("phantom_14", seed=1, shape=(32, 40, 32), spacing_mm=5.5)
+    labels = subject.labels.astype(np.float32)
+    panels = Panels(subject.image, subject.image, subject.image, labels, labels, labels)
+    return SubjectPicture("phantom_14", draw(panels), 21.0, 0.7, 24.0, 0.8)
+
+
+def page(out: Path) -> str:
+    stages = build_stages(SETTINGS, Folders(out), device="cpu", epochs_of=lambda _: 1)
+    return render(
+        settings=SETTINGS,
+        scores=made_scores(),
+        pictures=[made_picture()],
+        commands=command_lines(stages, out=out),
+        seconds=540.0,
+        device="cpu",
+        date=datetime.date(2030, 1, 2),
+    )
+
+
+def test_the_page_is_self_contained(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert "data:image/png;base64," in text
+    for attribute in ("src", "href"):
+        for value in re.findall(rf'{attribute}="([^"]*)"', text):
+            assert value.startswith("data:")
+    assert "url(" not in text
+    assert "<script" not in text
+
+
+def test_the_page_says_that_it_shows_phantoms_and_is_no_evidence(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert "phantom" in text
+    assert "not evidence" in text
+    assert "McGill University" in text
+
+
+def test_the_page_holds_every_number(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    for number in ("21.50", "0.710", "24.25", "31.00", "61.5", "72.5", "83.5"):
+        assert number in text
+    assert "phantom_14" in text
+
+
+def test_the_commands_of_the_page_name_no_folder_of_this_computer(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert str(tmp_path) not in text
+    assert "nnUNetv2_train 2 3d_fullres 0 -tr UHFTrainer_demo" in text
+
+
+def test_the_console_tables_show_every_number() -> None:
+    console = Console(width=160, record=True, file=None, quiet=False)
+    with console.capture() as capture:
+        console.print(image_table(made_scores()), dice_table(made_scores()))
+    text = capture.get()
+    for piece in ("21.50", "0.830", "31.00", "61.5", "83.5", "guided", "ensemble", *IMAGE_ROWS.values()):
+        assert piece in text
+
+
+def test_scores_are_read_from_the_files_that_the_chain_writes(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    mean = {row: {"psnr": psnr, "ssim": ssim} for row, (psnr, ssim) in MADE_IMAGE.items()}
+    for configuration in CONFIGURATIONS:
+        model = folders.model(PAIRS, SETTINGS.trainer(KEEPER), configuration)
+        validation = model / "fold_0" / "validation"
+        validation.mkdir(parents=True)
+        (validation / "summary.json").write_text(json.dumps({"metric_per_case": [{}, {}], "mean": mean}))
+    dice = {str(label): {"Dice": label / 4} for label in (1, 2, 3)}
+    for model_name in MODELS:
+        for configuration in (*CONFIGURATIONS, "ensemble"):
+            folder = folders.prediction(model_name, configuration)
+            folder.mkdir(parents=True)
+            (folder / "summary.json").write_text(json.dumps({"mean": dice, "foreground_mean": {"Dice": 0.5}}))
+    scores = read_scores(SETTINGS, folders)
+    assert scores.validation_cases == 2
+    assert [score.psnr for score in scores.images[:3]] == [21.5, 24.25, 31.0]
+    assert scores.dice[0].tissues == {"CSF": 25.0, "GM": 50.0, "WM": 75.0}
+    assert scores.dice[0].mean == 50.0
+
+
+def test_a_missing_summary_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UHFError, match=r"summary\.json"):
+        read_scores(SETTINGS, Folders(tmp_path))
