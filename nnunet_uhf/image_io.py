@@ -118,9 +118,7 @@ def export_image(
     mask: NDArray[Any] | None = None,
 ) -> Volume:
     """:func:`restore_grid` and :func:`write_image` in one; returns the volume (z, y, x) that was written."""
-    volume = restore_grid(
-        image, properties, plans_manager, configuration_manager, mean=mean, std=std, mask=mask
-    )
+    volume = restore_grid(image, properties, plans_manager, configuration_manager, mean=mean, std=std, mask=mask)
     write_image(volume, path, properties)
     return volume
 

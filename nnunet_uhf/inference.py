@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,15 +39,16 @@ class ImagePredictor(nnUNetPredictor):
     ) -> None:
         device = torch.device(device)
         benchmark = torch.backends.cudnn.benchmark  # the base class switches it on for the whole process
-        super().__init__(
-            tile_step_size=tile_step_size,
-            use_gaussian=use_gaussian,
-            use_mirroring=use_mirroring,
-            perform_everything_on_device=perform_everything_on_device and device.type == "cuda",
-            device=device,
-            verbose=verbose,
-            allow_tqdm=allow_tqdm,
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # on a CPU the base class prints advice, asked or not
+            super().__init__(
+                tile_step_size=tile_step_size,
+                use_gaussian=use_gaussian,
+                use_mirroring=use_mirroring,
+                perform_everything_on_device=perform_everything_on_device and device.type == "cuda",
+                device=device,
+                verbose=verbose,
+                allow_tqdm=allow_tqdm,
+            )
         torch.backends.cudnn.benchmark = benchmark
 
     def set_network(

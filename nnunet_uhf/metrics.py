@@ -47,9 +47,7 @@ def ssim(
     inside = None if mask is None else _checked_mask(mask, truth.shape)
     thin = [axis for axis, size in enumerate(truth.shape) if size < WINDOW]
     if len(thin) > truth.ndim - 2:
-        raise ValueError(
-            f"SSIM needs at least {WINDOW} voxels along two axes, got images of shape {truth.shape}"
-        )
+        raise ValueError(f"SSIM needs at least {WINDOW} voxels along two axes, got images of shape {truth.shape}")
     if not thin:
         similarity = _ssim_map(truth, predicted, peak)
         border = (slice(WINDOW // 2, -(WINDOW // 2)),) * truth.ndim
@@ -62,9 +60,7 @@ def ssim(
     return float(similarity[border].mean())
 
 
-def linear_coefficients(
-    reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None = None
-) -> tuple[float, float]:
+def linear_coefficients(reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, float]:
     """The (a, b) that minimise ||a * image + b - reference|| over ``mask`` (everywhere without one).
 
     A constant image gives a = 0 and b = mean of the truth.

@@ -1,0 +1,237 @@
+"""``nnunet-uhf enhance``: the high-field-like image itself, from NIfTI files and a keeper or a trained model."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+from torch import Tensor
+
+from nnunet_uhf import __version__
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.image_io import export_image
+from nnunet_uhf.inference import ImagePredictor
+from nnunet_uhf.keeper_file import KeeperHeader, build_enhancer, read_keeper
+from nnunet_uhf.networks.distillation import EnhancementNet
+from nnunet_uhf.nifti_files import check_image, note_path, pair_files, read_image
+
+
+@dataclass(frozen=True)
+class Enhancer:
+    """A network with what it must know of its input; ``headers`` and ``parameters``: one per averaged fold."""
+
+    name: str
+    headers: tuple[KeeperHeader, ...]
+    network: EnhancementNet
+    parameters: list[Mapping[str, Tensor]]
+
+
+def enhance(
+    inputs: str | Path,
+    output: str | Path,
+    model: str | Path,
+    *,
+    device: str | torch.device = "cuda",
+    folds: Sequence[int | str] | None = None,
+    overwrite: bool = False,
+    mirroring: bool = False,
+    tile_step_size: float = 0.5,
+    console: Console | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Infer the high-field-like image of every NIfTI file; returns the paths written.
+
+    ``inputs``: a file or a folder of single-channel 3D images (any spacing in mm, any orientation), preprocessed
+    as nnU-Net would for the keeper. ``output``: a folder, or a file name when ``inputs`` is a file; names
+    are kept. ``model``: a keeper file with decoder, or the results folder of a keeper trainer, of
+    which ``folds`` (all finished ones by default) are averaged. Images are float32 in the input's geometry and in
+    the target's typical intensities; each has a JSON note beside it that says what it is. Files that are already
+    there are left alone unless ``overwrite``.
+
+    Raises UHFError before anything is computed when an input is no single 3D NIfTI image, the model cannot
+    enhance, or the device is absent; later when an image holds NaN or no contrast.
+    """
+    console = console or Console(stderr=True)
+    device = _checked_device(device)
+    tasks = pair_files(Path(inputs), Path(output))
+    enhancer = load_enhancer(model, folds=folds)
+    for source, _ in tasks:
+        check_image(source, dim=enhancer.headers[0].dim)
+    waiting = [(source, target) for source, target in tasks if overwrite or not target.exists()]
+    if len(waiting) < len(tasks):
+        console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
+
+    header = enhancer.headers[0]
+    plans_manager, configuration_manager = managers(header)
+    predictor = ImagePredictor(device=device, tile_step_size=tile_step_size, use_mirroring=mirroring)
+    predictor.set_network(
+        enhancer.network,
+        configuration_manager,
+        parameters=enhancer.parameters,
+        mirroring_axes=range(header.dim) if mirroring else None,
+    )
+    with Progress(console=console, disable=not progress) as bar:
+        task = bar.add_task("enhance", total=len(waiting))
+        for index, (source, target) in enumerate(waiting):
+            bar.update(task, description=escape(source.name))
+            data, mask, properties = _preprocess(source, plans_manager, configuration_manager)
+            report = functools.partial(_report, bar, task, index)
+            image = predictor.predict_image(torch.from_numpy(data), on_patch=report)
+            export_image(
+                image,
+                target,
+                properties,
+                plans_manager,
+                configuration_manager,
+                mean=header.target_intensity["mean"],
+                std=header.target_intensity["std"],
+                mask=mask if header.use_mask_for_norm else None,
+            )
+            _write_note(target, source, enhancer)
+            bar.update(task, completed=index + 1)
+    return [target for _, target in waiting]
+
+
+def _report(bar: Progress, task: TaskID, finished: int, done: int, total: int) -> None:
+    bar.update(task, completed=finished + done / total)
+
+
+def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None) -> Enhancer:
+    """Read a keeper file with decoder, or the folds of a keeper trainer's results folder."""
+    path = Path(model)
+    if not path.is_dir():
+        if folds is not None:
+            raise UHFError(f"{path} is a keeper file, which holds one fold: leave the folds away (-f)")
+        file = read_keeper(path)
+        network = build_enhancer(file)
+        return Enhancer(path.name, (file.header,), network, [network.state_dict()])
+    if not (path / "plans.json").is_file():
+        raise UHFError(
+            f"{path} is no model folder (it has no plans.json): give a keeper file (*.safetensors) or a folder "
+            "like nnUNet_results/DATASET/UHFKeeperTrainer__nnUNetPlans__3d_fullres"
+        )
+    # `enhance` is a verb like those of the command line; only the reading of model folders needs the trainers.
+    from nnunet_uhf.trainers.export import finished_folds, read_trained_keeper
+
+    chosen = tuple(folds) if folds is not None else finished_folds(path)
+    trained = [read_trained_keeper(path, fold) for fold in chosen]
+    networks = [EnhancementNet(one.keeper, one.decoder).eval() for one in trained]
+    return Enhancer(
+        path.name,
+        tuple(one.header for one in trained),
+        networks[0],
+        [copy.deepcopy(network.state_dict()) for network in networks],  # the first network loads each in turn
+    )
+
+
+def managers(header: KeeperHeader) -> tuple[PlansManager, ConfigurationManager]:
+    """The settings nnU-Net's preprocessing needs, for one source channel, from a keeper's header."""
+    plans = {
+        "transpose_forward": list(header.transpose_forward),
+        "transpose_backward": [int(axis) for axis in np.argsort(header.transpose_forward)],
+        "foreground_intensity_properties_per_channel": {"0": {}},
+    }
+    spline = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+    configuration = {
+        "architecture": {},
+        "patch_size": list(header.patch_size),
+        "spacing": list(header.spacing_mm),
+        "normalization_schemes": [header.normalisation],
+        "use_mask_for_norm": [header.use_mask_for_norm],
+        # nnU-Net's defaults, by the names and arguments its planner writes
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": spline,
+        "resampling_fn_seg": "resample_data_or_seg_to_shape",
+        "resampling_fn_seg_kwargs": {**spline, "is_seg": True, "order": 1},
+    }
+    return PlansManager(plans), ConfigurationManager(configuration)
+
+
+def _preprocess(
+    path: Path, plans_manager: PlansManager, configuration_manager: ConfigurationManager
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any]]:
+    """A file -> normalised volume (1, *S), its nonzero mask (*S), and nnU-Net's properties."""
+    data, properties = read_image(path)
+    try:
+        data, seg, properties = DefaultPreprocessor(verbose=False).run_case_npy(
+            data, None, properties, plans_manager, configuration_manager, {}
+        )
+    except KeyError as error:
+        scheme = configuration_manager.normalization_schemes[0]
+        raise UHFError(
+            f"the keeper was trained with {scheme}, which needs statistics of its dataset ({error}) that a keeper "
+            "does not carry; train it with ZScoreNormalization"
+        ) from error
+    return data, seg[0] >= 0, properties
+
+
+def _write_note(target: Path, source: Path, enhancer: Enhancer) -> None:
+    header = enhancer.headers[0]
+    note = {
+        "description": describe_image(header),
+        "input": source.name,
+        "model": enhancer.name,
+        "keepers": [
+            {
+                "fold": one.fold,
+                "sha256": one.sha256,
+                "decoder_sha256": one.decoder_sha256,
+                "held_out_metrics": one.metrics,
+            }
+            for one in enhancer.headers
+        ],
+        "trained_on": header.dataset,
+        "route": header.route,
+        "channel": header.channel,
+        "source_field_T": header.source_field_T,
+        "target_field_T": header.target_field_T,
+        "nnunet_uhf_version": __version__,
+    }
+    path = note_path(target)
+    temporary = path.with_name(f".{os.getpid()}_unfinished_{path.name}")
+    try:
+        temporary.write_text(json.dumps(note, indent=2) + "\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def describe_image(header: KeeperHeader) -> str:
+    """One sentence that no reader of the image may miss: inferred, from what, by whom taught, not for diagnosis."""
+    low, high = (
+        "unknown field strength" if field is None else f"{field:g} T"
+        for field in (header.source_field_T, header.target_field_T)
+    )
+    taught = {
+        "paired": f"paired scans at {low} and {high}",
+        "simulated": f"SIMULATED low-field images ({low}) of scans at {high}, not on real low-field scans",
+    }.get(header.route, f"{header.route} scans at {low} and {high}")
+    return (
+        f"Image inferred by a neural network trained on {taught}. It is not a measurement at {high}: structures may "
+        "be missing or invented. For research only, not for diagnosis."
+    )
+
+
+def _checked_device(device: str | torch.device) -> torch.device:
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UHFError(f"unknown device {device!r}; use cuda, cpu or mps (-device)") from None
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(chosen.type, False):
+        raise UHFError(f"no {chosen.type} device here; choose another with -device, e.g. -device cpu")
+    return chosen
