@@ -1,0 +1,212 @@
+"""The command line: options as nnU-Net has them, one line for what the user can put right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnunet_uhf import __version__
+from nnunet_uhf.cli import main
+from nnunet_uhf.cli.run import repeat_list_options
+from nnunet_uhf.errors import UHFError
+from support import run_command
+
+VERBS = (
+    "demo",
+    "doctor",
+    "enhance",
+    "export-keeper",
+    "init",
+    "inspect",
+    "plan",
+    "pretrain",
+    "simulate",
+    "trainer-path",
+)
+
+
+def run(*arguments: str | Path) -> int:
+    """Exit status of the command line."""
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Help that is not wrapped."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """nnU-Net's three variables, all set."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
+
+
+class Recorder:
+    """Stands in for a verb's function and keeps what it was called with."""
+
+    def __init__(self, result: Any = None) -> None:
+        self.result = result
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.arguments, self.options = arguments, options
+        return self.result
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_shows_an_example_of_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verb, "--help") == 0
+    text = capsys.readouterr().out
+    assert "Example:" in text
+    assert f"nnunet-uhf {verb}" in text.split("Example:")[1]
+
+
+def test_no_arguments_show_all_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+
+
+def test_the_installed_command_knows_its_version() -> None:
+    assert run_command(["nnunet-uhf", "--version"]).stdout == f"nnunet-uhf {__version__}\n"
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys\nfrom nnunet_uhf.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'nnunetv2')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_lists_may_be_written_as_in_nnunet() -> None:
+    written = ["plan", "-d", "1", "-c", "2d", "3d_fullres", "--keeper", "a", "b", "-p", "P"]
+    assert repeat_list_options(written) == (
+        ["plan", "-d", "1", "-c", "2d", "-c", "3d_fullres", "--keeper", "a", "--keeper", "b", "-p", "P"]
+    )
+
+
+def test_a_second_value_of_a_single_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export-keeper", "-d", "1", "-c", "2d", "3d_fullres", "-f", "0", "-o", "k.safetensors") == 2
+    assert capsys.readouterr().err.startswith("error: Got unexpected extra argument")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "-d", "1"),
+        ("nonsense",),
+        ("plan", "--nonsense"),
+        ("inspect", "no such file.safetensors"),
+        ("pretrain", "-d", "1", "-c", "2d", "-f", "x"),
+        ("demo", "-device", "abacus"),
+        ("simulate", "-i", "none", "-o", "out", "--labels", "none", "--preset", "none"),
+    ],
+)
+def test_what_the_user_can_put_right_is_one_line_and_status_2(
+    arguments: tuple[str, ...], folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders)
+    assert run(*arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert list(folders.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["plan", "pretrain", "export-keeper"])
+def test_a_variable_of_nnunet_that_is_not_set_is_named(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("nnUNet_preprocessed", raising=False)
+    options = {"plan": ("--keeper", "k"), "pretrain": ("-f", "0"), "export-keeper": ("-f", "0", "-o", "k")}[verb]
+    assert run(verb, "-d", "1", "-c", "2d", *options) == 2
+    assert "nnUNet_preprocessed is not set" in capsys.readouterr().err
+
+
+def test_a_message_of_many_lines_is_told_in_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise UHFError("wrong:\n  [bold]this[/bold]")
+
+    monkeypatch.setattr("nnunet_uhf.doctor.run", fail)
+    assert run("doctor") == 2
+    assert capsys.readouterr().err == "error: wrong: [bold]this[/bold]\n"
+
+
+def test_a_path_that_cannot_be_used_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nnunet_uhf.doctor.run", lambda _: Path("no/such/folder").iterdir().__next__())
+    assert run("doctor") == 2
+    assert capsys.readouterr().err == "error: no/such/folder: No such file or directory\n"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_debug_gives_the_traceback_wherever_it_stands(place: int) -> None:
+    arguments = ["inspect", "none.safetensors"]
+    arguments.insert(place, "--debug")
+    with pytest.raises(UHFError):
+        main(arguments)
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_uhf.doctor.run", lambda _: {}["key"])
+    with pytest.raises(KeyError):
+        main(["doctor"])
+
+
+def test_the_doctors_finding_is_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_uhf.doctor.run", lambda _: 1)
+    assert run("doctor") == 1
+
+
+def test_plan_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(folders / "New.json")
+    monkeypatch.setattr("nnunet_uhf.plans.write_plans", recorder)
+    assert run("plan", "-d", "7", "-c", "2d", "3d_fullres", "--keeper", "a", "b", "-p", "P", "-o", "New") == 0
+    assert recorder.arguments == ("7", ["2d", "3d_fullres"], [Path("a"), Path("b")])
+    assert recorder.options == {"source_plans": "P", "output_name": "New"}
+
+
+def test_enhance_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder([])
+    monkeypatch.setattr("nnunet_uhf.enhance.enhance", recorder)
+    assert run("enhance", "-i", "in", "-o", "out", "-m", "model", "-device", "cpu", "-f", "0", "1") == 0
+    assert recorder.arguments == (Path("in"), Path("out"), Path("model"))
+    assert (recorder.options["device"], recorder.options["folds"]) == ("cpu", [0, 1])
+
+
+def test_init_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(Path("init.pth"))
+    monkeypatch.setattr("nnunet_uhf.trainers.baseline.write_initial_checkpoint", recorder)
+    assert run("init", "-m", "model", "-f", "all", "--keeper", "k", "-o", "init.pth") == 0
+    assert recorder.arguments == (Path("model"), "all", Path("k"), Path("init.pth"))
+
+
+def test_simulate_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(Path("simulation.json"))
+    monkeypatch.setattr("nnunet_uhf.preprocessing.simulate.simulate_folder", recorder)
+    options = ("--labels", "l", "--preset", "p", "--ratio", "3", "--axis", "coronal", "--mode", "native", "--seed", "5")
+    assert run("simulate", "-i", "in", "-o", "out", *options) == 0
+    assert recorder.arguments == (Path("in"), Path("out"))
+    expected = {"labels": Path("l"), "preset": "p", "ratio": 3, "axis": "coronal", "mode": "native", "seed": 5}
+    assert recorder.options.items() >= expected.items()
+
+
+def test_demo_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(Path("index.html"))
+    monkeypatch.setattr("nnunet_uhf.demo.run", recorder)
+    assert run("demo", "--out", "place", "-device", "cpu") == 0
+    assert (recorder.options["out"], recorder.options["device"]) == (Path("place"), "cpu")

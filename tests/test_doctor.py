@@ -1,0 +1,146 @@
+"""The doctor finds what is wrong by trying it, and says the remedy."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from nnunet_uhf import doctor, registration
+from nnunet_uhf.doctor import Row
+from support import tiny_keeper
+
+NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+@pytest.fixture(autouse=True)
+def registered_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell in which nothing is set but what the start-up file sets."""
+    for name in (*NNUNET_FOLDERS, doctor.KEEPERS_VARIABLE, registration.OPT_OUT_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(registration.PATHS_VARIABLE, registration.trainer_path())
+
+
+def failures(rows: list[Row]) -> list[Row]:
+    """Failed rows; each must say its remedy."""
+    failed = [row for row in rows if row.state == "failed"]
+    assert all(row.remedy for row in failed)
+    return failed
+
+
+def examine() -> tuple[int, str]:
+    """Exit status and text of the whole report."""
+    text = io.StringIO()
+    return doctor.run(Console(file=text, width=300)), text.getvalue()
+
+
+def test_a_whole_installation_passes_and_every_trainer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in NNUNET_FOLDERS:
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv(doctor.KEEPERS_VARIABLE, str(tiny_keeper(tmp_path / "keepers", 3)))
+    status, text = examine()
+    assert status == 0
+    assert "failed" not in text
+    for name in ("UHFTrainer,", "UHFKeeperTrainer,", "UHFTeacherTrainer,", "verified", str(sys.executable)):
+        assert name in text
+
+
+def test_unset_folders_are_worth_a_note_but_no_fault() -> None:
+    rows = list(doctor.check_folders())
+    assert [row.state for row in rows] == ["note"] * 3
+
+
+def test_a_torchvision_of_another_torch_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nms(*_: object) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist\nmore of it")
+
+    broken = SimpleNamespace(__version__="0.1", __file__="/lib/torchvision/__init__.py", ops=SimpleNamespace(nms=nms))
+    monkeypatch.setitem(sys.modules, "torchvision", broken)
+    (row,) = failures(list(doctor.check_torch()))
+    assert row.found == "RuntimeError: operator torchvision::nms does not exist"
+    assert "pip install --force-reinstall torch torchvision" in row.remedy
+
+
+def test_a_torchvision_that_does_not_import_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    (row,) = failures(list(doctor.check_torch()))
+    assert row.name == "torchvision"
+
+
+@pytest.mark.parametrize(("version", "state"), [("2.8.0", "failed"), ("2.8.1", "ok"), ("2.9", "ok"), ("3.0", "failed")])
+def test_nnunet_must_have_a_version_this_package_was_made_for(
+    version: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda _: version)
+    (row,) = doctor.check_nnunet()
+    assert row.state == state
+
+
+def test_trainers_nnunet_does_not_find_fail_with_the_line_to_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registration.OPT_OUT_VARIABLE, "0")
+    monkeypatch.delenv(registration.PATHS_VARIABLE)
+    assert doctor.EXPORT_LINE in next(iter(doctor.check_registration())).remedy
+    rows = failures(list(doctor.check_trainers()))
+    assert "UHFTrainer" in {row.name for row in rows}
+    assert all(doctor.EXPORT_LINE in row.remedy for row in rows)
+
+
+def test_a_trainer_of_the_same_name_that_is_found_first_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
+        "class UHFTrainer(nnUNetTrainer):\n    pass\n"
+    )
+    monkeypatch.setenv(registration.PATHS_VARIABLE, str(tmp_path) + os.pathsep + registration.trainer_path())
+    (row,) = failures(list(doctor.check_trainers()))
+    assert (row.name, row.found) == ("UHFTrainer", "mine.UHFTrainer")
+
+
+def test_a_folder_that_is_gone_or_read_only_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "gone"))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)  # a superuser may write everywhere
+    raw, preprocessed, results = doctor.check_folders()
+    assert (raw.state, preprocessed.state, results.state) == ("note", "failed", "failed")
+    failures([raw, preprocessed, results])
+
+
+def test_a_damaged_keeper_fails_beside_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_keeper(tmp_path, 3, name="whole.safetensors")
+    damaged = tiny_keeper(tmp_path, 3, name="damaged.safetensors")
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    monkeypatch.setenv(doctor.KEEPERS_VARIABLE, str(tmp_path))
+    rows = list(doctor.check_keepers())
+    (failed,) = failures(rows)
+    assert "damaged.safetensors" in failed.found
+    assert [row.state for row in rows].count("ok") == 1
+
+
+def test_a_keeper_path_that_does_not_exist_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(doctor.KEEPERS_VARIABLE, str(tmp_path / "none.safetensors"))
+    (row,) = failures(list(doctor.check_keepers()))
+    assert "none.safetensors" in row.found
+
+
+def test_one_broken_check_does_not_hide_the_others_and_gives_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_something_odd() -> None:
+        raise ValueError("odd\nsecond line")
+
+    monkeypatch.setattr(doctor, "CHECKS", (check_something_odd, doctor.check_python))
+    status, text = examine()
+    assert status == 1
+    assert "ValueError: odd" in text
+    assert "second line" not in text
+    assert "failed: something odd" in text
+    assert "python" in text
