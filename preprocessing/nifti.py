@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def read_volume(path: Path) -> Volume:
     image = _open(path)
     try:
         data = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UHFError(f"{path} cannot be read, its data are damaged: copy or convert it again") from error
     if not np.isfinite(data).all():
         raise UHFError(f"{path} contains NaN or infinite values: replace them before using the image")
@@ -178,10 +179,11 @@ def _open(path: Path) -> Any:
     case_name(path)
     try:
         image = nib.load(path)
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UHFError(f"{path} cannot be read as NIfTI: copy or convert it again") from error
     if len(image.shape) != 3:
         raise UHFError(f"{path} has shape {image.shape}: split it into 3D volumes first")
-    if np.isclose(np.linalg.det(image.affine[:3, :3]), 0):
+    volume = abs(np.linalg.det(image.affine[:3, :3]))
+    if not volume > 1e-6 * voxel_sizes(image.affine).prod():  # NaN included
         raise UHFError(f"{path} has a singular affine: repair the geometry in its header")
     return image

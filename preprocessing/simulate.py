@@ -85,7 +85,7 @@ def simulate_folder(
         fixed: tissue that keeps its brightness.
         noise: `gaussian` or `rician`.
         noise_scale: factor on the noise, > 1 is noisier than the preset.
-        noise_mask: `everywhere` or `brain`.
+        noise_mask: `everywhere`, or `brain` for scans that are zero outside.
         reject_outliers: keep SNR draws inside the 95 % ellipse.
         tissue_labels: label values of csf, gm and wm in the label maps.
         tissue_smoothing: sigma in voxels by which label maps are softened, 0 leaves them hard.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from nnunet_uhf.preprocessing.low_field.tissues import TissueMaps
 FloatArray = npt.NDArray[np.float32]
 # Voxels that count as one tissue when its mean is taken (SIQT)
 PURE_TISSUE = 0.9
-# Voxels that count as brain when noise is limited to it (ours)
+# Voxels that count as brain when the scan is limited to it (ours)
 BRAIN = 0.5
 
 
@@ -76,7 +77,7 @@ class LowFieldSimulator:
         fixed: tissue that keeps its brightness, `gm` or `wm`; the other is scaled, CSF never is.
         noise: `gaussian` (negative values possible) or `rician` (magnitude image).
         noise_scale: range of a factor on the noise, uniform; above 1 is noisier than the SNR table says.
-        noise_mask: `everywhere` as on a scanner, or `brain` for data that are zero outside.
+        noise_mask: `everywhere` as on a scanner, or `brain`: exactly zero outside, as after skull stripping.
         grid: `native` keeps the thick slices, `regrid` fills them to the input's grid with a cubic spline.
         reject_outliers: keep the SNR pair inside the 95 % ellipse of its distribution (ours).
 
@@ -162,19 +163,21 @@ class LowFieldSimulator:
             scale = draw.snr_gm * sigma / means.gm
             signal = (maps.wm + maps.csf + scale * maps.gm) * slices
         sigma *= draw.noise_scale
-        noisy = self._add_noise(signal.astype(np.float32, copy=False), maps, sigma=sigma, seed=draw.noise_seed)
+        scan = self._add_noise(signal.astype(np.float32, copy=False), sigma=sigma, seed=draw.noise_seed)
+        brain = maps.total() if self.noise_mask == "brain" else None
         if self.grid == "regrid":
-            size = image.shape[draw.axis]
-            noisy = fill_slices(noisy, ratio=draw.profile.ratio, size=size, axis=draw.axis)
-        return LowFieldResult(image=noisy, noise_sigma=sigma, means=means, tissue_scale=scale)
+            fill = partial(fill_slices, ratio=draw.profile.ratio, size=image.shape[draw.axis], axis=draw.axis)
+            scan, brain = fill(scan), None if brain is None else fill(brain)
+        if brain is not None:
+            scan[brain < BRAIN] = 0
+        return LowFieldResult(image=scan, noise_sigma=sigma, means=means, tissue_scale=scale)
 
-    def _add_noise(self, signal: FloatArray, maps: TissueMaps, *, sigma: float, seed: int) -> FloatArray:
+    def _add_noise(self, signal: FloatArray, *, sigma: float, seed: int) -> FloatArray:
         """White noise on the thick slices, before any resampling, as a scanner has it."""
         rng = np.random.default_rng(seed)
 
         def noise() -> FloatArray:
-            field = rng.standard_normal(signal.shape, dtype=np.float32) * np.float32(sigma)
-            return field if self.noise_mask == "everywhere" else field * (maps.total() > BRAIN)
+            return rng.standard_normal(signal.shape, dtype=np.float32) * np.float32(sigma)
 
         if self.noise == "gaussian":
             return signal + noise()
