@@ -15,6 +15,8 @@ from nnunet_uhf.errors import MatchError
 from nnunet_uhf.keeper_header import KeeperHeader
 
 GUIDE_CHANNEL_VARIABLE = "nnUNet_UHF_GUIDE_CHANNEL"
+#: Those that give arrays as AXIS_ORDER says: as stored, (z, y, x).
+READERS = ("SimpleITKIO", "NibabelIO")
 #: Spacings this close (factor, either way) are used as they are.
 SPACING_TOLERANCE = 1.1
 #: Further away the keeper would see hardly a voxel, or cost far more than the network it guides.
@@ -98,7 +100,7 @@ def match(
     header: KeeperHeader,
     configuration: str,
     settings: Mapping[str, Any],
-    transpose_forward: Sequence[int],
+    plans: Mapping[str, Any],
     dataset_json: Mapping[str, Any],
 ) -> tuple[int, list[float]]:
     """Hold a keeper against one configuration; return guide channel and spacing ratio.
@@ -107,7 +109,7 @@ def match(
         header: the keeper's.
         configuration: its name, for messages.
         settings: the configuration's entries in the plans, inheritance resolved.
-        transpose_forward: the plans'.
+        plans: for the axes, which all configurations share.
         dataset_json: of the dataset the plans are for.
 
     Raises:
@@ -118,9 +120,15 @@ def match(
         raise MatchError(
             f"Configuration {configuration} is {dim}D, the keeper {header.dim}D. Use a keeper of {dim} dimensions."
         )
-    if list(transpose_forward) != list(header.transpose_forward):
+    if plans["image_reader_writer"] not in READERS:
         raise MatchError(
-            f"The plans turn the image axes by transpose_forward {list(transpose_forward)}, the keeper's by "
+            f"The plans read images with {plans['image_reader_writer']}, which need not give the keeper's axes "
+            f"({header.axis_order}). Set 'overwrite_image_reader_writer' in dataset.json to {' or '.join(READERS)} and "
+            "plan again."
+        )
+    if list(plans["transpose_forward"]) != list(header.transpose_forward):
+        raise MatchError(
+            f"The plans turn the image axes by transpose_forward {list(plans['transpose_forward'])}, the keeper's by "
             f"{list(header.transpose_forward)}: it would see the anatomy rotated. {_PRETRAIN_THERE}"
         )
     names = channel_names(dataset_json)

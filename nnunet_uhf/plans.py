@@ -79,7 +79,7 @@ def attach(
         header=header,
         configuration=configuration,
         settings=settings,
-        transpose_forward=plans["transpose_forward"],
+        plans=plans,
         dataset_json=dataset_json,
     )
     return {

@@ -21,12 +21,15 @@ def fit(header: KeeperHeader | None = None, **changes: Any) -> tuple[int, list[f
         "use_mask_for_norm": [False],
     }
     channels = changes.pop("channels", {"0": "T1w"})
-    transpose = changes.pop("transpose", [0, 1, 2])
+    plans = {
+        "transpose_forward": changes.pop("transpose", [0, 1, 2]),
+        "image_reader_writer": changes.pop("reader", "SimpleITKIO"),
+    }
     return match(
         header=header or make_header(3),
         configuration="3d_fullres",
         settings=settings | changes,
-        transpose_forward=transpose,
+        plans=plans,
         dataset_json={"channel_names": channels},
     )
 
@@ -84,6 +87,14 @@ def test_another_axis_order_is_refused_since_the_anatomy_would_be_rotated() -> N
     message = refusal(transpose=[1, 0, 2])
     assert "[1, 0, 2]" in message
     assert "[0, 1, 2]" in message
+
+
+@pytest.mark.parametrize("reader", ["NibabelIOWithReorient", "Tiff3DIO"])
+def test_images_read_with_other_axes_are_refused(reader: str) -> None:
+    message = refusal(reader=reader)
+    assert reader in message
+    assert "overwrite_image_reader_writer" in message
+    assert fit(reader="NibabelIO") == fit()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def make_plans() -> dict[str, Any]:
         "dataset_name": DATASET,
         "plans_name": "nnUNetPlans",
         "transpose_forward": [0, 1, 2],
+        "image_reader_writer": "SimpleITKIO",
         "configurations": {
             "2d": configuration(2, 1.0),
             "3d_lowres": configuration(3, 2.0) | {"next_stage": "3d_cascade_fullres"},
