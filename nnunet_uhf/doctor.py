@@ -102,7 +102,7 @@ def check_torch() -> Iterator[Row]:
     """Torch imports; torchvision's compiled operators belong to this torch."""
     torch = importlib.import_module("torch")
     device = f"CUDA {torch.version.cuda}" if torch.cuda.is_available() else "no CUDA device"
-    yield Row("torch", "ok", f"{torch.__version__} at {Path(torch.__file__).parent}, {device}")
+    yield Row("torch", "ok", f"{torch.__version__} at {Path(torch.__path__[0])}, {device}")
     try:
         torchvision = importlib.import_module("torchvision")
         boxes, scores = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2), torch.tensor([0.5, 0.9])
@@ -110,7 +110,7 @@ def check_torch() -> Iterator[Row]:
     except Exception as error:  # noqa: BLE001 - a mismatch shows as RuntimeError, ImportError, OSError, AttributeError
         yield Row("torchvision", "failed", _first_line(error), REINSTALL_TORCHVISION)
         return
-    found = f"{torchvision.__version__} at {Path(torchvision.__file__).parent}"
+    found = f"{torchvision.__version__} at {Path(torchvision.__path__[0])}"
     fits = kept == [1]
     yield Row("torchvision", "ok" if fits else "failed", found, "" if fits else REINSTALL_TORCHVISION)
 

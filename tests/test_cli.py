@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nnunet_uhf import __version__
 from nnunet_uhf.cli import main
@@ -185,7 +186,31 @@ def test_enhance_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("nnunet_uhf.enhance.enhance", recorder)
     assert run("enhance", "-i", "in", "-o", "out", "-m", "model", "-device", "cpu", "-f", "0", "1") == 0
     assert recorder.arguments == (Path("in"), Path("out"), Path("model"))
-    assert (recorder.options["device"], recorder.options["folds"]) == ("cpu", [0, 1])
+    assert (recorder.options["device"], recorder.options["folds"]) == (torch.device("cpu"), [0, 1])
+
+
+def test_pretrain_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(folders / "keeper.safetensors")
+    monkeypatch.setattr("nnunet_uhf.trainers.pretrain.pretrain", recorder)
+    assert run("pretrain", "-d", "7", "-c", "2d", "-f", "1", "-device", "cpu", "--epochs", "5", "-o", "k") == 0
+    assert recorder.arguments == ("7", "2d", 1)
+    expected = {"plans": "nnUNetPlans", "output": Path("k"), "device": torch.device("cpu"), "epochs": "5"}
+    assert recorder.options == expected
+
+
+def test_export_keeper_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(folders / "keeper.safetensors")
+    monkeypatch.setattr("nnunet_uhf.trainers.export.export_keeper", recorder)
+    assert run("export-keeper", "-d", "7", "-c", "2d", "-f", "1", "-tr", "T", "-o", "k", "--no-decoder") == 0
+    assert recorder.arguments == ("7", "2d", 1)
+    expected = {
+        "plans": "nnUNetPlans",
+        "trainer": "T",
+        "output": Path("k"),
+        "with_decoder": False,
+        "accept_worse": False,
+    }
+    assert recorder.options == expected
 
 
 def test_init_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:

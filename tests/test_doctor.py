@@ -61,7 +61,7 @@ def test_a_torchvision_of_another_torch_is_detected(monkeypatch: pytest.MonkeyPa
     def nms(*_: object) -> None:
         raise RuntimeError("operator torchvision::nms does not exist\nmore of it")
 
-    broken = SimpleNamespace(__version__="0.1", __file__="/lib/torchvision/__init__.py", ops=SimpleNamespace(nms=nms))
+    broken = SimpleNamespace(__version__="0.1", __path__=["/lib/torchvision"], ops=SimpleNamespace(nms=nms))
     monkeypatch.setitem(sys.modules, "torchvision", broken)
     (row,) = failures(list(doctor.check_torch()))
     assert row.found == "RuntimeError: operator torchvision::nms does not exist"

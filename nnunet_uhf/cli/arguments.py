@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnunet_uhf.errors import UHFError
+
+if TYPE_CHECKING:
+    import torch
 
 Dataset = Annotated[str, typer.Option("-d", metavar="DATASET", help="Dataset name or id.")]
 Configuration = Annotated[str, typer.Option("-c", metavar="CONFIGURATION", help="For example 3d_fullres.")]
@@ -38,7 +41,7 @@ def fold_number(fold: str) -> int | str:
     return int(fold)
 
 
-def torch_device(name: str) -> str:
+def torch_device(name: str) -> torch.device:
     """Return the device, checked: nnU-Net's three, and one that this machine has."""
     import torch
 
@@ -47,4 +50,4 @@ def torch_device(name: str) -> str:
         raise UHFError(f"-device {name}: choose cuda, cpu or mps (which GPU: set CUDA_VISIBLE_DEVICES)")
     if not available[name]:
         raise UHFError(f"-device {name}: torch finds no such device here; use -device cpu")
-    return name
+    return torch.device(name)

@@ -124,4 +124,4 @@ def demo(
 
     from nnunet_uhf.demo import run
 
-    run(out=output, device=torch_device(device), console=Console())
+    run(out=output, device=torch_device(device).type, console=Console())

@@ -39,26 +39,22 @@ def pretrain(
     configuration: Configuration,
     fold: Fold,
     plans: Plans = "nnUNetPlans",
-    output: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Keeper file to write.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="FILE", help="Keeper file to write. [default: in the keeper's fold folder]"),
+    ] = None,
     device: Device = "cuda",
     epochs: Annotated[
-        str, typer.Option("--epochs", metavar="N", help="1, 5, 20, 50, 100 or 250, for short trainings.")
+        str, typer.Option("--epochs", metavar="N", help="1, 5, 20, 50, 100 or 250 for short trainings.")
     ] = "",
 ) -> None:
     """Train a teacher and a keeper on an enhancement dataset and export the keeper; resumes where it stopped."""
+    number = fold_number(fold)
     require_folders("nnUNet_preprocessed", "nnUNet_results")
+    used = torch_device(device)
     from nnunet_uhf.trainers.pretrain import pretrain as run
 
-    path = run(
-        dataset,
-        configuration,
-        fold_number(fold),
-        plans=plans,
-        output=output,
-        device=torch_device(device),
-        epochs=epochs,
-    )
-    _tell(path)
+    _tell(run(dataset, configuration, number, plans=plans, output=output, device=used, epochs=epochs))
 
 
 def export_keeper(
@@ -68,12 +64,29 @@ def export_keeper(
     output: Annotated[Path, typer.Option("-o", metavar="FILE", help="Keeper file to write (*.safetensors).")],
     plans: Plans = "nnUNetPlans",
     trainer: Annotated[str, typer.Option("-tr", metavar="TRAINER", help="Keeper trainer.")] = "UHFKeeperTrainer",
+    decoder: Annotated[
+        bool, typer.Option("--decoder/--no-decoder", help="Put in the teacher's decoder, which enhance needs.")
+    ] = True,
+    accept_worse: Annotated[
+        bool, typer.Option("--accept-worse", help="Export even a keeper whose images are worse than its input.")
+    ] = False,
 ) -> None:
     """Write a finished keeper training as a keeper file: weights and a header that describes them."""
+    number = fold_number(fold)
     require_folders("nnUNet_preprocessed", "nnUNet_results")
     from nnunet_uhf.trainers.export import export_keeper as run
 
-    _tell(run(dataset, configuration, fold_number(fold), plans=plans, trainer=trainer, output=output))
+    path = run(
+        dataset,
+        configuration,
+        number,
+        plans=plans,
+        trainer=trainer,
+        output=output,
+        with_decoder=decoder,
+        accept_worse=accept_worse,
+    )
+    _tell(path)
 
 
 def inspect(
