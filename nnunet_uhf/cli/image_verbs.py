@@ -51,8 +51,20 @@ def simulate(
         float, typer.Option("--noise-scale", help="Factor on the preset's noise; above 1 is noisier.")
     ] = 1.0,
     noise_mask: Annotated[
-        Literal["everywhere", "brain"], typer.Option("--noise-mask", help="Where noise is added.")
+        Literal["everywhere", "brain"], typer.Option("--noise-mask", help="brain: zero outside the brain.")
     ] = "everywhere",
+    fixed: Annotated[
+        Literal["gm", "wm"], typer.Option("--fixed", help="Tissue that keeps its brightness; the other is scaled.")
+    ] = "gm",
+    reject_outliers: Annotated[
+        bool, typer.Option("--reject-outliers", help="Keep the SNR inside the 95 % ellipse of its distribution.")
+    ] = False,
+    tissues: Annotated[
+        str, typer.Option("--tissues", metavar="LABELS", help="Label values, such as csf=4+24,gm=3+42,wm=2+41.")
+    ] = "csf=1,gm=2,wm=3",
+    tissue_smoothing: Annotated[
+        float, typer.Option("--tissue-smoothing", help="Sigma in voxels that softens the label maps; 0 is none.")
+    ] = 0.0,
     targets: Annotated[
         Path | None, typer.Option("--targets", metavar="FOLDER", help="Also write the matching high-field images.")
     ] = None,
@@ -61,6 +73,7 @@ def simulate(
     """Simulate low-field scans from high-field scans and their tissue maps."""
     from rich.console import Console
 
+    from nnunet_uhf.preprocessing.low_field import parse_tissue_labels
     from nnunet_uhf.preprocessing.simulate import simulate_folder
 
     record = simulate_folder(
@@ -76,6 +89,10 @@ def simulate(
         noise=noise,
         noise_scale=noise_scale,
         noise_mask=noise_mask,
+        fixed=fixed,
+        reject_outliers=reject_outliers,
+        tissue_labels=parse_tissue_labels(tissues),
+        tissue_smoothing=tissue_smoothing,
         targets=targets,
         seed=seed,
         console=Console(stderr=True),

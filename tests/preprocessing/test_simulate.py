@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.simulate import case_generator, simulate_folder, slice_axis
 from support import shared_data
@@ -128,6 +129,19 @@ def test_other_label_numbers_are_named_by_the_user(subjects: Path, save: Any) ->
         save(path, np.array([0, 24, 3, 41], np.uint8)[voxels(path).astype(int)])
     again = simulate(subjects, "again", tissue_labels={"csf": (4, 24), "gm": (3, 42), "wm": (2, 41)})
     np.testing.assert_array_equal(voxels(again / "anna.nii.gz"), voxels(first / "anna.nii.gz"))
+
+
+def test_the_command_simulates_with_label_numbers_of_the_user(subjects: Path, capsys: pytest.CaptureFixture) -> None:
+    folders = ["-i", str(subjects / "images"), "--labels", str(subjects / "labels"), "-o", str(subjects / "out")]
+    options = ["--preset", PRESET, "--ratio", "3", "--fixed", "wm", "--tissue-smoothing", "0.5", "--reject-outliers"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["simulate", *folders, *options, "--tissues", "csf=1,gm=2+4,wm=3"])
+    record = json.loads((subjects / "out" / "simulation.json").read_text())
+    expected = {"fixed": "wm", "tissue_labels": {"csf": [1], "gm": [2, 4], "wm": [3]}, "tissue_smoothing": 0.5}
+    assert expected.items() <= record["parameters"].items()
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", *folders, *options])
+    assert capsys.readouterr().err.endswith("name another output folder or remove it\n")
 
 
 def test_a_progress_bar_counts_the_cases(subjects: Path) -> None:
