@@ -60,7 +60,7 @@ def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased standard deviation over the channels of ``(B, C, *S)``, each ``(B, *S)``."""
     variance, mean = torch.var_mean(x, dim=1, unbiased=False)
     # the square root has no finite slope at 0, where all channels agree
-    return mean, torch.sqrt(variance + torch.finfo(x.dtype).eps)
+    return mean, torch.sqrt(variance + torch.finfo(x.dtype).tiny)
 
 
 def teacher_loss(output: TeacherOutput, image: Tensor, *, detach_target: bool = False) -> dict[str, Tensor]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from nnunet_uhf.networks.blocks import level_strides
 from torch import Tensor, nn
+
+from nnunet_uhf.networks.blocks import level_strides
 
 # every kind of patch nnU-Net plans that breaks a naive five-level network, and two ordinary ones
 PATCHES: dict[int, list[tuple[int, ...]]] = {
@@ -29,6 +30,17 @@ def tensors_of(output: Any) -> Iterator[Tensor]:
             yield from tensors_of(part)
 
 
+def converted(arguments: tuple[Any, ...], change: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
+    """Positional arguments with every tensor changed, also those inside lists."""
+
+    def convert(part: Any) -> Any:
+        if isinstance(part, list):
+            return [convert(item) for item in part]
+        return change(part) if isinstance(part, Tensor) else part
+
+    return tuple(convert(argument) for argument in arguments)
+
+
 def wake(network: nn.Module) -> nn.Module:
     """Move parameters that start at zero off it: behind a zero factor no gradient can pass, and none should."""
     with torch.no_grad():
@@ -41,8 +53,6 @@ def wake(network: nn.Module) -> nn.Module:
 class NetworkContract:
     """Inherit, and say how to make the network and its inputs."""
 
-    # the network has a `strides` argument
-    strided: ClassVar[bool] = True
     # the network's forward pass is random in training
     random_in_training: ClassVar[bool] = False
 
@@ -68,23 +78,16 @@ class NetworkContract:
             output = network.train(training)(*self.inputs(dim, size, batch=1))
             self.check_shapes(network, output, batch=1, size=size)
 
-    @pytest.mark.parametrize("size", [(8, 64, 64), (8, 16, 16), (5, 32, 48)])
-    def test_anisotropic_strides_give_the_promised_shapes(self, size: tuple[int, ...]) -> None:
-        if not self.strided:
-            pytest.skip("this network has no strides of its own")
-        network = self.make(3, strides=ANISOTROPIC_STRIDES)
-        self.check_shapes(network, network(*self.inputs(3, size, batch=1)), batch=1, size=size)
-
     @pytest.mark.parametrize(("dim", "size"), USUAL)
     def test_a_sample_does_not_see_the_rest_of_its_batch(self, dim: int, size: tuple[int, ...]) -> None:
-        network = self.make(dim).eval()
-        wake(network)
-        inputs = self.inputs(dim, size, batch=3)
+        # in double precision: norms over two voxels magnify the rounding of single precision
+        network = wake(self.make(dim)).eval().double()
+        inputs = converted(self.inputs(dim, size, batch=3), Tensor.double)
         with torch.no_grad():
             together = tensors_of(network(*inputs))
-            alone = tensors_of(network(*(x[1:2] if isinstance(x, Tensor) else [m[1:2] for m in x] for x in inputs)))
+            alone = tensors_of(network(*converted(inputs, lambda x: x[1:2])))
         for many, one in zip(together, alone, strict=True):
-            torch.testing.assert_close(many[1:2], one, atol=2e-5, rtol=1e-4)
+            torch.testing.assert_close(many[1:2], one, atol=1e-8, rtol=1e-6)
 
     @pytest.mark.parametrize(("dim", "size"), USUAL)
     def test_evaluation_is_deterministic(self, dim: int, size: tuple[int, ...]) -> None:
@@ -121,21 +124,20 @@ class NetworkContract:
             if parameter.requires_grad
             and (parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any())
         ]
-        assert silent == []
+        assert not silent, silent
 
-    @pytest.mark.parametrize(("dim", "size"), USUAL)
+    @pytest.mark.parametrize(("dim", "size"), [(2, (48, 32)), (3, (32, 48, 32))])
     def test_double_precision_agrees_with_single(self, dim: int, size: tuple[int, ...]) -> None:
         network = wake(self.make(dim)).eval()
-        inputs = self.inputs(dim, size)
-        double = tuple(x.double() if isinstance(x, Tensor) else [m.double() for m in x] for x in inputs)
+        inputs = self.inputs(dim, size, batch=1)
         with torch.no_grad():
             single_outputs = list(tensors_of(network(*inputs)))
-            double_outputs = list(tensors_of(network.double()(*double)))
-        for single, exact in zip(single_outputs, double_outputs, strict=True):
-            assert exact.dtype == torch.float64
-            torch.testing.assert_close(single.double(), exact, atol=1e-3, rtol=1e-3)
+            double_outputs = list(tensors_of(network.double()(*converted(inputs, Tensor.double))))
+        for single, double in zip(single_outputs, double_outputs, strict=True):
+            assert double.dtype == torch.float64
+            assert (single - double).norm() < 1e-3 * double.norm()
 
-    @pytest.mark.parametrize(("dim", "size"), [*USUAL, (3, (16, 16, 16))])
+    @pytest.mark.parametrize(("dim", "size"), [(2, (32, 24)), (3, (16, 16, 16))])
     def test_compiles_as_one_graph(self, dim: int, size: tuple[int, ...]) -> None:
         network = self.make(dim)
         network.train(not self.random_in_training)
@@ -144,3 +146,12 @@ class NetworkContract:
         compiled = torch.compile(network, backend="eager", fullgraph=True)
         for one, other in zip(tensors_of(compiled(*inputs)), tensors_of(network(*inputs)), strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+class StridedContract(NetworkContract):
+    """For networks with a `strides` argument."""
+
+    @pytest.mark.parametrize("size", [(8, 64, 64), (8, 16, 16), (12, 32, 48)])
+    def test_anisotropic_strides_give_the_promised_shapes(self, size: tuple[int, ...]) -> None:
+        network = self.make(3, strides=ANISOTROPIC_STRIDES)
+        self.check_shapes(network, network(*self.inputs(3, size, batch=1)), batch=1, size=size)

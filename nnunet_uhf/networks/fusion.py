@@ -93,7 +93,9 @@ class AdaptiveFusion(nn.Module):
         if self.scale is not None:
             plus, minus = plus * self.scale, minus * self.scale
         shape = (*plus.shape, *[1] * (skip.ndim - 2))
-        fused: Tensor = skip + v * torch.where(v > 0, plus.reshape(shape), minus.reshape(shape))
+        # back to the map's type: under autocast the float32 scale would double the memory of every stage
+        plus, minus = plus.to(v.dtype).reshape(shape), minus.to(v.dtype).reshape(shape)
+        fused: Tensor = skip + v * torch.where(v > 0, plus, minus)
         return fused
 
     def _project(self, guides: Sequence[Tensor], size: Sequence[int]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from nnunet_uhf.networks.blocks import (
     checked_strides,
     crop_levels,
@@ -37,7 +38,7 @@ def test_a_spacing_that_is_none_is_refused(spacing: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("strides", [[[1, 1]] * 4, [[2, 2]] * 5, [[1, 1], [3, 3], *[[2, 2]] * 3], [[1]] * 5])
 def test_strides_that_no_level_can_have_are_refused(strides: list[list[int]]) -> None:
-    with pytest.raises(ValueError, match="strides must be|first level keeps"):
+    with pytest.raises(ValueError, match=r"strides must be|first level keeps"):
         checked_strides(2, strides)
 
 

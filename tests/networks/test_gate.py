@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from network_contract import wake
-from nnunet_uhf.networks.gate import PositionAwareGate, unravel
 from scipy.stats import norm
+
+from nnunet_uhf.networks.gate import PositionAwareGate, unravel
 
 NON_CUBIC = [(5, 7), (3, 4, 6)]
 

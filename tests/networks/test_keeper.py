@@ -6,14 +6,15 @@ from itertools import pairwise
 
 import pytest
 import torch
-from network_contract import ANISOTROPIC_STRIDES, NetworkContract
-from nnunet_uhf.networks.keeper import DenseBlock, GuideBlock, KnowledgeKeeper
-from nnunet_uhf.networks.teacher import UHFTeacher
+from network_contract import ANISOTROPIC_STRIDES, StridedContract
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunet_uhf.networks.keeper import DenseBlock, GuideBlock, KnowledgeKeeper
+from nnunet_uhf.networks.teacher import UHFTeacher
 
-class TestKnowledgeKeeper(NetworkContract):
+
+class TestKnowledgeKeeper(StridedContract):
     def make(self, dim: int, **options: object) -> nn.Module:
         return KnowledgeKeeper(dim=dim, base_features=4, **options)
 
