@@ -1,13 +1,67 @@
-"""nnU-Net trainer classes."""
+"""nnU-Net trainer classes: everything nnU-Net may be asked for with -tr, and the mixins for one's own trainers."""
 
 from nnunet_uhf.trainers.baseline import StartFromBaseline, UHFTrainerFromBaseline
 from nnunet_uhf.trainers.guidance import UHFGuidance
 from nnunet_uhf.trainers.guided import UHFTrainer, UHFTrainerNoMirroring
+from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
+from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
+from nnunet_uhf.trainers.variants import (
+    UHFKeeperTrainer_1epoch,
+    UHFKeeperTrainer_5epochs,
+    UHFKeeperTrainer_20epochs,
+    UHFKeeperTrainer_50epochs,
+    UHFKeeperTrainer_100epochs,
+    UHFKeeperTrainer_250epochs,
+    UHFTeacherTrainer_1epoch,
+    UHFTeacherTrainer_5epochs,
+    UHFTeacherTrainer_20epochs,
+    UHFTeacherTrainer_50epochs,
+    UHFTeacherTrainer_100epochs,
+    UHFTeacherTrainer_250epochs,
+    UHFTrainer_1epoch,
+    UHFTrainer_5epochs,
+    UHFTrainer_20epochs,
+    UHFTrainer_50epochs,
+    UHFTrainer_100epochs,
+    UHFTrainer_250epochs,
+    UHFTrainerFromBaseline_1epoch,
+    UHFTrainerFromBaseline_5epochs,
+    UHFTrainerFromBaseline_20epochs,
+    UHFTrainerFromBaseline_50epochs,
+    UHFTrainerFromBaseline_100epochs,
+    UHFTrainerFromBaseline_250epochs,
+)
 
 __all__ = [
     "StartFromBaseline",
     "UHFGuidance",
+    "UHFKeeperTrainer",
+    "UHFKeeperTrainer_1epoch",
+    "UHFKeeperTrainer_5epochs",
+    "UHFKeeperTrainer_20epochs",
+    "UHFKeeperTrainer_50epochs",
+    "UHFKeeperTrainer_100epochs",
+    "UHFKeeperTrainer_250epochs",
+    "UHFTeacherTrainer",
+    "UHFTeacherTrainer_1epoch",
+    "UHFTeacherTrainer_5epochs",
+    "UHFTeacherTrainer_20epochs",
+    "UHFTeacherTrainer_50epochs",
+    "UHFTeacherTrainer_100epochs",
+    "UHFTeacherTrainer_250epochs",
     "UHFTrainer",
     "UHFTrainerFromBaseline",
+    "UHFTrainerFromBaseline_1epoch",
+    "UHFTrainerFromBaseline_5epochs",
+    "UHFTrainerFromBaseline_20epochs",
+    "UHFTrainerFromBaseline_50epochs",
+    "UHFTrainerFromBaseline_100epochs",
+    "UHFTrainerFromBaseline_250epochs",
     "UHFTrainerNoMirroring",
+    "UHFTrainer_1epoch",
+    "UHFTrainer_5epochs",
+    "UHFTrainer_20epochs",
+    "UHFTrainer_50epochs",
+    "UHFTrainer_100epochs",
+    "UHFTrainer_250epochs",
 ]

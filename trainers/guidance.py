@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
-from torch._dynamo import OptimizedModule
-from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keeper_file import build_keeper, read_keeper, weights_sha256
@@ -18,15 +16,7 @@ from nnunet_uhf.matching import channel_names, match_notes, overlapping_cases
 from nnunet_uhf.networks.guided import UHFGuidedNet, build_guided_net
 from nnunet_uhf.trainers.keeper_choice import BLOCK, KEEPER_VARIABLE, choose_keeper
 from nnunet_uhf.trainers.safe_checkpoints import SafeCheckpoints
-
-
-def unwrap(network: nn.Module) -> nn.Module:
-    """The network inside nnU-Net's wrappers: DistributedDataParallel outside, torch.compile inside."""
-    if isinstance(network, DistributedDataParallel):
-        network = network.module
-    if isinstance(network, OptimizedModule):
-        network = network._orig_mod
-    return network
+from nnunet_uhf.trainers.unwrap import unwrap
 
 
 def build_backbone(

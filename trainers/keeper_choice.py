@@ -53,8 +53,8 @@ def choose_keeper(
     paths = _keeper_paths(optional=resumable)
     if block is None and paths:
         settings = configuration_settings(plans, configuration)
-        path = select_keeper(paths, dim=len(settings["patch_size"]), spacing=settings["spacing"])
-        block = attach(plans, configuration, dataset_json, read_header(path))
+        header = select_keeper(paths, dim=len(settings["patch_size"]), spacing=settings["spacing"])
+        block = attach(plans, configuration, dataset_json, header)
     if block is None and resumable:
         block = trained
     if block is None:
