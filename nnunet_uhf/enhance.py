@@ -170,11 +170,11 @@ def _preprocess(
         data, seg, properties = DefaultPreprocessor(verbose=False).run_case_npy(
             data, None, properties, plans_manager, configuration_manager, {}
         )
-    except KeyError as error:
+    except (KeyError, RuntimeError) as error:
         scheme = configuration_manager.normalization_schemes[0]
         raise UHFError(
-            f"the keeper was trained with {scheme}, which needs statistics of its dataset ({error}) that a keeper "
-            "does not carry; train it with ZScoreNormalization"
+            f"the keeper's normalisation {scheme} is not installed here, or needs statistics of its dataset that a "
+            "keeper does not carry; train the keeper with ZScoreNormalization"
         ) from error
     return data, seg[0] >= 0, properties
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -70,24 +71,23 @@ def check_image(path: Path, *, dim: int) -> None:
 
 
 def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """A file -> array (1, z, y, x) and nnU-Net's properties. UHFError on NaN, a constant image or a damaged file."""
-    data, properties = _read(path)
-    if not np.isfinite(data).all():
+    """A file -> array (1, z, y, x) and nnU-Net's properties. UHFError on NaN, a constant image or a damaged file.
+
+    Checked with nibabel, because ITK reads NaN, and what is missing of a file that is cut short, as 0 without a word.
+    """
+    try:
+        values = np.asanyarray(nibabel.load(path).dataobj)
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise UHFError(f"{path} cannot be read ({_one_line(error)}); copy or convert it anew") from error
+    if not np.isfinite(values).all():
         raise UHFError(f"{path} holds NaN or infinite intensities; replace them (e.g. by 0) and try again")
-    if data.min() == data.max():
+    if values.min() == values.max():
         raise UHFError(f"{path} has the same intensity everywhere: there is nothing to enhance")
-    return data, properties
-
-
-def _read(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     try:
         return SimpleITKIO().read_images([str(path)])
     except RuntimeError:
         # ITK refuses sheared or slightly non-orthonormal world matrices, which nibabel reads in the same axis order.
-        try:
-            return NibabelIO().read_images([str(path)])
-        except (OSError, EOFError, ValueError, AssertionError) as error:
-            raise UHFError(f"{path} cannot be read ({_one_line(error)}); copy or convert it anew") from error
+        return NibabelIO().read_images([str(path)])
 
 
 def _one_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 import nnunet_uhf.trainers
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keeper_file import KeeperHeader, weights_sha256, write_keeper
+from nnunet_uhf.matching import READERS
 from nnunet_uhf.networks.distillation import DistillationNet
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.teacher import TeacherDecoder, UHFTeacher
@@ -25,7 +26,6 @@ from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.target_intensity import foreground_intensity, training_intensity
 
 CHECKPOINT = "checkpoint_final.pth"
-READERS = ("SimpleITKIO", "NibabelIO")  # those whose arrays are (z, y, x) as stored, without reorientation
 CITATION = "Method: arXiv:2402.08409. Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (2021)."
 
 
