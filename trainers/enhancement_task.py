@@ -26,8 +26,8 @@ class EnhancementTask:
     target: str
     source_channel: int
     target_channel: int
-    source_tesla: float
-    target_tesla: float
+    source_field_T: float  # noqa: N815 - the field's unit, as in dataset.json
+    target_field_T: float  # noqa: N815
     route: str
     architecture: Mapping[str, Any]
 
@@ -79,8 +79,8 @@ def read_task(
         target=str(declared["target"]),
         source_channel=source,
         target_channel=target,
-        source_tesla=_tesla(declared, "source_field_T", where),
-        target_tesla=_tesla(declared, "target_field_T", where),
+        source_field_T=_tesla(declared, "source_field_T", where),
+        target_field_T=_tesla(declared, "target_field_T", where),
         route=route,
         architecture=_architecture(declared, networks, where),
     )

@@ -41,6 +41,7 @@ class ImageToImageTrainer(SafeCheckpoints):
     """
 
     role: ClassVar[str]
+    _best_ema: float | None  # nnU-Net's name; of the PSNR here
     learning_rate: ClassVar[float] = 1e-3  # ours, for nnU-Net's schedule and batches; paper 2e-4 at batch 1
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # paper
     epochs: ClassVar[int] = 250
@@ -223,8 +224,7 @@ class ImageToImageTrainer(SafeCheckpoints):
         self.print_to_log_file(f"Epoch time: {now['epoch_end_timestamps'] - now['epoch_start_timestamps']:.2f} s")
         if (epoch + 1) % self.save_every == 0 and epoch != self.num_epochs - 1:
             self.save_checkpoint(f"{self.output_folder}/checkpoint_latest.pth")
-        best: float | None = self._best_ema
-        if best is None or now["ema_psnr"] > best:
+        if self._best_ema is None or now["ema_psnr"] > self._best_ema:
             self._best_ema = now["ema_psnr"]
             self.print_to_log_file(f"New best moving average of the PSNR: {now['ema_psnr']:.2f} dB")
             self.save_checkpoint(f"{self.output_folder}/checkpoint_best.pth")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
@@ -80,8 +80,7 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     @property
     def distillation(self) -> DistillationNet:
         """The network without the wrappers of DDP and torch.compile."""
-        network: DistillationNet = unwrap(self.network)
-        return network
+        return cast(DistillationNet, unwrap(self.network))
 
     @exit_on_user_error
     def initialize(self) -> None:

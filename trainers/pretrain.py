@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.run.run_training import run_training
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
+from nnunet_uhf import registration
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keeper_file import weights_sha256
 from nnunet_uhf.trainers.export import export_keeper
@@ -63,16 +67,17 @@ def pretrain(
         if trainer == keeper and progress in (Progress.TRAINED, Progress.FINISHED):
             _check_same_teacher(folder, folders[teacher], configuration)
         if progress is not Progress.FINISHED:
-            run_training(
-                name,
-                configuration,
-                fold,
-                trainer,
-                plans,
-                continue_training=progress is Progress.STARTED,
-                only_run_validation=progress is Progress.TRAINED,
-                device=device,
-            )
+            with _trainers_registered():
+                run_training(
+                    name,
+                    configuration,
+                    fold,
+                    trainer,
+                    plans,
+                    continue_training=progress is Progress.STARTED,
+                    only_run_validation=progress is Progress.TRAINED,
+                    device=device,
+                )
     target = folders[keeper] / "keeper.safetensors" if output is None else Path(output)
     return export_keeper(name, configuration, fold, plans=plans, trainer=keeper, output=target)
 
@@ -84,6 +89,21 @@ def progress_of(fold_folder: Path) -> Progress:
         return Progress.FINISHED if validated else Progress.TRAINED
     begun = any((fold_folder / f"checkpoint_{name}.pth").is_file() for name in ("latest", "best"))
     return Progress.STARTED if begun else Progress.NEW
+
+
+@contextmanager
+def _trainers_registered() -> Iterator[None]:
+    """Let nnU-Net find the trainers for a while, also where registration at start-up is switched off."""
+    before = os.environ.get(registration.PATHS_VARIABLE)
+    variables = {} if before is None else {registration.PATHS_VARIABLE: before}
+    registration.register(variables)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.pop(registration.PATHS_VARIABLE)
+        if before is not None:
+            os.environ[registration.PATHS_VARIABLE] = before
 
 
 def _check_same_teacher(keeper: Path, teacher: Path, configuration: str) -> None:
@@ -100,7 +120,7 @@ def _check_same_teacher(keeper: Path, teacher: Path, configuration: str) -> None
 
 
 def _suffix(epochs: str) -> str:
-    """The ending of the short trainers' names: "5", "5epochs" and "_5epochs" all mean "_5epochs", nothing means none."""
+    """The ending of the short trainers' names: 5, 5epochs and _5epochs all mean `_5epochs`, nothing means none."""
     if not epochs:
         return ""
     number = epochs.strip("_").removesuffix("s").removesuffix("epoch")

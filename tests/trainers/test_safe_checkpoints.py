@@ -94,7 +94,7 @@ def test_no_file_is_written_by_other_ranks_or_with_checkpoints_disabled(tmp_path
     trainer.local_rank = 1
     trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
     trainer.local_rank, trainer.disable_checkpointing = 0, True
-    trainer.print_to_log_file = lambda *args, **kwargs: None
+    trainer.print_to_log_file = lambda *_, **__: None
     trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
     assert list(tmp_path.iterdir()) == []
 
