@@ -25,7 +25,7 @@ def pair_files(inputs: Path, output: Path) -> list[tuple[Path, Path]]:
     Raises UHFError when there is none, when an output would replace an input, or when two would share a note.
     """
     if inputs.is_dir():
-        sources = sorted(path for path in inputs.iterdir() if path.name.endswith(ENDINGS))
+        sources = sorted(path for path in inputs.iterdir() if path.name.endswith(ENDINGS) and path.name[0] != ".")
         if not sources:
             raise UHFError(f"{inputs} holds no NIfTI file (*.nii.gz, *.nii)")
         if output.name.endswith(ENDINGS):
@@ -41,8 +41,8 @@ def pair_files(inputs: Path, output: Path) -> list[tuple[Path, Path]]:
         raise UHFError(f"{output} is a file; give a folder or a name that ends in .nii.gz")
     notes: set[Path] = set()
     for source, target in tasks:
-        if target.resolve() == source.resolve():
-            raise UHFError(f"{source} would be overwritten by its enhanced image; give another output folder")
+        if note_path(target).resolve() == note_path(source).resolve():
+            raise UHFError(f"{source} or its note would be overwritten; give another output folder or name")
         if note_path(target) in notes:
             raise UHFError(f"{inputs} holds {source.name} both compressed and not; keep one of them")
         notes.add(note_path(target))

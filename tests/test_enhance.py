@@ -209,7 +209,7 @@ def test_one_bad_file_stops_a_folder_before_anything_is_computed(tmp_path: Path,
 
 def test_outputs_that_would_replace_inputs_or_each_other_are_refused(tmp_path: Path, keepers: dict[int, Path]) -> None:
     path = save(tmp_path / "in" / "a.nii.gz", scan())
-    for output in (tmp_path / "in", path):
+    for output in (tmp_path / "in", path, tmp_path / "in" / "a.nii"):
         with pytest.raises(UHFError, match="would be overwritten"):
             quiet(path, output, keepers[2], overwrite=True)
     with pytest.raises(UHFError, match="must be a folder"):

@@ -202,7 +202,7 @@ def _refuse_worse_than_input(metrics: Mapping[str, Mapping[str, float]], summary
         raise UHFError(
             f"this keeper makes held-out images worse than the low-field input: {keeper['psnr']:.1f} dB / "
             f"{keeper['ssim']:.3f} against {before['psnr']:.1f} dB / {before['ssim']:.3f} ({summary}); train the "
-            "teacher and then the keeper longer, or export it all the same with accept_worse"
+            "teacher and then the keeper longer, or export it all the same with --accept-worse"
         )
 
 
