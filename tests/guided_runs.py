@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+
 from support import PLANS, TinyDataset, threaded_pools, tiny_keeper
 
 KEEPER_VARIABLE = "nnUNet_UHF_KKN"
@@ -16,7 +17,7 @@ KEEPER_VARIABLE = "nnUNet_UHF_KKN"
 def brief(trainer: type, *, iterations: int = 2, epochs: int = 1) -> type:
     """The trainer under its own name (so that nnU-Net finds the real one to predict), with few iterations."""
 
-    def __init__(
+    def start(
         self: Any,
         plans: dict[str, Any],
         configuration: str,
@@ -28,7 +29,7 @@ def brief(trainer: type, *, iterations: int = 2, epochs: int = 1) -> type:
         self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = iterations, 1
         self.num_epochs = epochs
 
-    return type(trainer.__name__, (trainer,), {"__init__": __init__})
+    return type(trainer.__name__, (trainer,), {"__init__": start})
 
 
 def train(

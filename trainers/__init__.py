@@ -1,6 +1,12 @@
 """nnU-Net trainer classes: everything nnU-Net may be asked for with -tr, and the mixins for one's own trainers."""
 
 from nnunet_uhf.trainers.baseline import StartFromBaseline, UHFTrainerFromBaseline
+from nnunet_uhf.trainers.demo import (
+    UHFKeeperTrainer_demo,
+    UHFTeacherTrainer_demo,
+    UHFTrainer_demo,
+    nnUNetTrainer_demo,
+)
 from nnunet_uhf.trainers.guidance import UHFGuidance
 from nnunet_uhf.trainers.guided import UHFTrainer, UHFTrainerNoMirroring
 from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
@@ -42,6 +48,7 @@ __all__ = [
     "UHFKeeperTrainer_50epochs",
     "UHFKeeperTrainer_100epochs",
     "UHFKeeperTrainer_250epochs",
+    "UHFKeeperTrainer_demo",
     "UHFTeacherTrainer",
     "UHFTeacherTrainer_1epoch",
     "UHFTeacherTrainer_5epochs",
@@ -49,6 +56,7 @@ __all__ = [
     "UHFTeacherTrainer_50epochs",
     "UHFTeacherTrainer_100epochs",
     "UHFTeacherTrainer_250epochs",
+    "UHFTeacherTrainer_demo",
     "UHFTrainer",
     "UHFTrainerFromBaseline",
     "UHFTrainerFromBaseline_1epoch",
@@ -64,4 +72,6 @@ __all__ = [
     "UHFTrainer_50epochs",
     "UHFTrainer_100epochs",
     "UHFTrainer_250epochs",
+    "UHFTrainer_demo",
+    "nnUNetTrainer_demo",
 ]

@@ -83,6 +83,16 @@ class StartFromBaseline(UHFGuidance):
             load_backbone(self.guided_network, self.baseline_checkpoint)
             self.print_to_log_file(f"The backbone starts from {self.baseline_checkpoint}")
 
+    @exit_on_user_error
+    def on_train_start(self) -> None:
+        """A training that neither continues nor has a baseline would silently start from scratch: refuse it."""
+        if self.current_epoch == 0 and self.baseline_checkpoint is None:
+            raise UHFError(
+                f"{self.output_folder}: holds a checkpoint but there is no plain model to start anew from; continue "
+                f"with --c, or train {self.baseline_trainer} first"
+            )
+        super().on_train_start()
+
 
 class UHFTrainerFromBaseline(StartFromBaseline, nnUNetTrainer):
     """UHFTrainer whose backbone starts from the finished nnUNetTrainer model of the same fold (the paper's route)."""
@@ -138,9 +148,10 @@ def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: 
     file = read_keeper(Path(keeper))
     block = attach(plans, configuration, dataset_json, file.header)
     plans["configurations"][configuration][BLOCK] = block
-    network = build_guided_net(
-        plain_network(plans, configuration, dataset_json, trainer=checkpoint["trainer_name"]), block=block
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the fusion modules' random weights: the same inputs give the same file
+        plain = plain_network(plans, configuration, dataset_json, trainer=checkpoint["trainer_name"])
+        network = build_guided_net(plain, block=block)
     network.keeper.load_state_dict(file.keeper_state)
     copy_backbone(network, checkpoint["network_weights"], origin=checkpoint_file)
     return write_whole(
@@ -158,7 +169,7 @@ def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: 
 def plain_network(
     plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any], *, trainer: str
 ) -> nn.Module:
-    """The network a plain trainer builds for these plans; the same random weights each time."""
+    """The network a plain trainer builds for these plans, with random weights."""
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
     return build_backbone(

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from guided_runs import KEEPER_VARIABLE, brief, forget_keeper, model_folder, train, use_keeper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from support import Workspace, tiny_keeper, tiny_trainer
 from torch import nn
 
 from nnunet_uhf.plans import write_plans
 from nnunet_uhf.trainers import UHFGuidance, UHFTrainer
+from support import Workspace, tiny_keeper, tiny_trainer
 
 
 @contextmanager
@@ -171,22 +171,15 @@ def test_plans_of_an_image_to_image_trainer_are_refused(
 
 
 class OneConvolution(nn.Module):
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Conv2d(channels, classes, 1)
+        self.layer = nn.Conv2d(1, 4, 1)
 
 
 class PlainTrainer(nnUNetTrainer):
     @staticmethod
-    def build_network_architecture(  # type: ignore[override]
-        architecture_class_name: str,
-        arch_init_kwargs: dict[str, object],
-        arch_init_kwargs_req_import: list[str],
-        num_input_channels: int,
-        num_output_channels: int,
-        enable_deep_supervision: bool = True,
-    ) -> nn.Module:
-        return OneConvolution(num_input_channels, num_output_channels)
+    def build_network_architecture(*_: object) -> nn.Module:
+        return OneConvolution()
 
 
 class GuidedPlainTrainer(UHFGuidance, PlainTrainer):

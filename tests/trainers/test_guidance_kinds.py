@@ -18,11 +18,11 @@ from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainer
 )
 from nnunetv2.training.nnUNetTrainer.variants.optimizer.nnUNetTrainerAdam import nnUNetTrainerAdam
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from support import RESENC_PLANS, Workspace, environment, fit, tiny_trainer
 from torch import nn
 
 from nnunet_uhf.networks.guided import UHFGuidedNet
 from nnunet_uhf.trainers import UHFGuidance, UHFTrainer
+from support import RESENC_PLANS, Workspace, environment, fit, tiny_trainer
 
 
 @pytest.mark.parametrize(

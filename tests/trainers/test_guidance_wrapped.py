@@ -12,13 +12,13 @@ from unittest import mock
 import pytest
 import torch
 from guided_runs import checkpoint, model_folder, use_keeper
-from support import TinyDataset, Workspace, fit, tiny_trainer
 from torch import multiprocessing
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_uhf.keeper_file import read_keeper
 from nnunet_uhf.trainers import UHFTrainer
+from support import TinyDataset, Workspace, fit, tiny_trainer
 
 TRAINER_MODULE = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
 
