@@ -12,6 +12,8 @@ from nnunet_uhf.trainers.guided import UHFTrainer
 from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 
+SHORT_LEARNING_RATE = 1e-3  # the paper's 2e-4 is for trainings a hundred times as long
+
 
 class DemoLength(nnUNetTrainer):
     """Mixin before any nnUNetTrainer subclass: train as long as the table says for the class's name."""
@@ -34,9 +36,13 @@ class DemoLength(nnUNetTrainer):
 class UHFTeacherTrainer_demo(DemoLength, UHFTeacherTrainer):
     """UHFTeacherTrainer, demo length."""
 
+    learning_rate = SHORT_LEARNING_RATE
+
 
 class UHFKeeperTrainer_demo(DemoLength, UHFKeeperTrainer):
     """UHFKeeperTrainer, demo length."""
+
+    learning_rate = SHORT_LEARNING_RATE
 
 
 class nnUNetTrainer_demo(DemoLength):

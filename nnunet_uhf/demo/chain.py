@@ -44,7 +44,7 @@ def environment(folders: Folders) -> dict[str, str]:
         "nnUNet_preprocessed": str(folders.preprocessed),
         "nnUNet_results": str(folders.results),
         "nnUNet_UHF_KKN": str(folders.keepers),
-        "nnUNet_def_n_proc": "2",
+        "nnUNet_def_n_proc": "1",
         "nnUNet_n_proc_DA": "1",
         "nnUNet_compile": "f",
         "nnUNet_wandb_enabled": "0",
@@ -69,7 +69,7 @@ def build_stages(
     ]  # fmt: skip
     plan = [
         "nnUNetv2_plan_and_preprocess", "-d", str(PAIRS_ID), str(TISSUES_ID), "-c", *CONFIGURATIONS,
-        "-npfp", "2", "-np", *["2"] * len(CONFIGURATIONS), "--verify_dataset_integrity",
+        "-npfp", "1", "-np", *["1"] * len(CONFIGURATIONS),
     ]  # fmt: skip
     stages = [
         Stage("phantoms", "phantom subjects", function=lambda: prepare.write_phantoms(settings, folders)),

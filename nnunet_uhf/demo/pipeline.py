@@ -19,7 +19,7 @@ from nnunet_uhf.errors import UHFError
 DEVICES = ("cpu", "cuda", "mps")
 
 
-def run(
+def run_demo(
     *,
     out: Path,
     device: str = "cpu",
@@ -46,7 +46,7 @@ def run(
         epochs_of=lambda trainer: LENGTHS[trainer].epochs if trainer in LENGTHS else 0,
     )
     console.print(
-        f"{settings.subjects} phantom subjects made from the ICBM template: nothing is downloaded, nothing is real data.",
+        f"{settings.subjects} phantom subjects from the ICBM template: nothing is downloaded, nothing is a patient.",
         f"About ten minutes on two CPU cores; logs in {folders.logs}",
         sep="\n",
         highlight=False,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 
 from nnunet_uhf.demo.settings import (
     CONFIGURATIONS,
@@ -83,27 +82,37 @@ def write_datasets(settings: DemoSettings, folders: Folders) -> None:
 def write_small_plans(settings: DemoSettings, folders: Folders) -> None:
     """Write plans with a small network beside nnU-Net's own, for both datasets.
 
-    The preprocessed data stay those of the original plans, whose `data_identifier` the small ones keep.
+    The preprocessed data stay those of the original plans, whose `data_identifier` the small ones keep. Both datasets
+    get the patches of the segmentation task: a keeper should be trained on the patches it will see.
     """
-    for dataset in (PAIRS, TISSUES_DATASET):
-        folder = folders.preprocessed / dataset
-        plans = json.loads((folder / f"{PLANNED}.json").read_text())
-        small = shrink_plans(plans, features=settings.features, stages=settings.stages)
-        (folder / f"{PLANS}.json").write_text(json.dumps(small, indent=4))
+    planned = {
+        dataset: json.loads((folders.preprocessed / dataset / f"{PLANNED}.json").read_text())
+        for dataset in (PAIRS, TISSUES_DATASET)
+    }
+    patches = patch_sizes(planned[TISSUES_DATASET], stages=settings.stages)
+    for dataset, plans in planned.items():
+        small = shrink_plans(plans, patches=patches, features=settings.features, stages=settings.stages)
+        (folders.preprocessed / dataset / f"{PLANS}.json").write_text(json.dumps(small, indent=4))
 
 
-def shrink_plans(plans: dict[str, Any], *, features: int, stages: int) -> dict[str, Any]:
-    """Give `plans` the demo's name, its two configurations and a network of `stages` stages that starts with `features`.
+def patch_sizes(plans: dict[str, Any], *, stages: int) -> dict[str, list[int]]:
+    """Patch of each configuration: four fifths of the median image, in whole steps of the network's last stage."""
+    step = 2 ** (stages - 1)
+    sizes = {}
+    for name in CONFIGURATIONS:
+        configuration = plans["configurations"][name]
+        median = configuration["median_image_size_in_voxels"][-len(configuration["spacing"]) :]
+        sizes[name] = [int(max(2 * step, 0.8 * size // step * step)) for size in median]
+    return sizes
 
-    The patch is about the size of the median image, so that whole brains go through the small network.
-    """
+
+def shrink_plans(plans: dict[str, Any], *, patches: dict[str, list[int]], features: int, stages: int) -> dict[str, Any]:
+    """Plans of the demo's name: its two configurations, networks of `stages` stages that start with `features`."""
     configurations = {}
     for name in CONFIGURATIONS:
         configuration = dict(plans["configurations"][name])
         dim = len(configuration["spacing"])
-        step = 2 ** (stages - 1)
-        median = configuration["median_image_size_in_voxels"][-dim:]
-        configuration["patch_size"] = [int(max(step * 2, np.floor(size / step) * step)) for size in median]
+        configuration["patch_size"] = patches[name]
         configuration["batch_size"] = 2 if dim == 3 else 12
         kwargs = {
             "n_stages": stages,

@@ -63,4 +63,4 @@ def write_page(path: Path, text: str) -> None:
     """Write the page in one step: a reader never sees half of it."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -54,10 +54,12 @@ class DemoSettings:
 
     @property
     def training(self) -> list[str]:
+        """Cases of both raw datasets; nnU-Net splits them into folds."""
         return self.names[: -self.held_out]
 
     @property
     def test(self) -> list[str]:
+        """Cases that are only predicted."""
         return self.names[-self.held_out :]
 
     def trainer(self, pattern: str) -> str:
@@ -65,6 +67,7 @@ class DemoSettings:
         return pattern.format(suffix=self.trainers)
 
     def as_json(self) -> dict[str, Any]:
+        """What identifies the settings in a demo folder."""
         return asdict(self)
 
 
@@ -76,22 +79,27 @@ class Folders:
 
     @property
     def raw(self) -> Path:
+        """nnU-Net's raw datasets."""
         return self.out / "nnUNet_raw"
 
     @property
     def preprocessed(self) -> Path:
+        """nnU-Net's preprocessed datasets and plans."""
         return self.out / "nnUNet_preprocessed"
 
     @property
     def results(self) -> Path:
+        """nnU-Net's model folders."""
         return self.out / "nnUNet_results"
 
     @property
     def keepers(self) -> Path:
+        """Keeper files; nnUNet_UHF_KKN of the guided trainings."""
         return self.out / "keepers"
 
     @property
     def logs(self) -> Path:
+        """Output of the commands, one file per stage."""
         return self.out / "logs"
 
     def phantoms(self, kind: str) -> Path:
@@ -100,6 +108,7 @@ class Folders:
 
     @property
     def test_images(self) -> Path:
+        """Low-field images of the held-out subjects."""
         return self.raw / TISSUES_DATASET / "imagesTs"
 
     @property
@@ -108,6 +117,7 @@ class Folders:
         return self.raw / TISSUES_DATASET / "labelsTs"
 
     def keeper(self, configuration: str) -> Path:
+        """The keeper file of a configuration."""
         return self.keepers / f"keeper_{configuration}.safetensors"
 
     def prediction(self, model: str, configuration: str) -> Path:
@@ -115,6 +125,7 @@ class Folders:
         return self.out / "predictions" / f"{model}_{configuration}"
 
     def enhanced(self, configuration: str) -> Path:
+        """Enhanced images of the held-out subjects."""
         return self.out / "enhanced" / configuration
 
     def model(self, dataset: str, trainer: str, configuration: str) -> Path:

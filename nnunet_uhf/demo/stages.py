@@ -49,10 +49,11 @@ class State:
     finished: dict[str, float] = field(default_factory=dict)
 
     def save(self) -> None:
+        """Write the file in one step."""
         content = {"nnunet_uhf_demo": STATE_FORMAT, "settings": self.settings, "finished": self.finished}
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(json.dumps(content, indent=2))
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
 
 
 def open_folder(out: Path, settings: dict[str, Any]) -> State:
@@ -158,6 +159,6 @@ def _run_stage(stage: Stage, environment: Mapping[str, str], logs: Path, on_epoc
             status = run_command(stage.command, environment=merged, log=log, on_epoch=on_epoch)
         if status != 0:
             raise UHFError(
-                f"'{stage.title}' ended with exit status {status}: see {path}; the same command goes on from here"
+                f"'{stage.title}' ended with exit status {status}: see {path}; the same command tries again from here"
             )
     return time.monotonic() - start

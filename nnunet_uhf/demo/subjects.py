@@ -55,6 +55,7 @@ class Template:
 
     @property
     def brain(self) -> Volume:
+        """1 inside the brain, 0 outside."""
         return np.asarray(sum(self.tissues.values()), dtype=np.float32)
 
 

@@ -48,17 +48,18 @@ def test_small_plans_keep_the_preprocessed_data_and_their_divisibility() -> None
     plans = {
         "plans_name": "nnUNetPlans",
         "configurations": {
-            "2d": planned([3.5, 3.5], [41, 51, 41]),
+            "2d": planned([3.5, 3.5], [51, 41]),
             "3d_fullres": planned([3.5, 3.5, 3.5], [41, 51, 41]),
             "3d_lowres": {},
         },
     }
-    small = prepare.shrink_plans(plans, features=8, stages=4)
+    patches = prepare.patch_sizes(plans, stages=4)
+    small = prepare.shrink_plans(plans, patches=patches, features=8, stages=4)
     assert small["plans_name"] == PLANS
     assert set(small["configurations"]) == {"2d", "3d_fullres"}
     fullres = small["configurations"]["3d_fullres"]
-    assert fullres["patch_size"] == [40, 48, 40]
-    assert small["configurations"]["2d"]["patch_size"] == [48, 40]
+    assert fullres["patch_size"] == [32, 40, 32]
+    assert small["configurations"]["2d"]["patch_size"] == [40, 32]
     assert fullres["data_identifier"] == "nnUNetPlans_x"
     kwargs = fullres["architecture"]["arch_kwargs"]
     assert kwargs["features_per_stage"] == [8, 16, 32, 64]
