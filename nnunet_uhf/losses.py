@@ -58,6 +58,7 @@ def channel_statistics_loss(guide: Tensor, target: Tensor, *, reduction: str = "
 
 def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased standard deviation over the channels of ``(B, C, *S)``, each ``(B, *S)``."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # variances of half precision maps are too coarse
     variance, mean = torch.var_mean(x, dim=1, unbiased=False)
     # the square root has no finite slope at 0, where all channels agree
     return mean, torch.sqrt(variance + torch.finfo(x.dtype).tiny)
@@ -99,4 +100,4 @@ def discriminator_loss(output: DistillationOutput) -> dict[str, Tensor]:
 
 def _distance_to(score: Tensor, label: float) -> Tensor:
     """Mean squared distance of the scores to a label."""
-    return ((score - label) ** 2).mean()
+    return F.mse_loss(score, torch.full_like(score, label))  # in float32 under autocast
