@@ -98,9 +98,19 @@ def guided_block(plans: dict[str, Any], configuration: str) -> dict[str, Any] | 
 
 
 def trained_block(folder: Path, configuration: str) -> dict[str, Any] | None:
-    """The `uhf` block a model folder was trained with; None without a plans.json or a block in it."""
+    """The `uhf` block a model folder was trained with; None without a plans.json or a block in it.
+
+    Raises:
+        UHFError: when plans.json is damaged.
+    """
     plans_file = folder / "plans.json"
-    return guided_block(json.loads(plans_file.read_text()), configuration) if plans_file.is_file() else None
+    if not plans_file.is_file():
+        return None
+    try:
+        plans = json.loads(plans_file.read_text())
+    except json.JSONDecodeError:
+        raise UHFError(f"{plans_file} is not valid JSON; restore it from a copy, or move the folder away") from None
+    return guided_block(plans, configuration)
 
 
 def refuse_other_keeper(block: Mapping[str, Any], trained: Mapping[str, Any] | None, folder: Path) -> None:

@@ -16,8 +16,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
 from nnunet_uhf.plans import write_plans
+from nnunet_uhf.registration import trainer_path
 from nnunet_uhf.trainers import UHFGuidance, UHFTrainer
-from support import Workspace, tiny_keeper, tiny_trainer
+from support import Workspace, run_command, tiny_keeper, tiny_trainer
 
 
 @contextmanager
@@ -54,6 +55,19 @@ def test_without_a_keeper_the_variable_and_the_way_to_one_are_named(
 ) -> None:
     with nothing_written(nnunet.results), refused(capsys, KEEPER_VARIABLE, "nnunet-uhf pretrain"):
         train(brief(UHFTrainer), nnunet.dataset("single"), "2d")
+
+
+def test_the_training_command_ends_with_one_line_and_status_2(nnunet: Workspace) -> None:
+    dataset = nnunet.dataset("single")
+    with nothing_written(nnunet.results):
+        done = run_command(
+            ["nnUNetv2_train", dataset.id, "2d", "0", "-tr", "UHFTrainer", "-device", "cpu"],
+            env={"nnUNet_extTrainer": trainer_path()},
+            check=False,
+        )
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if "Warning" not in line][-1].startswith("error: no keeper: set")
+    assert "Traceback" not in done.stderr
 
 
 def pickle_file(path: Path) -> None:
