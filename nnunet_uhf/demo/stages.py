@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from nnunet_uhf.errors import UHFError
 
@@ -140,12 +140,16 @@ def run_stages(
                 console.print(f"{label}: done before", highlight=False, markup=False)
             else:
                 current = progress.add_task(stage.title, total=stage.epochs or None)
-                seconds = _run_stage(stage, environment, logs, lambda n, t=current: progress.update(t, completed=n))
+                seconds = _run_stage(stage, environment, logs, _shown_by(progress, current))
                 progress.remove_task(current)
                 state.finished[stage.key] = round(seconds, 1)
                 state.save()
                 console.print(f"{label}: {seconds:.0f} s", highlight=False, markup=False)
             progress.advance(whole)
+
+
+def _shown_by(progress: Progress, task: TaskID) -> Callable[[int], None]:
+    return lambda epoch: progress.update(task, completed=epoch)
 
 
 def _run_stage(stage: Stage, environment: Mapping[str, str], logs: Path, on_epoch: Callable[[int], None]) -> float:
