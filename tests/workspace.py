@@ -5,11 +5,12 @@ Worker pools are threads of this process instead of spawned ones, which would sp
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -67,7 +68,9 @@ def prepare_dataset(root: Path, spec: DatasetSpec, **cases: int) -> TinyDataset:
     raw = write_raw_dataset(root / "raw", spec, **cases)
     dataset = TinyDataset(spec, raw, root / "preprocessed" / spec.name)
     # planning hands nnUNet_n_proc_DA to torch.set_num_threads, which refuses the 0 that trainings want
-    with environment(**folders(root, root / "results"), nnUNet_n_proc_DA="1"), threaded_pools():
+    variables = environment(**folders(root, root / "results"), nnUNet_n_proc_DA="1")
+    # nnU-Net prints whole plans, which would bury the message of a failing test
+    with variables, threaded_pools(), redirect_stdout(io.StringIO()):
         api.extract_fingerprints([spec.number], num_processes=1, show_progress_bar=False)
         api.plan_experiments([spec.number], spec.planner)
         torch.set_num_threads(1)
