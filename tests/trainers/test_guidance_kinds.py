@@ -29,7 +29,7 @@ from support import RESENC_PLANS, Workspace, environment, fit, tiny_trainer
     ("key", "configuration", "channel", "index"),
     [
         ("single", "2d", "LF", 0),
-        ("multi", "3d_fullres", "t2W", 1),
+        ("multi", "2d", "t2W", 1),
         ("regions", "2d", "LF", 0),
         ("ignore", "2d", "LF", 0),
         ("anisotropic", "3d_fullres", "LF", 0),
@@ -51,6 +51,7 @@ def test_labels_and_channels_of_every_kind_are_trained_and_validated(
     assert np.isfinite(checkpoint(folder)["logging"]["train_losses"]).all()
 
 
+@pytest.mark.slow
 def test_lowres_and_cascade_are_guided_by_one_keeper_at_its_own_spacing(nnunet: Workspace, tmp_path: Path) -> None:
     dataset = nnunet.dataset("cascade")
     use_keeper(tmp_path, 3)
@@ -67,6 +68,7 @@ def test_lowres_and_cascade_are_guided_by_one_keeper_at_its_own_spacing(nnunet: 
     assert (cascade / "fold_0" / "validation" / "summary.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_residual_encoder_is_guided(nnunet: Workspace, tmp_path: Path) -> None:
     dataset = nnunet.dataset("resenc")
     use_keeper(tmp_path, 3)

@@ -58,6 +58,7 @@ def train_one_rank(rank: int, dataset: TinyDataset, folder: str, variables: Mapp
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_train_one_network_and_leave_the_keeper_alone(nnunet: Workspace, tmp_path: Path) -> None:
     dataset = nnunet.dataset("single")
     keeper = use_keeper(tmp_path, 2)
