@@ -91,8 +91,9 @@ class Bench:
         device: torch.device,
         precision: str,
         compiled: bool,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.device = device
+        self.device, self.clock = device, clock
         self.networks: dict[str, nn.Module] = {"plain": plain.to(device), "guided": guided.to(device)}
         self.networks |= {"keeper": guided.keeper, "fusions": guided.fusions}
         self.dtype = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
@@ -128,14 +129,14 @@ class Bench:
             backward(output)
 
     def seconds(self, run: Callable[[str], None], part: str) -> float:
-        """Wall time of one pass; gradients of the last one are dropped outside the measurement."""
+        """Time of one pass; gradients of the last one are dropped outside the measurement."""
         for network in self.networks.values():
             network.zero_grad(set_to_none=True)
         self.wait()
-        start = time.perf_counter()
+        start = self.clock()
         run(part)
         self.wait()
-        return time.perf_counter() - start
+        return self.clock() - start
 
     def wait(self) -> None:
         """CUDA works ahead of Python."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
@@ -35,6 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "reference": {"base_features": 16, "kernel_size": 7, "position_branch": True},
 }
 CLASSES = 4
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 COUNTED = (
     ("parameters, M", "parameters", 1e6),
     ("forward, GFLOP", "forward_flop", 1e9),
@@ -153,11 +155,16 @@ def main(
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile both networks.")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 5,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
+    clock: Annotated[
+        str, typer.Option(help="wall; or processor: time this process computed, for a busy machine (CPU, one thread).")
+    ] = "wall",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Compare a guided with a plain network: time, memory, parameters and FLOPs, per part and as ratios."""
     if preset not in PRESETS or precision not in ("auto", "fp32", "fp16", "bf16"):
         raise typer.BadParameter("unknown --preset or --precision; see --help")
+    if clock not in CLOCKS or (clock == "processor" and (device != "cpu" or threads != 1)):
+        raise typer.BadParameter("--clock is wall, or processor together with --device cpu --threads 1")
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -171,10 +178,12 @@ def main(
     if precision == "auto":
         precision = "fp16" if target.type == "cuda" else "fp32"
     guided = guide(plain, setting, preset=preset)
-    bench = Bench(plain, guided, setting, device=target, precision=precision, compiled=compiled)
+    bench = Bench(plain, guided, setting, device=target, precision=precision, compiled=compiled, clock=CLOCKS[clock])
     costs = measure(bench, repeats=track(range(repeats), "measuring", console=console, transient=True))
     size = "x".join(map(str, setting.patch))
-    machine = f"{hardware(target)}, torch {torch.__version__}, {precision}{', compiled' if compiled else ''}"
+    machine = (
+        f"{hardware(target)}, torch {torch.__version__}, {precision}{', compiled' if compiled else ''}, {clock} time"
+    )
     console.print(table_of(costs, f"patch {size}, batch {setting.batch}, {preset}, {repeats} repeats\n{machine}"))
     if json_file is not None:
         report = {

@@ -57,5 +57,6 @@ def test_saved_activations_are_counted_once_and_without_parameters(overhead: Mod
     assert costs.saved_activations(lambda: shared(image), shared) == 512 + 768
 
 
-def test_an_unknown_preset_is_refused(overhead: ModuleType) -> None:
-    assert CliRunner().invoke(overhead.app, ["--preset", "magic"]).exit_code == 2
+@pytest.mark.parametrize("options", [["--preset", "magic"], ["--clock", "processor"]])
+def test_options_without_a_meaning_are_refused(overhead: ModuleType, options: list[str]) -> None:
+    assert CliRunner().invoke(overhead.app, options).exit_code == 2
