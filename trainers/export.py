@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 import nnunet_uhf.trainers
 from nnunet_uhf.errors import UHFError
@@ -72,7 +73,7 @@ def export_keeper(
     metrics = _held_out_metrics(summary)
     if not accept_worse:
         _refuse_worse_than_input(metrics, summary)
-    training, validation = _cases(preprocessed / "splits_final.json", fold)
+    training, validation = _cases(preprocessed, _configuration(folder, configuration).data_identifier, fold)
     if fold == "all":
         metrics["note"] = "fold all: measured on training cases, nothing was held out"
     raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - nnU-Net's name
@@ -173,9 +174,12 @@ def _trainer_class(name: str) -> Any:
         raise UHFError(f"trainer {name} is not found; put its folder into nnUNet_extTrainer") from error
 
 
+def _configuration(folder: Path, configuration: str) -> ConfigurationManager:
+    return PlansManager(_read_json(folder / "plans.json")).get_configuration(configuration)
+
+
 def _block(folder: Path, configuration: str) -> dict[str, Any]:
-    plans = PlansManager(_read_json(folder / "plans.json"))
-    block = plans.get_configuration(configuration).configuration.get("uhf")
+    block = _configuration(folder, configuration).configuration.get("uhf")
     if not isinstance(block, dict) or block.get("role") != "keeper":
         raise UHFError(f"{folder} is not the model of a keeper trainer; give one of UHFKeeperTrainer (-tr)")
     return block
@@ -206,13 +210,17 @@ def _refuse_worse_than_input(metrics: Mapping[str, Mapping[str, float]], summary
         )
 
 
-def _cases(splits: Path, fold: int | str) -> tuple[list[str], list[str]]:
-    """Training and validation case identifiers of a fold."""
+def _cases(preprocessed: Path, data_identifier: str, fold: int | str) -> tuple[list[str], list[str]]:
+    """Training and validation case identifiers of a fold, as nnU-Net chooses them."""
+    if fold == "all":  # every preprocessed case; nnU-Net then neither reads nor writes the splits
+        folder = preprocessed / data_identifier
+        if not folder.is_dir():
+            raise UHFError(f"{folder} does not exist; a keeper must name the cases it was trained on: preprocess again")
+        return sorted(infer_dataset_class(str(folder)).get_identifiers(str(folder))), []
+    splits = preprocessed / "splits_final.json"
     if not splits.is_file():
         raise UHFError(f"{splits} does not exist; a keeper must name the cases it was trained on: restore that file")
     folds = _read_json(splits)
-    if fold == "all":
-        return sorted({case for one in folds for part in one.values() for case in part}), []
     if int(fold) >= len(folds):
         raise UHFError(f"{splits} has {len(folds)} folds, so the cases of fold {fold} are unknown; train one of those")
     return list(folds[int(fold)]["train"]), list(folds[int(fold)]["val"])
