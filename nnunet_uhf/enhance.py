@@ -91,6 +91,7 @@ def enhance(
             data, mask, properties = _preprocess(source, plans_manager, configuration_manager)
             report = functools.partial(_report, bar, task, index)
             image = predictor.predict_image(torch.from_numpy(data), on_patch=report)
+            _write_note(target, source, enhancer)  # first, so that no image is ever without it
             export_image(
                 image,
                 target,
@@ -101,7 +102,6 @@ def enhance(
                 std=header.target_intensity["std"],
                 mask=mask if header.use_mask_for_norm else None,
             )
-            _write_note(target, source, enhancer)
             bar.update(task, completed=index + 1)
     return [target for _, target in waiting]
 
@@ -202,6 +202,7 @@ def _write_note(target: Path, source: Path, enhancer: Enhancer) -> None:
         "nnunet_uhf_version": __version__,
     }
     path = note_path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}_unfinished_{path.name}")
     try:
         temporary.write_text(json.dumps(note, indent=2) + "\n")

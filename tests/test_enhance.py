@@ -100,6 +100,19 @@ def test_the_note_says_what_the_image_is(tmp_path: Path, keepers: dict[int, Path
     assert "7" not in note["description"], "a field strength nobody measured"
 
 
+def test_no_image_is_ever_without_its_note(
+    tmp_path: Path, keepers: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nnunet_uhf.enhance._write_note", killed)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(save(tmp_path / "in" / "a.nii.gz", scan()), tmp_path / "out", keepers[2])
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_simulated_keeper_is_called_so(tmp_path: Path) -> None:
     keeper = tiny_keeper(tmp_path, 3, route="simulated")
     quiet(save(tmp_path / "in" / "a.nii.gz", scan()), tmp_path / "out", keeper)
