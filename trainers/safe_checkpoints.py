@@ -23,6 +23,8 @@ _NUMPY_SCALARS: tuple[Any, ...] = (
     *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "U1")},
 )
 
+_ENTRIES = ("network_weights", "init_args", "trainer_name")
+
 
 class SafeCheckpoints(nnUNetTrainer):
     """Mixin before any nnUNetTrainer subclass: a checkpoint every epoch, each written whole or not at all.
@@ -55,6 +57,16 @@ class SafeCheckpoints(nnUNetTrainer):
         finally:
             temporary.unlink(missing_ok=True)
 
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """As nnU-Net, but with the best epoch taken from the log.
+
+        nnU-Net writes the latest checkpoint before it knows whether that epoch is the best: the first epoch after
+        it could replace a better ``checkpoint_best.pth``.
+        """
+        super().load_checkpoint(filename_or_checkpoint)
+        averages = self.logger.local_logger.my_fantastic_logging.get("ema_fg_dice", [])
+        self._best_ema = max(averages, default=self._best_ema)
+
 
 def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
     """Read an nnU-Net checkpoint without running any code from it.
@@ -76,8 +88,12 @@ def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
             f"{path}: not a readable nnU-Net checkpoint ({_first_line(error)}); "
             "it is damaged or holds objects other than weights and settings: train that fold again"
         ) from error
-    if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
-        raise UHFError(f"{path}: not an nnU-Net checkpoint (no 'network_weights'); give a checkpoint_*.pth of a fold")
+    missing = [name for name in _ENTRIES if not isinstance(checkpoint, dict) or name not in checkpoint]
+    if missing or "configuration" not in checkpoint["init_args"]:
+        raise UHFError(
+            f"{path}: not an nnU-Net checkpoint (it lacks {', '.join(missing) or 'its configuration'}); "
+            "give a checkpoint_*.pth of a fold"
+        )
     return checkpoint
 
 

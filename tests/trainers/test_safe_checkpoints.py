@@ -26,8 +26,10 @@ class Saving(SafeCheckpoints):
         self.logger = MetaLogger(str(folder), False)
         self.logger.log("train_losses", np.mean([0.5, 0.25]), 0)
         self._best_ema, self.current_epoch = np.float32(0.5), 0
-        self.my_init_kwargs = {"plans": {"configurations": {}}, "fold": 0, "device": torch.device("cpu")}
+        self.my_init_kwargs = {"plans": {}, "configuration": "2d", "fold": 0, "device": torch.device("cpu")}
         self.inference_allowed_mirroring_axes = (0, 1)
+        self.was_initialized = True
+        self.device = torch.device("cpu")
 
 
 class Exploding:
@@ -99,7 +101,21 @@ def test_no_file_is_written_by_other_ranks_or_with_checkpoints_disabled(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "other", "pickle", "object in a checkpoint", "empty"])
+def test_a_continued_training_knows_the_best_epoch_of_the_log(tmp_path: Path) -> None:
+    """nnU-Net saves the latest checkpoint of an epoch before it holds that epoch against the best."""
+    trainer = Saving(tmp_path)
+    trainer._best_ema = 0.2
+    trainer.logger.log("mean_fg_dice", 0.2, 0)
+    trainer.logger.log("mean_fg_dice", 0.9, 1)
+    trainer.save_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    again = Saving(tmp_path)
+    again.load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+    assert again._best_ema == pytest.approx(0.27)
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "truncated", "other", "weights alone", "pickle", "object in a checkpoint", "empty"]
+)
 def test_what_is_no_checkpoint_is_refused_in_one_line_and_runs_no_code(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +126,8 @@ def test_what_is_no_checkpoint_is_refused_in_one_line_and_runs_no_code(
         path.write_bytes(path.read_bytes()[:700])
     elif kind == "other":
         torch.save({"weights": torch.ones(2)}, path)
+    elif kind == "weights alone":
+        torch.save({"network_weights": {"weight": torch.ones(2)}}, path)
     elif kind == "pickle":
         path.write_bytes(pickle.dumps(Exploding()))
     elif kind == "object in a checkpoint":
