@@ -45,19 +45,8 @@ def ssim(
     truth, predicted = _checked(reference, image)
     peak = _data_range(truth, data_range)
     inside = None if mask is None else _checked_mask(mask, truth.shape)
-    thin = [axis for axis, size in enumerate(truth.shape) if size < WINDOW]
-    if len(thin) > truth.ndim - 2:
-        raise ValueError(f"SSIM needs at least {WINDOW} voxels along two axes, got images of shape {truth.shape}")
-    if not thin:
-        similarity = _ssim_map(truth, predicted, peak)
-        border = (slice(WINDOW // 2, -(WINDOW // 2)),) * truth.ndim
-        return float(similarity[border].mean() if inside is None else similarity[inside].mean())
-    slices = [np.moveaxis(a, thin[0], 0) for a in (truth, predicted)]
-    similarity = np.stack([_ssim_map(t, p, peak) for t, p in zip(*slices, strict=True)])
-    if inside is not None:
-        return float(similarity[np.moveaxis(inside, thin[0], 0)].mean())
-    border = (slice(None), *(slice(WINDOW // 2, -(WINDOW // 2)),) * 2)
-    return float(similarity[border].mean())
+    similarity, whole = _ssim_map(truth, predicted, peak)
+    return float(similarity[whole if inside is None else inside].mean())
 
 
 def linear_coefficients(reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, float]:
@@ -87,15 +76,31 @@ def linear_fit(reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None = 
 
 def image_quality(reference: ArrayLike, image: ArrayLike, brain_mask: ArrayLike) -> dict[str, float]:
     """``{"psnr", "ssim", "psnr_brain", "ssim_brain"}`` of ``image`` (*S): on the whole grid, in the mask."""
+    truth, predicted = _checked(reference, image)
+    inside = _checked_mask(brain_mask, truth.shape)
+    similarity, whole = _ssim_map(truth, predicted, _data_range(truth, None))  # once for both: it takes the longest
     return {
-        "psnr": psnr(reference, image),
-        "ssim": ssim(reference, image),
-        "psnr_brain": psnr(reference, image, mask=brain_mask),
-        "ssim_brain": ssim(reference, image, mask=brain_mask),
+        "psnr": psnr(truth, predicted),
+        "ssim": float(similarity[whole].mean()),
+        "psnr_brain": psnr(truth, predicted, mask=inside),
+        "ssim_brain": float(similarity[inside].mean()),
     }
 
 
-def _ssim_map(truth: Image, predicted: Image, peak: float) -> Image:
+def _ssim_map(truth: Image, predicted: Image, peak: float) -> tuple[Image, tuple[slice, ...]]:
+    """SSIM of every voxel (*S), and the part of it that is not border, as slices."""
+    thin = [axis for axis, size in enumerate(truth.shape) if size < WINDOW]
+    if len(thin) > truth.ndim - 2:
+        raise ValueError(f"SSIM needs at least {WINDOW} voxels along two axes, got images of shape {truth.shape}")
+    inner = slice(WINDOW // 2, -(WINDOW // 2))
+    whole = tuple(slice(None) if axis in thin else inner for axis in range(truth.ndim))
+    if not thin:
+        return _similarity(truth, predicted, peak), whole
+    pairs = zip(*(np.moveaxis(a, thin[0], 0) for a in (truth, predicted)), strict=True)
+    return np.stack([_similarity(t, p, peak) for t, p in pairs], axis=thin[0]), whole
+
+
+def _similarity(truth: Image, predicted: Image, peak: float) -> Image:
     _, similarity = structural_similarity(truth, predicted, win_size=WINDOW, data_range=peak, full=True)
     return similarity
 
