@@ -3,7 +3,7 @@
 Exact rewrites, same numbers with less work: a guide is projected on the smaller of the two grids; the convolution
 over the concatenation of guides and skip is two convolutions; after instance normalisation without affine
 parameters the mean of the negative part is minus the mean of the positive part, so one pooling serves both; and
-one ``where`` takes the place of two masked branches.
+v+ ca+ + v- ca- is v ca- + v+ (ca+ - ca-), so that nothing but v and v+ is kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -88,15 +88,15 @@ class AdaptiveFusion(nn.Module):
         """Fuse guides ``(B, c_l, *S_l)`` into a skip ``(B, C, *S)``; the output has the skip's shape."""
         u = self.aggregate(self._project(guides, skip.shape[2:]))
         v = self.norm(self.combine_guides(u) + self.combine_skip(skip))
-        pooled = torch.relu(v).flatten(2).mean(dim=2)
+        positive = torch.relu(v)
+        pooled = positive.flatten(2).mean(dim=2)
         plus, minus = self.positive(pooled), self.negative(-pooled)
         if self.scale is not None:
             plus, minus = plus * self.scale, minus * self.scale
         shape = (*plus.shape, *[1] * (skip.ndim - 2))
         # back to the map's type: under autocast the float32 scale would double the memory of every stage
         plus, minus = plus.to(v.dtype).reshape(shape), minus.to(v.dtype).reshape(shape)
-        fused: Tensor = skip + v * torch.where(v > 0, plus, minus)
-        return fused
+        return torch.addcmul(torch.addcmul(skip, v, minus), positive, plus - minus)
 
     def _project(self, guides: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """All guides at the stage's size, side by side: ``(B, width * L, *size)``."""
