@@ -1,7 +1,7 @@
 """The main job on real images: teacher, keeper, plain and guided nnU-Net in 2d and 3d_fullres, from IXI scans.
 
 Low field is simulated from 3 T. Keeper subjects, segmentation subjects and test subjects are disjoint. The networks
-are nnU-Net's, the patches small and the trainings three epochs long, so that it runs on two CPU cores in about an
+are nnU-Net's, the patches small and the trainings two or three epochs long, so that it runs on two CPU cores in about an
 hour: a check that the chain works on real anatomy, no measurement of what guidance is worth.
 """
 
@@ -36,7 +36,7 @@ NETWORKS: dict[str, tuple[list[int], int, list[int]]] = {
     "2d": ([112, 112], 8, [16, 32, 64, 128, 128]),
     "3d_fullres": ([48, 48, 48], 2, [16, 32, 64, 128]),
 }
-EPOCHS = 3  # of the trainers in short_trainers
+EPOCHS = {"101": 3, "102": 2}  # by dataset, of the trainers in short_trainers
 SHORT_TRAINERS = Path(__file__).parent / "short_trainers"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -159,6 +159,7 @@ def environment(places: Places) -> dict[str, str]:
         "nnUNet_n_proc_DA": "1",
         "nnUNet_compile": "f",
         "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # other work on the machine must not be waited for by spinning
     }
     registration.register(variables)
     return variables
@@ -227,7 +228,7 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
 
 
 def _stage(what: str, configuration: str, command: tuple[str, ...]) -> Stage:
-    epochs = EPOCHS if command[0] == "nnUNetv2_train" else 0
+    epochs = EPOCHS[command[1]] if command[0] == "nnUNetv2_train" else 0
     return Stage(f"{what}_{configuration}", f"{what.replace('_', ' ')} {configuration}", command, epochs=epochs)
 
 
