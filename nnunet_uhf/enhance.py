@@ -28,6 +28,7 @@ from nnunet_uhf.inference import ImagePredictor
 from nnunet_uhf.keeper_file import KeeperHeader, build_enhancer, read_keeper
 from nnunet_uhf.networks.distillation import EnhancementNet
 from nnunet_uhf.nifti_files import check_image, note_path, pair_files, read_image
+from nnunet_uhf.trained_keeper import finished_folds, read_trained_keeper
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,6 @@ def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None
             f"{path} is no model folder (it has no plans.json): give a keeper file (*.safetensors) or a folder "
             "like nnUNet_results/DATASET/UHFKeeperTrainer__nnUNetPlans__3d_fullres"
         )
-    # `enhance` is a verb like those of the command line; only the reading of model folders needs the trainers.
-    from nnunet_uhf.trainers.export import finished_folds, read_trained_keeper
-
     chosen = tuple(folds) if folds is not None else finished_folds(path)
     trained = [read_trained_keeper(path, fold) for fold in chosen]
     networks = [EnhancementNet(one.keeper, one.decoder).eval() for one in trained]

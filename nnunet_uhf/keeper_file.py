@@ -34,6 +34,7 @@ __all__ = [
     "KeeperHeader",
     "build_enhancer",
     "build_keeper",
+    "build_network",
     "describe",
     "find_keepers",
     "read_header",
@@ -165,7 +166,7 @@ def build_keeper(file: KeeperFile) -> KnowledgeKeeper:
     """
     from nnunet_uhf.networks.keeper import KnowledgeKeeper
 
-    return _build(KnowledgeKeeper, file.header.architecture, file.keeper_state, file.path)
+    return build_network(KnowledgeKeeper, file.header.architecture, file.keeper_state, file.path)
 
 
 def build_enhancer(file: KeeperFile) -> EnhancementNet:
@@ -181,7 +182,7 @@ def build_enhancer(file: KeeperFile) -> EnhancementNet:
         raise KeeperFileError(
             f"{file.path} holds no decoder, so it can guide but not enhance. Export it again with its decoder."
         )
-    decoder = _build(TeacherDecoder, file.header.decoder_architecture, file.decoder_state, file.path)
+    decoder = build_network(TeacherDecoder, file.header.decoder_architecture, file.decoder_state, file.path)
     return EnhancementNet(build_keeper(file), decoder).eval()
 
 
@@ -272,10 +273,16 @@ def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
             raise _unusable(path, f"its weights {name[:100]!r} hold NaN or infinity")
 
 
-def _build(
+def build_network(
     network_class: type[nn.Module], arguments: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
 ) -> Any:
-    """Build strictly. First without memory, so that only a network as large as its file is ever allocated."""
+    """Build a network and load its weights strictly; in eval mode, without gradients.
+
+    First it is built without memory, so that only a network as large as its file is ever allocated.
+
+    Raises:
+        KeeperFileError: ``state`` is not that of the network; the line names ``path``, where it was read.
+    """
     with torch.device("meta"):
         blueprint = network_class(**arguments).state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in blueprint.items()}

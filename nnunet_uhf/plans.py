@@ -19,6 +19,7 @@ from nnunet_uhf.errors import MatchError, UHFError
 from nnunet_uhf.keeper_file import keeper_files, read_header, read_keeper
 from nnunet_uhf.keeper_header import KeeperHeader
 from nnunet_uhf.matching import GUIDE_CHANNEL_VARIABLE, match, match_notes, overlapping_cases, spacing_ratio
+from nnunet_uhf.nnunet_files import dataset_name, read_json, root_folder
 
 __all__ = [
     "GUIDE_CHANNEL_VARIABLE",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 BLOCK_FORMAT = 1
+_PLAN_FIRST = "run nnUNetv2_plan_and_preprocess first, or name other plans (-p)"
 _PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -144,9 +146,9 @@ def write_plans(
     if not configurations:
         raise UHFError("No configuration is named. Name those to guide, for example: -c 2d 3d_fullres")
     name = dataset_name(dataset)
-    folder = _preprocessed() / name
-    plans = _load(folder / f"{source_plans}.json")
-    dataset_json = _load(folder / "dataset.json")
+    folder = root_folder("nnUNet_preprocessed") / name
+    plans = read_json(folder / f"{source_plans}.json", advice=_PLAN_FIRST)
+    dataset_json = read_json(folder / "dataset.json", advice=_PLAN_FIRST)
     guided = [key for key, entry in plans["configurations"].items() if "uhf" in entry]
     if guided:
         raise UHFError(
@@ -162,43 +164,6 @@ def write_plans(
     digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
     new["plans_name"] = _checked_name(output_name or f"{source_plans}_KKN_{digits}")
     return _write_new(folder / f"{new['plans_name']}.json", new)
-
-
-def dataset_name(dataset: str | int) -> str:
-    """Return the full name of a dataset given by id or name.
-
-    Raises:
-        UHFError: there is none, or more than one.
-    """
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-    try:
-        return str(maybe_convert_to_dataset_name(dataset))
-    except (RuntimeError, ValueError):
-        raise UHFError(
-            f"There is no dataset {dataset!r}, or more than one of that id, in nnUNet_raw, nnUNet_preprocessed and "
-            "nnUNet_results. Give its id or its full name."
-        ) from None
-
-
-def _preprocessed() -> Path:
-    from nnunetv2.paths import nnUNet_preprocessed
-
-    if not nnUNet_preprocessed.is_set():
-        raise UHFError("nnUNet_preprocessed is not set. Set it to the folder of the preprocessed datasets.")
-    return Path(nnUNet_preprocessed.get())
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UHFError(f"{path} does not exist. Run nnUNetv2_plan_and_preprocess first, or name other plans (-p).")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UHFError(f"{path} is not valid JSON. Plan the dataset again.") from None
-    if not isinstance(content, dict):
-        raise UHFError(f"{path} is not a JSON object. Plan the dataset again.")
-    return content
 
 
 def _is_exact(spacing: Sequence[float], keeper_spacing: Sequence[float]) -> bool:
@@ -254,7 +219,7 @@ def _write_new(path: Path, plans: Mapping[str, Any]) -> Path:
     """Write plans whole or not at all; leave an equal file alone and never replace another."""
     text = json.dumps(plans, indent=4)
     if path.exists():
-        if _load(path) == json.loads(text):
+        if read_json(path, advice="choose another name (-o)") == json.loads(text):
             return path
         raise UHFError(
             f"{path} exists and differs. Choose another name (-o), or remove it if no model was trained on it."

@@ -5,7 +5,6 @@ With the identity initialisation of the fusion modules the guided network predic
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
+from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keeper_file import read_keeper
 from nnunet_uhf.networks.guided import UHFGuidedNet, build_guided_net
+from nnunet_uhf.nnunet_files import read_json
 from nnunet_uhf.plans import attach
 from nnunet_uhf.trainers.guidance import UHFGuidance, build_backbone
 from nnunet_uhf.trainers.keeper_choice import BLOCK, has_checkpoint, model_folder
-from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
 
 FINAL = "checkpoint_final.pth"
 GUIDANCE_PREFIXES = ("keeper.", "fusions.")
@@ -141,7 +141,9 @@ def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: 
     folder, output = Path(model_folder), Path(output)
     checkpoint_file = folder / f"fold_{fold}" / FINAL
     checkpoint = load_checkpoint_weights(checkpoint_file)
-    plans, dataset_json = _read_json(folder / "plans.json"), _read_json(folder / "dataset.json")
+    plans, dataset_json = (
+        read_json(folder / name, advice="give a model folder of nnU-Net") for name in ("plans.json", "dataset.json")
+    )
     configuration = checkpoint["init_args"]["configuration"]
     if BLOCK in PlansManager(plans).get_configuration(configuration).configuration:
         raise UHFError(f"{folder}: this model is no plain nnU-Net, it is guided already; give the plain one")
@@ -192,11 +194,3 @@ def write_whole(path: Path, checkpoint: Mapping[str, Any]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UHFError(f"{path}: not readable ({error.__class__.__name__}); give a model folder of nnU-Net") from error
-    return content

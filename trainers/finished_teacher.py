@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.paths import nnUNet_results
 from torch import Tensor
 
+from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet_files import root_folder
 
 TOLERANCE_DB = 1.0
 """How far below its low-field input a teacher's held-out PSNR may be.
@@ -51,12 +51,9 @@ def find_teacher(keeper: str, *, dataset: str, plans: str, configuration: str, f
     Raises:
         UHFError: when there is none, it was not validated, or it reconstructs too badly to be learnt from.
     """
-    if not nnUNet_results.is_set():
-        raise UHFError("nnUNet_results is not set: the keeper's teacher is looked for there")
     names = teacher_names(keeper)
-    folders = [
-        Path(str(nnUNet_results), dataset, f"{name}__{plans}__{configuration}", f"fold_{fold}") for name in names
-    ]
+    place = root_folder("nnUNet_results") / dataset
+    folders = [place / f"{name}__{plans}__{configuration}" / f"fold_{fold}" for name in names]
     found = [folder for folder in folders if (folder / "checkpoint_final.pth").is_file()]
     if not found:
         raise UHFError(

@@ -14,11 +14,11 @@ from nnunetv2.utilities.helpers import dummy_context
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, autocast, distributed, nn
 
+from nnunet_uhf.enhancement_task import EnhancementTask, read_task
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.networks.blocks import level_strides
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.teacher import UHFTeacher
-from nnunet_uhf.trainers.enhancement_task import EnhancementTask, read_task
 from nnunet_uhf.trainers.image_logger import ImageLogger, moving_average
 from nnunet_uhf.trainers.image_transforms import intensity_on_channels
 from nnunet_uhf.trainers.image_validation import validate

@@ -8,6 +8,8 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
+from nnunet_uhf.checkpoints import load_checkpoint_weights
+from nnunet_uhf.enhancement_task import EnhancementTask
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keeper_file import weights_sha256
 from nnunet_uhf.losses import discriminator_loss, distillation_loss
@@ -15,10 +17,8 @@ from nnunet_uhf.networks.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation import DistillationNet
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.teacher import UHFTeacher
-from nnunet_uhf.trainers.enhancement_task import EnhancementTask
 from nnunet_uhf.trainers.finished_teacher import find_teacher, read_teacher
 from nnunet_uhf.trainers.image_to_image import Block, ImageToImageTrainer, checked_config, planned_strides
-from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.unwrap import unwrap
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.paths import nnUNet_results
-
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.keeper_file import find_keepers, read_header, read_keeper
+from nnunet_uhf.nnunet_files import read_json, root_folder
 from nnunet_uhf.plans import attach, configuration_settings, select_keeper
 
 KEEPER_VARIABLE = "nnUNet_UHF_KKN"
@@ -74,7 +72,8 @@ def choose_keeper(
 
 def model_folder(plans: Mapping[str, Any], configuration: str, trainer: str) -> Path:
     """nnU-Net's folder of the folds of one trainer, plans and configuration."""
-    return Path(nnUNet_results, plans["dataset_name"], f"{trainer}__{plans['plans_name']}__{configuration}")
+    dataset = root_folder("nnUNet_results") / plans["dataset_name"]
+    return dataset / f"{trainer}__{plans['plans_name']}__{configuration}"
 
 
 def has_checkpoint(folder: Path, fold: int | str) -> bool:
@@ -106,10 +105,7 @@ def trained_block(folder: Path, configuration: str) -> dict[str, Any] | None:
     plans_file = folder / "plans.json"
     if not plans_file.is_file():
         return None
-    try:
-        plans = json.loads(plans_file.read_text())
-    except json.JSONDecodeError:
-        raise UHFError(f"{plans_file} is not valid JSON; restore it from a copy, or move the folder away") from None
+    plans = read_json(plans_file, advice="restore it from a copy, or move the folder away")
     return guided_block(plans, configuration)
 
 

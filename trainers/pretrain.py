@@ -10,13 +10,12 @@ from enum import Enum
 from pathlib import Path
 
 import torch
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.run.run_training import run_training
-from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
 from nnunet_uhf import registration
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keeper_file import weights_sha256
+from nnunet_uhf.nnunet_files import dataset_name, root_folder
 from nnunet_uhf.trainers.export import export_keeper
 from nnunet_uhf.trainers.finished_teacher import read_teacher
 
@@ -58,7 +57,7 @@ def pretrain(
         SystemExit: status 2, from a trainer, after its line on stderr.
     """
     suffix = _suffix(epochs)
-    name = _dataset_name(dataset)
+    name = dataset_name(dataset)
     _check_planned(name, plans)
     teacher, keeper = f"UHFTeacherTrainer{suffix}", f"UHFKeeperTrainer{suffix}"
     folders = {trainer: _fold_folder(name, trainer, plans, configuration, fold) for trainer in (teacher, keeper)}
@@ -130,23 +129,11 @@ def _suffix(epochs: str) -> str:
     raise UHFError(f"no trainers of {epochs} epochs; choose {', '.join(length.split('e')[0] for length in LENGTHS)}")
 
 
-def _dataset_name(dataset: str | int) -> str:
-    try:
-        name = str(maybe_convert_to_dataset_name(dataset))
-    except (RuntimeError, ValueError) as error:
-        raise UHFError(
-            f"dataset {dataset}: {str(error).splitlines()[0]}; check -d and the nnUNet_* variables"
-        ) from error
-    return name
-
-
 def _check_planned(dataset: str, plans: str) -> None:
-    path = Path(str(nnUNet_preprocessed), dataset, f"{plans}.json")
+    path = root_folder("nnUNet_preprocessed") / dataset / f"{plans}.json"
     if not path.is_file():
         raise UHFError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess on the dataset first")
 
 
 def _fold_folder(dataset: str, trainer: str, plans: str, configuration: str, fold: int | str) -> Path:
-    if not nnUNet_results.is_set():
-        raise UHFError("nnUNet_results is not set: trainings are kept there")
-    return Path(str(nnUNet_results), dataset, f"{trainer}__{plans}__{configuration}", f"fold_{fold}")
+    return root_folder("nnUNet_results") / dataset / f"{trainer}__{plans}__{configuration}" / f"fold_{fold}"

@@ -16,6 +16,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.metrics import linear_coefficients
+from nnunet_uhf.trained_keeper import foreground_intensity
 
 CASES = 20  # volumes read at most; the mean of a gain needs no more
 
@@ -54,12 +55,6 @@ def training_intensity(
         raise UHFError(f"the target images under {raw_dataset} have no contrast; restore them")
     std, mean = np.mean([fit for fit in fits if fit[0] > 0], axis=0)
     return {"mean": float(mean), "std": float(std)}
-
-
-def foreground_intensity(plans: Mapping[str, Any], channel: int) -> dict[str, float]:
-    """Mean and standard deviation of the labelled voxels of all training cases, as the planner recorded them."""
-    statistics = plans["foreground_intensity_properties_per_channel"][str(channel)]
-    return {"mean": float(statistics["mean"]), "std": max(float(statistics["std"]), 1e-8)}
 
 
 def _fit(images: Sequence[str], plans_manager: PlansManager, configuration: str, channel: int) -> tuple[float, float]:

@@ -8,9 +8,9 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
+from nnunet_uhf.enhancement_task import EnhancementTask
 from nnunet_uhf.losses import explained_variance, teacher_loss
 from nnunet_uhf.networks.teacher import UHFTeacher
-from nnunet_uhf.trainers.enhancement_task import EnhancementTask
 from nnunet_uhf.trainers.image_to_image import Block, ImageToImageTrainer, checked_config, planned_strides
 
 

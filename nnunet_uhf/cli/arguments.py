@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nnunet_files import root_folder
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +25,8 @@ OutputFolder = Annotated[Path, typer.Option("-o", metavar="FOLDER", help="Folder
 def require_folders(*variables: str) -> None:
     """Raise UHFError unless each of nnU-Net's `variables` names a folder that exists."""
     for variable in variables:
-        folder = os.environ.get(variable)
-        if not folder:
-            raise UHFError(f"{variable} is not set: export {variable}=FOLDER, as for nnU-Net itself")
-        if not Path(folder).is_dir():
+        folder = root_folder(variable)
+        if not folder.is_dir():
             raise UHFError(f"{folder}: no such folder; make it, or correct {variable}")
 
 

@@ -213,7 +213,7 @@ def test_what_cannot_be_a_start_is_refused_and_nothing_is_written(plain: PlainMo
     with pytest.raises(UHFError, match="not the plain model of this network"):
         write_initial_checkpoint(plain.folder, 0, plain.keeper, output)
     (plain.folder / "plans.json").write_text("{")
-    with pytest.raises(UHFError, match=r"plans\.json: not readable"):
+    with pytest.raises(UHFError, match=r"plans\.json is not readable"):
         write_initial_checkpoint(plain.folder, 0, plain.keeper, output)
     os.environ[KEEPER_VARIABLE] = str(plain.keeper)
     train(brief(UHFTrainer), plain.dataset, "2d")

@@ -15,13 +15,14 @@ import pytest
 import torch
 from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
 
+from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.enhance import enhance
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.keeper_file import build_enhancer, build_keeper, read_header, read_keeper
-from nnunet_uhf.trainers.export import export_keeper, finished_folds, read_trained_keeper
+from nnunet_uhf.trained_keeper import finished_folds, foreground_intensity, read_trained_keeper
+from nnunet_uhf.trainers.export import export_keeper
 from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
-from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
-from nnunet_uhf.trainers.target_intensity import foreground_intensity, training_intensity
+from nnunet_uhf.trainers.target_intensity import training_intensity
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 from support import TinyDataset, Workspace, environment, fit, tiny_trainer
 

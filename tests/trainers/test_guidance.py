@@ -13,10 +13,10 @@ import torch
 from guided_runs import brief, checkpoint, forget_keeper, model_folder, train, use_keeper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.keeper_file import read_keeper
 from nnunet_uhf.registration import trainer_path
 from nnunet_uhf.trainers import UHFTrainer, UHFTrainerNoMirroring
-from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
 from support import TinyDataset, Workspace, environment, predict_folder, tiny_trainer
 
 KEEPER = "keeper."

@@ -15,10 +15,10 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunet_uhf import metrics
+from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.image_logger import KEYS
 from nnunet_uhf.trainers.image_transforms import OnChannels
 from nnunet_uhf.trainers.patch_quality import patch_psnr, patch_ssim
-from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 from support import TinyDataset, Workspace, fit, tiny_trainer
 

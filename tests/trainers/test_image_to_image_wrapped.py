@@ -16,8 +16,8 @@ from torch import multiprocessing
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
-from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 from support import TinyDataset, Workspace, fit, tiny_trainer
 

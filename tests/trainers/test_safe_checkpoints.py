@@ -11,8 +11,9 @@ import pytest
 import torch
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 
+from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.trainers.safe_checkpoints import SafeCheckpoints, load_checkpoint_weights
+from nnunet_uhf.trainers.safe_checkpoints import SafeCheckpoints
 
 
 class Saving(SafeCheckpoints):

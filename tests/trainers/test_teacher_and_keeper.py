@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from nnunet_uhf import losses, metrics
+from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keeper_file import weights_sha256
 from nnunet_uhf.trainers import pretrain as pretraining
 from nnunet_uhf.trainers.finished_teacher import find_teacher, teacher_names
 from nnunet_uhf.trainers.keeper import UHFKeeperTrainer, UHFKeeperTrainerNoAdversarial
 from nnunet_uhf.trainers.pretrain import Progress, pretrain, progress_of
-from nnunet_uhf.trainers.safe_checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 from support import TinyDataset, Workspace, fit, tiny_trainer
 

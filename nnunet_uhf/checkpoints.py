@@ -1,0 +1,58 @@
+"""The safe way to read one of nnU-Net's checkpoints, which nnU-Net itself unpickles (ours)."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnunet_uhf.errors import UHFError
+
+# nnU-Net logs numpy scalars, so its checkpoints hold these types beside tensors. `scalar` is taken from a scalar's
+# own recipe because its module was renamed in numpy 2; a checkpoint may carry either name.
+_SCALAR = np.float64(0).__reduce__()[0]
+_NUMPY_SCALARS: tuple[Any, ...] = (
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "U1")},
+)
+
+_ENTRIES = ("network_weights", "init_args", "trainer_name")
+
+
+def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
+    """Read an nnU-Net checkpoint without running any code from it.
+
+    Returns:
+        nnU-Net's dict (`network_weights`, `init_args`, `trainer_name`, `logging`, ...), tensors on the CPU.
+
+    Raises:
+        UHFError: the file is missing, truncated, or holds anything but tensors, plain values and numpy scalars.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UHFError(f"{path}: no such checkpoint; train that fold first or correct the path")
+    try:
+        with torch.serialization.safe_globals(list(_NUMPY_SCALARS)):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UHFError(
+            f"{path}: not a readable nnU-Net checkpoint ({_first_line(error)}); "
+            "it is damaged or holds objects other than weights and settings: train that fold again"
+        ) from error
+    missing = [name for name in _ENTRIES if not isinstance(checkpoint, dict) or name not in checkpoint]
+    if missing or "configuration" not in checkpoint["init_args"]:
+        raise UHFError(
+            f"{path}: not an nnU-Net checkpoint (it lacks {', '.join(missing) or 'its configuration'}); "
+            "give a checkpoint_*.pth of a fold"
+        )
+    return checkpoint
+
+
+def _first_line(error: Exception) -> str:
+    """Torch explains itself over many lines; a user error has one."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120].strip()}"

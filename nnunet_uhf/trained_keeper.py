@@ -1,0 +1,113 @@
+"""A finished keeper training as nnU-Net's results folder holds it; neither trainers nor data are needed to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor
+
+from nnunet_uhf.checkpoints import load_checkpoint_weights
+from nnunet_uhf.enhancement_task import read_task
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.keeper_file import KeeperHeader, build_network, weights_sha256
+from nnunet_uhf.matching import READERS
+from nnunet_uhf.networks.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.teacher import TeacherDecoder, UHFTeacher
+from nnunet_uhf.nnunet_files import read_json
+
+CHECKPOINT = "checkpoint_final.pth"
+CITATION = "Method: arXiv:2402.08409. Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (2021)."
+_ADVICE = "give the results folder of a finished training, or restore that file"
+
+
+@dataclass(frozen=True)
+class TrainedKeeper:
+    """What one fold of a keeper trainer's results folder holds; the header without cases and metrics."""
+
+    header: KeeperHeader
+    keeper: KnowledgeKeeper
+    decoder: TeacherDecoder
+
+
+def finished_folds(folder: Path) -> tuple[int | str, ...]:
+    """The numbered folds of a results folder that have a final checkpoint; fold "all" when there is no other."""
+    names = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{CHECKPOINT}"))
+    folds: tuple[int | str, ...] = tuple(int(name) for name in names if name.isdecimal()) or tuple(names)
+    if not folds:
+        raise UHFError(f"{folder} has no finished fold (fold_*/{CHECKPOINT}); finish the training first")
+    return folds
+
+
+def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
+    """Read one fold of a results folder, without nnUNet_raw or nnUNet_preprocessed.
+
+    The header's target intensity is that of the labelled voxels in the plans; cases and metrics are empty.
+    Raises UHFError when files are missing or the folder is not that of a keeper trainer.
+    """
+    path = folder / f"fold_{fold}" / CHECKPOINT
+    checkpoint = load_checkpoint_weights(path)
+    plans = read_json(folder / "plans.json", advice=_ADVICE)
+    dataset_json = read_json(folder / "dataset.json", advice=_ADVICE)
+    configuration = checkpoint["init_args"]["configuration"]
+    configuration_manager = PlansManager(plans).get_configuration(configuration)
+    block = keeper_block(plans, configuration, folder)
+    if plans["image_reader_writer"] not in READERS:
+        raise UHFError(
+            f"{folder} was trained on images read by {plans['image_reader_writer']}, which a keeper file cannot "
+            f"describe; plan its dataset with one of {', '.join(READERS)} (overwrite_image_reader_writer)"
+        )
+    weights, teacher = checkpoint["network_weights"], block["teacher"]["architecture"]
+    keeper = build_network(KnowledgeKeeper, block["architecture"], _part(weights, "keeper."), path)
+    options = {name: teacher[name] for name in ("dim", "base_features")}
+    decoder = build_network(TeacherDecoder, options, _part(weights, "teacher.decoder."), path)
+    task = read_task(dataset_json, dataset=plans["dataset_name"], networks=(UHFTeacher, KnowledgeKeeper))
+    source = block["source_channel"]
+    header = KeeperHeader(
+        architecture=keeper.config(),
+        decoder_architecture=decoder.config(),
+        dim=len(configuration_manager.patch_size),
+        channel=task.source,
+        spacing_mm=tuple(float(s) for s in configuration_manager.spacing),
+        transpose_forward=tuple(plans["transpose_forward"]),
+        patch_size=tuple(int(n) for n in configuration_manager.patch_size),
+        normalisation=configuration_manager.normalization_schemes[source],
+        use_mask_for_norm=bool(configuration_manager.use_mask_for_norm[source]),
+        target_intensity=foreground_intensity(plans, block["target_channel"]),
+        source_field_T=task.source_field_T,
+        target_field_T=task.target_field_T,
+        route=task.route,
+        dataset=plans["dataset_name"],
+        fold=fold,
+        configuration=configuration,
+        training_cases=[],
+        validation_cases=[],
+        metrics={},
+        sha256=weights_sha256(keeper.state_dict()),
+        decoder_sha256=weights_sha256(decoder.state_dict()),
+        licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
+        citation=" ".join(filter(None, (CITATION, str(dataset_json.get("reference") or "")))),
+    )
+    return TrainedKeeper(header, keeper, decoder)
+
+
+def keeper_block(plans: dict[str, Any], configuration: str, folder: Path) -> dict[str, Any]:
+    """The `uhf` block of a keeper training; UHFError when the plans of the model ``folder`` are not those of one."""
+    block = PlansManager(plans).get_configuration(configuration).configuration.get("uhf")
+    if not isinstance(block, dict) or block.get("role") != "keeper":
+        raise UHFError(f"{folder} is not the model of a keeper trainer; give one of UHFKeeperTrainer (-tr)")
+    return block
+
+
+def foreground_intensity(plans: Mapping[str, Any], channel: int) -> dict[str, float]:
+    """Mean and standard deviation of the labelled voxels of all training cases, as the planner recorded them."""
+    statistics = plans["foreground_intensity_properties_per_channel"][str(channel)]
+    return {"mean": float(statistics["mean"]), "std": max(float(statistics["std"]), 1e-8)}
+
+
+def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries of one submodule, without its prefix."""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
