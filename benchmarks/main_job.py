@@ -1,7 +1,7 @@
 """The main job on real images: teacher, keeper, plain and guided nnU-Net in 2d and 3d_fullres, from IXI scans.
 
 Low field is simulated from 3 T. Keeper subjects, segmentation subjects and test subjects are disjoint. The networks
-are nnU-Net's, the patches small and the trainings two or three epochs long, so that it runs on two CPU cores in about an
+are nnU-Net's, the patches small and the trainings two or three epochs long, so that two CPU cores do it in about an
 hour: a check that the chain works on real anatomy, no measurement of what guidance is worth.
 """
 
