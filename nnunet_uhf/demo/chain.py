@@ -49,6 +49,8 @@ def environment(folders: Folders) -> dict[str, str]:
         "nnUNet_compile": "f",
         "nnUNet_wandb_enabled": "0",
         "PYTHONUNBUFFERED": "1",
+        # Threads that spin while they wait make a training many times slower as soon as the computer has other work.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
     # The demo shows the package at work whatever the user chose for other work in this shell.
     for name in (registration.OPT_OUT_VARIABLE, "nnUNet_UHF_GUIDE_CHANNEL"):

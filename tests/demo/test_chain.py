@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import nnunet_uhf.trainers
+from nnunet_uhf import registration
+from nnunet_uhf.cli.run import app
+from nnunet_uhf.demo.chain import build_stages, environment
+from nnunet_uhf.demo.lengths import LENGTHS
+from nnunet_uhf.demo.settings import DemoSettings, Folders
+from nnunet_uhf.demo.stages import Stage, find_command
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> list[Stage]:
+    return build_stages(DemoSettings(), Folders(tmp_path), device="cpu", epochs_of=lambda name: LENGTHS[name].epochs)
+
+
+def test_every_command_of_the_chain_is_installed(stages: list[Stage]) -> None:
+    for name in {stage.command[0] for stage in stages if stage.command}:
+        assert Path(find_command(name)).is_file()
+
+
+def test_every_stage_has_a_name_of_its_own(stages: list[Stage]) -> None:
+    assert len({stage.key for stage in stages}) == len({stage.title for stage in stages}) == len(stages)
+
+
+def test_every_trainer_of_the_chain_is_one_that_nnunet_finds(stages: list[Stage]) -> None:
+    trained = {
+        stage.command[stage.command.index("-tr") + 1] for stage in stages if stage.command[:1] == ("nnUNetv2_train",)
+    }
+    assert trained == set(LENGTHS)
+    for name in trained:
+        trainer = getattr(nnunet_uhf.trainers, name)
+        assert trainer.__name__ == name
+        assert name in nnunet_uhf.trainers.__all__
+
+
+def test_the_verbs_of_the_chain_and_their_options_exist(stages: list[Stage]) -> None:
+    verbs = typer.main.get_command(app).commands
+    for stage in stages:
+        if stage.command[:1] == ("nnunet-uhf",):
+            known = {option for parameter in verbs[stage.command[1]].params for option in parameter.opts}
+            assert {word for word in stage.command if word.startswith("-")} <= known
+
+
+def test_children_work_inside_the_demo_folder_and_find_the_trainers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_raw", "/somewhere/else")
+    monkeypatch.setenv("nnUNet_UHF_GUIDE_CHANNEL", "FLAIR")
+    monkeypatch.setenv(registration.OPT_OUT_VARIABLE, "0")
+    monkeypatch.setenv("nnUNet_extTrainer", "")
+    variables = environment(Folders(tmp_path))
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_UHF_KKN"):
+        assert Path(variables[name]).parent == tmp_path
+    assert "nnUNet_UHF_GUIDE_CHANNEL" not in variables
+    assert registration.trainer_path() in variables["nnUNet_extTrainer"].split(os.pathsep)
