@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from nnunet_uhf.keeper_file import KeeperHeader, build_enhancer, read_keeper
 from nnunet_uhf.networks.distillation import EnhancementNet
 from nnunet_uhf.nifti_files import check_image, note_path, pair_files, read_image
 from nnunet_uhf.trained_keeper import finished_folds, read_trained_keeper
+from nnunet_uhf.whole_file import written_whole
 
 
 @dataclass(frozen=True)
@@ -199,14 +199,8 @@ def _write_note(target: Path, source: Path, enhancer: Enhancer) -> None:
         "target_field_T": header.target_field_T,
         "nnunet_uhf_version": __version__,
     }
-    path = note_path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}_unfinished_{path.name}")
-    try:
+    with written_whole(note_path(target)) as temporary:
         temporary.write_text(json.dumps(note, indent=2) + "\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def describe_image(header: KeeperHeader) -> str:

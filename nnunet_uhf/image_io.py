@@ -6,7 +6,6 @@ undoes it in reverse order for a continuous image, which nnU-Net itself does onl
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_imag
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from numpy.typing import NDArray
+
+from nnunet_uhf.whole_file import written_whole
 
 Volume = NDArray[np.float32]
 
@@ -95,14 +96,8 @@ def write_image(volume: NDArray[Any], path: str | Path, properties: dict[str, An
             f"cannot write {path.name}: it was read by a reader without scanner geometry (natural image or "
             "TIFF); use a dataset of NIfTI files read by SimpleITKIO or NibabelIO"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The temporary name keeps the ending: both libraries choose the format by it.
-    temporary = path.with_name(f".{os.getpid()}_unfinished_{path.name}")
-    try:
+    with written_whole(path) as temporary:
         write(volume, temporary, properties)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keeper_header import FORMAT_VERSION, KeeperHeader, header_json, parse_header
 from nnunet_uhf.keeper_report import describe
+from nnunet_uhf.whole_file import written_whole
 
 if TYPE_CHECKING:
     from nnunet_uhf.networks.distillation import EnhancementNet
@@ -108,18 +108,12 @@ def write_keeper(
     for prefix, state in zip(_PREFIXES, (keeper_state, decoder_state or {}), strict=True):
         _check_finite(state, path)
         tensors |= {prefix + k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Same folder, so that os.replace is a rename; no mkstemp, whose 0600 would make a shared file unreadable.
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
-        save_file(tensors, temporary, metadata={METADATA_KEY: text})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise KeeperFileError(f"{path} cannot be written ({error.strerror}). Check space and rights.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        with written_whole(path) as temporary:
+            save_file(tensors, temporary, metadata={METADATA_KEY: text})
+    except (OSError, SafetensorError) as error:  # the latter when the disk is full
+        reason = getattr(error, "strerror", None) or error
+        raise KeeperFileError(f"{path} cannot be written ({reason}). Check space and rights.") from None
     return header
 
 

@@ -10,7 +10,6 @@ import copy
 import hashlib
 import json
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from nnunet_uhf.keeper_file import keeper_files, read_header, read_keeper
 from nnunet_uhf.keeper_header import KeeperHeader
 from nnunet_uhf.matching import GUIDE_CHANNEL_VARIABLE, match, match_notes, overlapping_cases, spacing_ratio
 from nnunet_uhf.nnunet_files import dataset_name, read_json, root_folder
+from nnunet_uhf.whole_file import written_whole
 
 __all__ = [
     "GUIDE_CHANNEL_VARIABLE",
@@ -224,12 +224,9 @@ def _write_new(path: Path, plans: Mapping[str, Any]) -> Path:
         raise UHFError(
             f"{path} exists and differs. Choose another name (-o), or remove it if no model was trained on it."
         )
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UHFError(f"{path} cannot be written ({error.strerror}). Check space and rights.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

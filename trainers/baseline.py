@@ -24,6 +24,7 @@ from nnunet_uhf.nnunet_files import read_json
 from nnunet_uhf.plans import attach
 from nnunet_uhf.trainers.guidance import UHFGuidance, build_backbone
 from nnunet_uhf.trainers.keeper_choice import BLOCK, has_checkpoint, model_folder
+from nnunet_uhf.whole_file import written_whole
 
 FINAL = "checkpoint_final.pth"
 GUIDANCE_PREFIXES = ("keeper.", "fusions.")
@@ -156,16 +157,16 @@ def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: 
         network = build_guided_net(plain, block=block)
     network.keeper.load_state_dict(file.keeper_state)
     copy_backbone(network, checkpoint["network_weights"], origin=checkpoint_file)
-    return write_whole(
-        output,
-        {
-            "network_weights": network.state_dict(),
-            "init_args": {**checkpoint["init_args"], "plans": plans},
-            "trainer_name": "UHFTrainer",
-            "inference_allowed_mirroring_axes": checkpoint.get("inference_allowed_mirroring_axes"),
-            "current_epoch": 0,
-        },
-    )
+    initial = {
+        "network_weights": network.state_dict(),
+        "init_args": {**checkpoint["init_args"], "plans": plans},
+        "trainer_name": "UHFTrainer",
+        "inference_allowed_mirroring_axes": checkpoint.get("inference_allowed_mirroring_axes"),
+        "current_epoch": 0,
+    }
+    with written_whole(output) as temporary:
+        torch.save(initial, temporary)
+    return output
 
 
 def plain_network(
@@ -182,15 +183,3 @@ def plain_network(
         output_channels=plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
         deep_supervision=True,
     )
-
-
-def write_whole(path: Path, checkpoint: Mapping[str, Any]) -> Path:
-    """Save a checkpoint beside its place, then move it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        torch.save(dict(checkpoint), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

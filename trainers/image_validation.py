@@ -22,6 +22,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.image_io import restore_grid, write_image
 from nnunet_uhf.inference import ImagePredictor
 from nnunet_uhf.metrics import image_quality, linear_fit
+from nnunet_uhf.whole_file import written_whole
 
 if TYPE_CHECKING:
     from nnunet_uhf.trainers.image_to_image import ImageToImageTrainer
@@ -50,7 +51,8 @@ def validate(trainer: ImageToImageTrainer, network: nn.Module) -> None:
     if trainer.local_rank != 0:
         return
     summary = summarise(rows)
-    write_json(folder / "summary.json", summary)
+    with written_whole(folder / "summary.json") as temporary:
+        temporary.write_text(json.dumps(summary, indent=2))
     for name, quality in summary["mean"].items():
         trainer.print_to_log_file(f"held-out {name}: {', '.join(f'{k} {v:.4f}' for k, v in quality.items())}")
         for key, value in quality.items():
@@ -120,10 +122,3 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     foreground = {name: mean["prediction"][f"{name}_brain"] for name in ("psnr", "ssim")}
     return {"metric_per_case": list(rows), "mean": mean, "foreground_mean": foreground}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2))
-    temporary.replace(path)
