@@ -22,8 +22,13 @@ def test_a_file_appears_when_the_block_ends_well_and_replaces_the_older_one(tmp_
 def test_a_block_that_fails_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "plans.json"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), written_whole(path) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with written_whole(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
