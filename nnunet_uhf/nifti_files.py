@@ -17,42 +17,70 @@ from numpy.typing import NDArray
 from nnunet_uhf.errors import UHFError
 
 ENDINGS = (".nii.gz", ".nii")
+#: What nibabel raises on files that are damaged, cut short, or something else.
+UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the name is that of a NIfTI file; capitals count as small letters."""
+    return path.name.lower().endswith(ENDINGS)
+
+
+def case_name(path: Path) -> str:
+    """File name without its NIfTI ending; UHFError for any other kind of file."""
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending) and len(path.name) > len(ending):
+            return path.name[: -len(ending)]
+    raise UHFError(f"{path} is not a NIfTI file: convert it to .nii.gz first")
+
+
+def case_files(folder: Path) -> dict[str, Path]:
+    """NIfTI files of a folder by case name, sorted by name.
+
+    Raises:
+        UHFError: no such folder, no NIfTI file in it, or a case that is there as .nii and .nii.gz.
+    """
+    if not folder.is_dir():
+        raise UHFError(f"{folder} is not a folder: name the folder that holds the NIfTI files")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not is_nifti(path) or path.name.startswith("."):
+            continue
+        name = case_name(path)
+        if name in files:
+            raise UHFError(f"{folder} holds case {name} twice ({files[name].name}, {path.name}): remove one")
+        files[name] = path
+    if not files:
+        raise UHFError(f"{folder} holds no .nii.gz or .nii file")
+    return files
 
 
 def pair_files(inputs: Path, output: Path) -> list[tuple[Path, Path]]:
     """Pairs of input and output file: of a folder, all its NIfTI files, by name; names are kept.
 
-    Raises UHFError when there is none, when an output would replace an input, or when two would share a note.
+    Raises UHFError when there is none, when one case is there twice, or when an output would replace an input.
     """
     if inputs.is_dir():
-        sources = sorted(path for path in inputs.iterdir() if path.name.endswith(ENDINGS) and path.name[0] != ".")
-        if not sources:
-            raise UHFError(f"{inputs} holds no NIfTI file (*.nii.gz, *.nii)")
-        if output.name.endswith(ENDINGS):
+        sources = list(case_files(inputs).values())
+        if is_nifti(output):
             raise UHFError(f"{inputs} is a folder, so -o must be a folder too, not {output.name}")
         tasks = [(path, output / path.name) for path in sources]
     elif not inputs.exists():
         raise UHFError(f"{inputs} does not exist; give a NIfTI file or a folder of them")
-    elif not inputs.name.endswith(ENDINGS):
-        raise UHFError(f"{inputs} is not a NIfTI file (*.nii.gz, *.nii); convert it first")
     else:
-        tasks = [(inputs, output if output.name.endswith(ENDINGS) else output / inputs.name)]
-    if output.is_file() and not output.name.endswith(ENDINGS):
+        case_name(inputs)
+        tasks = [(inputs, output if is_nifti(output) else output / inputs.name)]
+    if output.is_file() and not is_nifti(output):
         raise UHFError(f"{output} is a file; give a folder or a name that ends in .nii.gz")
-    notes: set[Path] = set()
     for source, target in tasks:
         if note_path(target).resolve() == note_path(source).resolve():
             raise UHFError(f"{source} or its note would be overwritten; give another output folder or name")
-        if note_path(target) in notes:
-            raise UHFError(f"{inputs} holds {source.name} both compressed and not; keep one of them")
-        notes.add(note_path(target))
     return tasks
 
 
 def note_path(image: Path) -> Path:
     """Where the JSON note of an enhanced image lies: beside it, as BIDS sidecars do."""
-    ending = next(ending for ending in ENDINGS if image.name.endswith(ending))
-    return image.with_name(image.name.removesuffix(ending) + ".json")
+    return image.with_name(f"{case_name(image)}.json")
 
 
 def check_image(path: Path, *, dim: int) -> None:
@@ -60,7 +88,7 @@ def check_image(path: Path, *, dim: int) -> None:
     try:
         image = nibabel.load(path)
         shape, dtype = image.shape, image.get_data_dtype()
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         raise UHFError(f"{path} is not a readable NIfTI image ({_one_line(error)})") from error
     if dtype.fields is not None or dtype.kind == "c":
         raise UHFError(f"{path} holds colours or complex numbers ({dtype}); give a magnitude image")
@@ -77,7 +105,7 @@ def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """
     try:
         values = np.asanyarray(nibabel.load(path).dataobj)
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except UNREADABLE as error:
         raise UHFError(f"{path} cannot be read ({_one_line(error)}); copy or convert it anew") from error
     if not np.isfinite(values).all():
         raise UHFError(f"{path} holds NaN or infinite intensities; replace them (e.g. by 0) and try again")

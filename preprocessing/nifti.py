@@ -1,11 +1,10 @@
-"""NIfTI files of a folder: find, read, compare and write them, with errors a user can act on."""
+"""NIfTI volumes: read, compare, copy and write them, with errors a user can act on."""
 
 from __future__ import annotations
 
 import gzip
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from nibabel.affines import apply_affine, voxel_sizes
-from nibabel.filebasedimages import ImageFileError
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nifti_files import UNREADABLE, case_name
 
 FloatArray = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]
-ENDINGS = (".nii.gz", ".nii")
 # A grid that is off by less than this part of a voxel is the same grid stored with rounding.
 GRID_TOLERANCE_VOXELS = 0.05
 
@@ -44,35 +42,6 @@ class Volume:
     path: Path
 
 
-def case_name(path: Path) -> str:
-    """File name without its NIfTI ending; UHFError for any other kind of file."""
-    for ending in ENDINGS:
-        if path.name.lower().endswith(ending) and len(path.name) > len(ending):
-            return path.name[: -len(ending)]
-    raise UHFError(f"{path} is not a NIfTI file: convert it to .nii.gz first")
-
-
-def case_files(folder: Path) -> dict[str, Path]:
-    """NIfTI files of a folder by case name, sorted by name.
-
-    Raises:
-        UHFError: no such folder, no NIfTI file in it, or a case that is there as .nii and .nii.gz.
-    """
-    if not folder.is_dir():
-        raise UHFError(f"{folder} is not a folder: name the folder that holds the NIfTI files")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.name.lower().endswith(ENDINGS) or path.name.startswith("."):
-            continue
-        name = case_name(path)
-        if name in files:
-            raise UHFError(f"{folder} holds case {name} twice ({files[name].name}, {path.name}): remove one")
-        files[name] = path
-    if not files:
-        raise UHFError(f"{folder} holds no .nii.gz or .nii file")
-    return files
-
-
 def read_grid(path: Path) -> tuple[tuple[int, int, int], Affine]:
     """Shape and affine of a 3D NIfTI file, from its header alone; UHFError when it is not one."""
     image = _open(path)
@@ -84,7 +53,7 @@ def read_volume(path: Path) -> Volume:
     image = _open(path)
     try:
         data = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except UNREADABLE as error:
         raise UHFError(f"{path} cannot be read, its data are damaged: copy or convert it again") from error
     if not np.isfinite(data).all():
         raise UHFError(f"{path} contains NaN or infinite values: replace them before using the image")
@@ -179,7 +148,7 @@ def _open(path: Path) -> Any:
     case_name(path)
     try:
         image = nib.load(path)
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except UNREADABLE as error:
         raise UHFError(f"{path} cannot be read as NIfTI: copy or convert it again") from error
     if len(image.shape) != 3:
         raise UHFError(f"{path} has shape {image.shape}: split it into 3D volumes first")

@@ -17,6 +17,7 @@ from rich.progress import track
 
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nifti_files import case_files
 from nnunet_uhf.preprocessing.low_field.presets import Preset, find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator, target_image
 from nnunet_uhf.preprocessing.low_field.slice_profile import SliceProfile, crop_to_multiple, slice_affine
@@ -30,7 +31,6 @@ from nnunet_uhf.preprocessing.low_field.tissues import (
 from nnunet_uhf.preprocessing.nifti import (
     Volume,
     appearing_together,
-    case_files,
     read_volume,
     require_same_grid,
     write_volume,

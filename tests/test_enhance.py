@@ -231,10 +231,10 @@ def test_outputs_that_would_replace_inputs_or_each_other_are_refused(tmp_path: P
     with pytest.raises(UHFError, match="is a file"):
         quiet(path, tmp_path / "file", keepers[2])
     save(tmp_path / "in" / "a.nii", scan())
-    with pytest.raises(UHFError, match="both compressed and not"):
+    with pytest.raises(UHFError, match="holds case a twice"):
         quiet(tmp_path / "in", tmp_path / "out", keepers[2])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UHFError, match="holds no NIfTI"):
+    with pytest.raises(UHFError, match=r"holds no \.nii"):
         quiet(tmp_path / "empty", tmp_path / "out", keepers[2])
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nifti_files import case_files
 from nnunet_uhf.preprocessing.nifti import (
     appearing_together,
-    case_files,
     copy_compressed,
     read_volume,
     require_same_grid,

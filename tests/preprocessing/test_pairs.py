@@ -10,7 +10,7 @@ import pytest
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.nifti import case_files
+from nnunet_uhf.nifti_files import case_files
 from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
 from nnunet_uhf.preprocessing.simulate import simulate_folder
 from support import threaded_pools
