@@ -10,15 +10,17 @@ class Length:
     """Length of a training: nnU-Net's own is 1000 epochs of 250 iterations."""
 
     epochs: int
-    iterations: int
-    """Training iterations of one epoch."""
-    val_iterations: int = 4
+    iterations_2d: int
+    """Training iterations of one epoch of a 2d configuration: cheap ones."""
+    iterations_3d: int
+    """Training iterations of one epoch of a 3d configuration."""
+    val_iterations: int = 2
 
 
 # By the name of the trainer class.
 LENGTHS = {
-    "UHFTeacherTrainer_demo": Length(epochs=10, iterations=25),
-    "UHFKeeperTrainer_demo": Length(epochs=10, iterations=25),
-    "nnUNetTrainer_demo": Length(epochs=10, iterations=25),
-    "UHFTrainer_demo": Length(epochs=10, iterations=25),
+    "UHFTeacherTrainer_demo": Length(epochs=10, iterations_2d=80, iterations_3d=30),
+    "UHFKeeperTrainer_demo": Length(epochs=10, iterations_2d=50, iterations_3d=40),
+    "nnUNetTrainer_demo": Length(epochs=10, iterations_2d=40, iterations_3d=25),
+    "UHFTrainer_demo": Length(epochs=10, iterations_2d=40, iterations_3d=25),
 }

@@ -55,9 +55,8 @@ def read_panels(name: str, folders: Folders) -> Panels:
         return np.asarray(nib.load(folders.out / folder / f"{name}.nii.gz").get_fdata(dtype=np.float32))
 
     truth, labels = read("phantoms/high_field"), read("phantoms/labels")
-    fitted = linear_fit(truth, read("phantoms/low_field"), labels > 0)
     return Panels(
-        low_field=np.where(labels > 0, fitted, 0.0).astype(np.float32),
+        low_field=linear_fit(truth, read("phantoms/low_field")).astype(np.float32),
         enhanced=read(f"enhanced/{SHOWN_CONFIGURATION}"),
         truth=truth,
         labels=labels,

@@ -64,7 +64,7 @@ def write_datasets(settings: DemoSettings, folders: Folders) -> None:
         source_field_T=SOURCE_FIELD_T,
         target_field_T=TARGET_FIELD_T,
         route="simulated",
-        architecture={"base_features": settings.features},
+        architecture={"base_features": settings.features, "kernel_size": settings.keeper_kernel},
     )
     write_segmentation_dataset(
         folders.raw / TISSUES_DATASET,
