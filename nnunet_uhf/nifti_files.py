@@ -56,7 +56,7 @@ def case_files(folder: Path) -> dict[str, Path]:
 
 
 def pair_files(inputs: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Pairs of input and output file: of a folder, all its NIfTI files, by name; names are kept.
+    """Pairs of input and output file: of a folder, all its NIfTI files, by name; names are kept, endings made lower case.
 
     Raises UHFError when there is none, when one case is there twice, or when an output would replace an input.
     """
@@ -64,18 +64,25 @@ def pair_files(inputs: Path, output: Path) -> list[tuple[Path, Path]]:
         sources = list(case_files(inputs).values())
         if is_nifti(output):
             raise UHFError(f"{inputs} is a folder, so -o must be a folder too, not {output.name}")
-        tasks = [(path, output / path.name) for path in sources]
+        tasks = [(path, output / _lower_ending(path)) for path in sources]
     elif not inputs.exists():
         raise UHFError(f"{inputs} does not exist; give a NIfTI file or a folder of them")
     else:
         case_name(inputs)
-        tasks = [(inputs, output if is_nifti(output) else output / inputs.name)]
+        target = output.with_name(_lower_ending(output)) if is_nifti(output) else output / _lower_ending(inputs)
+        tasks = [(inputs, target)]
     if output.is_file() and not is_nifti(output):
         raise UHFError(f"{output} is a file; give a folder or a name that ends in .nii.gz")
     for source, target in tasks:
         if note_path(target).resolve() == note_path(source).resolve():
             raise UHFError(f"{source} or its note would be overwritten; give another output folder or name")
     return tasks
+
+
+def _lower_ending(path: Path) -> str:
+    """The file's name with the ending as ITK wants it of a file it writes."""
+    name = case_name(path)
+    return name + path.name[len(name) :].lower()
 
 
 def note_path(image: Path) -> Path:

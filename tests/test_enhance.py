@@ -148,6 +148,13 @@ def test_a_world_matrix_that_itk_refuses_is_read_and_kept(tmp_path: Path, keeper
     np.testing.assert_allclose(nibabel.load(out).affine, sheared, atol=1e-6)
 
 
+def test_an_ending_in_capitals_is_read_and_written_in_small_letters(tmp_path: Path, keepers: dict[int, Path]) -> None:
+    save(tmp_path / "in" / "A.nii.gz", scan()).rename(tmp_path / "in" / "A.NII.GZ")
+    (out,) = quiet(tmp_path / "in", tmp_path / "out", keepers[2])
+    assert out.name == "A.nii.gz"
+    assert np.ptp(nibabel.load(out).get_fdata()) > 0
+
+
 def test_a_2d_keeper_enhances_a_2d_image(tmp_path: Path, keepers: dict[int, Path]) -> None:
     path = save(tmp_path / "flat.nii.gz", scan()[5], np.eye(4))
     (out,) = quiet(path, tmp_path / "out", keepers[2])
