@@ -56,7 +56,7 @@ def case_files(folder: Path) -> dict[str, Path]:
 
 
 def pair_files(inputs: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Pairs of input and output file: of a folder, all its NIfTI files, by name; names are kept, endings made lower case.
+    """Pairs of input and output file: of a folder, all its NIfTI files, by name; names stay, endings become lower case.
 
     Raises UHFError when there is none, when one case is there twice, or when an output would replace an input.
     """

@@ -9,7 +9,7 @@ from nnunet_uhf.trainers.demo import (
 )
 from nnunet_uhf.trainers.guidance import UHFGuidance
 from nnunet_uhf.trainers.guided import UHFTrainer, UHFTrainerNoMirroring
-from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
+from nnunet_uhf.trainers.keeper import UHFKeeperTrainer, UHFKeeperTrainerNoAdversarial
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.variants import (
     UHFKeeperTrainer_1epoch,
@@ -42,6 +42,7 @@ __all__ = [
     "StartFromBaseline",
     "UHFGuidance",
     "UHFKeeperTrainer",
+    "UHFKeeperTrainerNoAdversarial",
     "UHFKeeperTrainer_1epoch",
     "UHFKeeperTrainer_5epochs",
     "UHFKeeperTrainer_20epochs",
