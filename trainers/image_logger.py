@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,15 @@ MOMENTUM = 0.9  # nnU-Net's, for the moving average of the pseudo Dice
 
 
 def moving_average(previous: list[float], value: float) -> float:
-    """The next value of an exponential moving average: the value itself on the first epoch."""
-    return MOMENTUM * previous[-1] + (1 - MOMENTUM) * value if previous else value
+    """The next value of an exponential moving average: the value itself on the first epoch.
+
+    An epoch without a finite value leaves the average as it is: one overflow would otherwise stay in it for good, and
+    no later epoch could become the best.
+    """
+    before = previous[-1] if previous else math.nan
+    if not math.isfinite(before):
+        return value
+    return MOMENTUM * before + (1 - MOMENTUM) * value if math.isfinite(value) else before
 
 
 class ImageLogger(LocalLogger):

@@ -223,7 +223,7 @@ class ImageToImageTrainer(SafeCheckpoints):
         self.print_to_log_file(f"PSNR {now['psnr']:.2f} dB, SSIM {now['ssim']:.4f} on validation patches")
         self.print_to_log_file(f"Epoch time: {now['epoch_end_timestamps'] - now['epoch_start_timestamps']:.2f} s")
         # before the latest one, which has to know what the best is: or a continued training replaces it by a worse one
-        if self._best_ema is None or now["ema_psnr"] > self._best_ema:
+        if np.isfinite(now["ema_psnr"]) and (self._best_ema is None or now["ema_psnr"] > self._best_ema):
             self._best_ema = now["ema_psnr"]
             self.print_to_log_file(f"New best moving average of the PSNR: {now['ema_psnr']:.2f} dB")
             self.save_checkpoint(f"{self.output_folder}/checkpoint_best.pth")
