@@ -175,8 +175,12 @@ def plain_network(
     """The network a plain trainer builds for these plans, with random weights."""
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
+    try:
+        trainer_class = recursive_find_trainer_class_by_name(trainer)
+    except RuntimeError:
+        raise UHFError(f"trainer {trainer} is not found; put its folder into nnUNet_extTrainer") from None
     return build_backbone(
-        recursive_find_trainer_class_by_name(trainer).build_network_architecture,
+        trainer_class.build_network_architecture,
         plans_manager,
         configuration_manager,
         input_channels=determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
