@@ -69,7 +69,10 @@ class PositionAwareGate(nn.Module):
         """Inner product of one feature ``(B, C)`` with every voxel of ``(B, C, N)``: ``(B, N)``, at least float32."""
         # divided first, multiplied last: the sum over hundreds of channels can exceed the range of float16
         product = torch.einsum("bc,bcn->bn", query / query.shape[1], flat)
-        return (product if product.dtype == torch.float64 else product.float()) * query.shape[1]
+        if product.dtype != torch.float64:
+            largest = torch.finfo(product.dtype).max  # one infinite voxel would make the standardised map NaN
+            product = product.float().clamp(-largest, largest)
+        return product * query.shape[1]
 
     def _position_prior(self, peak: Tensor, size: tuple[int, ...]) -> Tensor:
         """Mean over the axes of N(0, scale).pdf(|p - p_q| theta), distances in voxels: ``(B, N)``."""
