@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import MatchError, UHFError
+from nnunet_uhf.guided_block import FORMAT
 from nnunet_uhf.keeper_file import keeper_files, read_header, read_keeper
 from nnunet_uhf.keeper_header import KeeperHeader
 from nnunet_uhf.matching import GUIDE_CHANNEL_VARIABLE, match, match_notes, overlapping_cases, spacing_ratio
@@ -31,7 +32,6 @@ __all__ = [
     "write_plans",
 ]
 
-BLOCK_FORMAT = 1
 _PLAN_FIRST = "run nnUNetv2_plan_and_preprocess first, or name other plans (-p)"
 _PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -85,7 +85,7 @@ def attach(
         dataset_json=dataset_json,
     )
     return {
-        "format": BLOCK_FORMAT,
+        "format": FORMAT,
         "role": "guided",
         "preset": "reference",
         "keeper": {

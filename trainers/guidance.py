@@ -11,6 +11,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.guided_block import check_guided_block
 from nnunet_uhf.keeper_file import build_keeper, read_keeper, weights_sha256
 from nnunet_uhf.matching import channel_names, match_notes, overlapping_cases
 from nnunet_uhf.networks.guided import UHFGuidedNet, build_guided_net
@@ -95,6 +96,7 @@ class UHFGuidance(SafeCheckpoints):
                 f"the plans {plans_manager.plans_name} hold no uhf block: they are not those of a guided training; "
                 "use the plans.json of the model folder"
             )
+        check_guided_block(block, where=f"plans {plans_manager.plans_name}")
         backbone = build_backbone(
             super().build_network_architecture,
             plans_manager,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import KeeperFileError, UHFError
+from nnunet_uhf.guided_block import check_guided_block
 from nnunet_uhf.keeper_file import find_keepers, read_header, read_keeper
 from nnunet_uhf.nnunet_files import read_json, root_folder
 from nnunet_uhf.plans import attach, configuration_settings, select_keeper
@@ -85,14 +86,11 @@ def guided_block(plans: dict[str, Any], configuration: str) -> dict[str, Any] | 
     """The `uhf` block of a configuration, inherited ones included; None when it has none.
 
     Raises:
-        UHFError: when the block is not one that guides a segmentation.
+        UHFError: when the block is not one that a guided segmentation can be built from.
     """
     block: dict[str, Any] | None = configuration_settings(plans, configuration).get(BLOCK)
-    if block is not None and block.get("role") != "guided":
-        raise UHFError(
-            f"the plans {plans['plans_name']} hold a uhf block of role {block.get('role')!r} for {configuration}; "
-            "a guided training needs plans written by `nnunet-uhf plan`, or none"
-        )
+    if block is not None:
+        check_guided_block(block, where=f"plans {plans['plans_name']}, {configuration}")
     return block
 
 

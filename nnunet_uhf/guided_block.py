@@ -1,0 +1,64 @@
+"""The `uhf` block of a guided configuration, as it comes from a plans file: not trusted before it is checked (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nnunet_uhf.errors import KeeperFileError, UHFError
+from nnunet_uhf.keeper_header import check_architecture
+from nnunet_uhf.matching import MAX_SPACING_RATIO
+from nnunet_uhf.networks.fusion import GATES, INITS
+
+FORMAT = 1
+_REMEDY = "write the plans again with `nnunet-uhf plan`, or take the plans.json of the original model folder"
+
+
+def check_guided_block(block: Mapping[str, Any], *, where: str) -> None:
+    """Make sure that a guided network can be built from the block, and that it is not absurdly large.
+
+    Args:
+        block: `plans["configurations"][name]["uhf"]`.
+        where: file or plans it comes from, for the message.
+
+    Raises:
+        UHFError: the entry that is missing or out of range.
+    """
+    if block.get("role") != "guided":
+        raise UHFError(
+            f"{where}: a uhf block of role {block.get('role')!r}; a guided training needs plans written by "
+            "`nnunet-uhf plan`, or plans without a block"
+        )
+    if block.get("format") != FORMAT:
+        raise UHFError(f"{where}: uhf block of format {block.get('format')!r}, this version reads {FORMAT}; update it")
+    keeper = block.get("keeper")
+    architecture = keeper.get("architecture") if isinstance(keeper, Mapping) else None
+    if not isinstance(keeper, Mapping) or not isinstance(architecture, Mapping):
+        raise UHFError(f"{where}: the uhf block names no keeper; {_REMEDY}")
+    dim = architecture.get("dim")
+    if dim not in (2, 3):
+        raise UHFError(f"{where}: the keeper of the uhf block has dim {dim!r}, not 2 or 3; {_REMEDY}")
+    try:
+        check_architecture(architecture, dim=dim, where="the keeper of the uhf block")
+    except KeeperFileError as error:
+        raise UHFError(f"{where}: {error}") from error
+    entries = {
+        "keeper.sha256": isinstance(keeper.get("sha256"), str) and len(keeper["sha256"]) == 64,
+        "keeper.provenance": isinstance(keeper.get("provenance"), Mapping),
+        "guide_channel": type(block.get("guide_channel")) is int and block["guide_channel"] >= 0,
+        "spacing_ratio": _is_ratio(block.get("spacing_ratio"), dim),
+        "fusion": _is_fusion(block.get("fusion")),
+    }
+    wrong = [name for name, fits in entries.items() if not fits]
+    if wrong:
+        raise UHFError(f"{where}: the uhf block has no valid {', '.join(wrong)}; {_REMEDY}")
+
+
+def _is_ratio(value: object, dim: int) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != dim:
+        return False
+    return all(isinstance(r, int | float) and 1 / MAX_SPACING_RATIO <= r <= MAX_SPACING_RATIO for r in value)
+
+
+def _is_fusion(value: object) -> bool:
+    return isinstance(value, Mapping) and value.get("init") in INITS and value.get("gate") in GATES and len(value) == 2
