@@ -26,7 +26,10 @@ from nnunet_uhf import registration
 from nnunet_uhf.demo.stages import Stage, find_command, open_folder, run_stages
 from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
 
-PAIRS, TISSUES = "Dataset101_IXIPairs", "Dataset102_IXITissues"
+# The same pairs twice: the 3D keeper has half the reference's features, or a CPU would take hours.
+PAIRS = {"2d": "Dataset101_IXIPairs", "3d_fullres": "Dataset103_IXIPairsSlim"}
+FEATURES = {"2d": 16, "3d_fullres": 8}
+TISSUES = "Dataset102_IXITissues"
 LABELS = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
 PLANS = "nnUNetPlans_short"
 CONFIGURATIONS = ("2d", "3d_fullres")
@@ -34,9 +37,9 @@ TRAINERS = {"plain": "nnUNetTrainer_short", "guided": "UHFTrainer_short"}
 # patch, batch, features per stage: what two CPU cores can train
 NETWORKS: dict[str, tuple[list[int], int, list[int]]] = {
     "2d": ([112, 112], 8, [16, 32, 64, 128, 128]),
-    "3d_fullres": ([48, 48, 48], 2, [16, 32, 64, 128]),
+    "3d_fullres": ([64, 80, 80], 1, [16, 32, 64, 128]),
 }
-EPOCHS = {"101": 3, "102": 2}  # by dataset, of the trainers in short_trainers
+EPOCHS = {"101": 3, "102": 2, "103": 3}  # by dataset, of the trainers in short_trainers
 SHORT_TRAINERS = Path(__file__).parent / "short_trainers"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -99,20 +102,22 @@ def write_datasets(job: Job, places: Places) -> None:
         return {case: places.data / folder / f"{case}.nii.gz" for case in cases}
 
     raw = places.out / "nnUNet_raw"
-    for dataset in (PAIRS, TISSUES):
+    for dataset in (*PAIRS.values(), TISSUES):
         shutil.rmtree(raw / dataset, ignore_errors=True)
-    write_paired_dataset(
-        raw / PAIRS,
-        sources={case: places.low_field(case) for case in keeper},
-        targets=of("images", keeper),
-        labels=of("labels_tissue", keeper),
-        label_names=LABELS,
-        source_channel="LF",
-        target_channel="HF",
-        source_field_T=0.36,
-        target_field_T=3.0,
-        route="simulated",
-    )
+    for configuration, dataset in PAIRS.items():
+        write_paired_dataset(
+            raw / dataset,
+            sources={case: places.low_field(case) for case in keeper},
+            targets=of("images", keeper),
+            labels=of("labels_tissue", keeper),
+            label_names=LABELS,
+            source_channel="LF",
+            target_channel="HF",
+            source_field_T=0.36,
+            target_field_T=3.0,
+            route="simulated",
+            architecture={"base_features": FEATURES[configuration]},
+        )
     write_segmentation_dataset(
         raw / TISSUES,
         images={case: places.low_field(case) for case in segmentation},
@@ -128,7 +133,7 @@ def write_datasets(job: Job, places: Places) -> None:
 
 def write_short_plans(places: Places) -> None:
     """Plans with patches and networks for a CPU beside nnU-Net's own; the preprocessed data stay the same."""
-    for dataset in (PAIRS, TISSUES):
+    for dataset in (*PAIRS.values(), TISSUES):
         folder = places.out / "nnUNet_preprocessed" / dataset
         plans: dict[str, Any] = json.loads((folder / "nnUNetPlans.json").read_text())
         for name, (patch, batch, features) in NETWORKS.items():
@@ -181,7 +186,7 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         "--ratio", str(job.ratio), "--noise-scale", str(job.noise_scale), "--mode", "regrid", "--seed", "0",
     )  # fmt: skip
     plan = (
-        "nnUNetv2_plan_and_preprocess", "-d", "101", "102", "-c", *CONFIGURATIONS, "-npfp", "2", "-np", "2", "2",
+        "nnUNetv2_plan_and_preprocess", "-d", "101", "102", "103", "-c", *CONFIGURATIONS, "-npfp", "2", "-np", "2", "2",
         "--verify_dataset_integrity",
     )  # fmt: skip
     stages = [
@@ -192,13 +197,14 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         Stage("plans", "short plans", function=lambda: write_short_plans(places)),
     ]
     for configuration in CONFIGURATIONS:
+        pairs = PAIRS[configuration][len("Dataset") :][:3]
         for role in ("Teacher", "Keeper"):
             trainer = f"UHF{role}Trainer_short"
-            train = ("nnUNetv2_train", "101", configuration, "0", "-tr", trainer, "-p", PLANS, "-device", device)
+            train = ("nnUNetv2_train", pairs, configuration, "0", "-tr", trainer, "-p", PLANS, "-device", device)
             stages.append(_stage(role.lower(), configuration, train))
         keeper = str(places.keeper(configuration))
         export = (
-            "nnunet-uhf", "export-keeper", "-d", "101", "-c", configuration, "-f", "0", "-p", PLANS,
+            "nnunet-uhf", "export-keeper", "-d", pairs, "-c", configuration, "-f", "0", "-p", PLANS,
             "-tr", "UHFKeeperTrainer_short", "-o", keeper,
         )  # fmt: skip
         enhance = (
@@ -276,7 +282,9 @@ def tables(places: Places) -> dict[str, Any]:
         images.add_column(heading)
     results: dict[str, Any] = {"images": {}, "dice": {}}
     for configuration in CONFIGURATIONS:
-        model = places.out / "nnUNet_results" / PAIRS / f"UHFKeeperTrainer_short__{PLANS}__{configuration}"
+        model = (
+            places.out / "nnUNet_results" / PAIRS[configuration] / f"UHFKeeperTrainer_short__{PLANS}__{configuration}"
+        )
         mean = json.loads((model / "fold_0" / "validation" / "summary.json").read_text())["mean"]
         results["images"][configuration] = mean
         for row in ("input", "prediction", "teacher"):
