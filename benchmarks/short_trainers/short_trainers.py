@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
+import torch
+
 from nnunet_uhf.trainers import UHFKeeperTrainer, UHFTeacherTrainer, UHFTrainer
+from nnunet_uhf.trainers.image_to_image import ImageToImageTrainer
 from nnunet_uhf.trainers.variants import FixedLength
 
-PRETRAINING, SEGMENTATION = 3, 2  # epochs
-LEARNING_RATE = 3e-3  # three times the default of teacher and keeper: the trainings are much shorter
+SEGMENTATION = 2  # epochs
+# The default of teacher and keeper, and three times it where fewer steps must do.
+LEARNING_RATE = {"2d": 1e-3, "3d_fullres": 3e-3}
 
 
 class nnUNetTrainer_short(FixedLength):
@@ -21,18 +27,33 @@ class UHFTrainer_short(FixedLength, UHFTrainer):
     length = SEGMENTATION
 
 
-class UHFTeacherTrainer_short(FixedLength, UHFTeacherTrainer):
+class ShortPretraining(ImageToImageTrainer):
+    """Mixin: epochs and learning rate by configuration."""
+
+    lengths: ClassVar[dict[str, int]]
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs, self.initial_lr = self.lengths[configuration], LEARNING_RATE[configuration]
+
+
+class UHFTeacherTrainer_short(ShortPretraining, UHFTeacherTrainer):
     """UHFTeacherTrainer, three epochs."""
 
-    length = PRETRAINING
-    learning_rate = LEARNING_RATE
+    lengths = {"2d": 3, "3d_fullres": 3}  # noqa: RUF012 - a constant of the class
 
 
-class UHFKeeperTrainer_short(FixedLength, UHFKeeperTrainer):
-    """UHFKeeperTrainer, three epochs."""
+class UHFKeeperTrainer_short(ShortPretraining, UHFKeeperTrainer):
+    """UHFKeeperTrainer, three epochs in 2D, two in 3D."""
 
-    length = PRETRAINING
-    learning_rate = LEARNING_RATE
+    lengths = {"2d": 3, "3d_fullres": 2}  # noqa: RUF012 - a constant of the class
 
 
 __all__ = ["UHFKeeperTrainer_short", "UHFTeacherTrainer_short", "UHFTrainer_short", "nnUNetTrainer_short"]
