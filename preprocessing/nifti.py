@@ -21,6 +21,7 @@ from nnunet_uhf.nifti_files import UNREADABLE, case_name
 
 FloatArray = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]
+Grid = tuple[tuple[int, int, int], Affine]
 # A grid that is off by less than this part of a voxel is the same grid stored with rounding.
 GRID_TOLERANCE_VOXELS = 0.05
 
@@ -42,7 +43,7 @@ class Volume:
     path: Path
 
 
-def read_grid(path: Path) -> tuple[tuple[int, int, int], Affine]:
+def read_grid(path: Path) -> Grid:
     """Shape and affine of a 3D NIfTI file, from its header alone; UHFError when it is not one."""
     image = _open(path)
     return image.shape, np.asarray(image.affine, dtype=np.float64)
@@ -74,7 +75,12 @@ def write_volume(path: Path, data: FloatArray, affine: Affine, *, header: Any) -
 
 def require_same_grid(first: Path, second: Path) -> None:
     """UHFError unless both files have one shape, one spacing and one place in the world."""
-    (shape_a, affine_a), (shape_b, affine_b) = read_grid(first), read_grid(second)
+    require_equal_grids(first, read_grid(first), second, read_grid(second))
+
+
+def require_equal_grids(first: Path, first_grid: Grid, second: Path, second_grid: Grid) -> None:
+    """:func:`require_same_grid` for grids (shape, affine) that are known already; the paths name them."""
+    (shape_a, affine_a), (shape_b, affine_b) = first_grid, second_grid
     if shape_a != shape_b:
         raise UHFError(f"{second} has shape {shape_b} but {first} has {shape_a}: resample one to the other's grid")
     spacing = voxel_sizes(affine_a)
@@ -141,6 +147,12 @@ def require_distinct(files: Mapping[str, Path]) -> None:
             raise UHFError(f"{path} is named for case {first} and for case {case}: each case needs its own file")
 
 
+def require_regular(path: Path, affine: Affine) -> None:
+    """UHFError when the affine maps the volume onto a plane, or holds NaN."""
+    if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * voxel_sizes(affine).prod():
+        raise UHFError(f"{path} has a singular affine: repair the geometry in its header")
+
+
 def _open(path: Path) -> Any:
     """Open lazily as 3D NIfTI."""
     if not path.is_file():
@@ -152,7 +164,5 @@ def _open(path: Path) -> Any:
         raise UHFError(f"{path} cannot be read as NIfTI: copy or convert it again") from error
     if len(image.shape) != 3:
         raise UHFError(f"{path} has shape {image.shape}: split it into 3D volumes first")
-    volume = abs(np.linalg.det(image.affine[:3, :3]))
-    if not volume > 1e-6 * voxel_sizes(image.affine).prod():  # NaN included
-        raise UHFError(f"{path} has a singular affine: repair the geometry in its header")
+    require_regular(path, image.affine)
     return image

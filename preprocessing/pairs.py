@@ -18,9 +18,11 @@ from nnunet_uhf.preprocessing.nifti import (
     copy_compressed,
     read_volume,
     require_distinct,
+    require_free,
     require_same_grid,
 )
 
+RECORD_NAME = "conversion.json"
 ROUTES = ("paired", "simulated")
 DATASET_NAME = re.compile(r"(Dataset\d{3})_\S+")
 Files = Mapping[str, Path]
@@ -95,10 +97,14 @@ def write_segmentation_dataset(
     labels: Files,
     label_names: Mapping[str, int],
     channel: str = "LF",
+    further_channels: Mapping[str, Files] | None = None,
     test_images: Files | None = None,
+    test_further_channels: Mapping[str, Files] | None = None,
+    test_labels: Files | None = None,
+    record: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Path:
-    """Write a single-channel segmentation dataset from images and label maps on one grid.
+    """Write a segmentation dataset from images and label maps on one grid.
 
     Args:
         output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
@@ -106,7 +112,11 @@ def write_segmentation_dataset(
         labels: label map of each training case, same cases.
         label_names: name to label value, `background` is 0, values consecutive.
         channel: name of the channel; a keeper is matched to the channel of its own source's name.
-        test_images: cases without labels, for imagesTs; none may be a training case.
+        further_channels: by name, files of the same cases on the same grids, after `channel` in this order.
+        test_images: test cases, for imagesTs; none may be a training case.
+        test_further_channels: the further channels of the test cases, same names.
+        test_labels: label maps of all or some of the test cases, for labelsTs (which nnU-Net itself does not read).
+        record: where the cases come from, written as `conversion.json` beside `dataset.json`.
         console: shows a progress bar when given.
 
     Returns:
@@ -117,13 +127,22 @@ def write_segmentation_dataset(
     """
     return _write_dataset(
         output,
-        channels={channel: images},
+        channels={channel: images, **(further_channels or {})},
         labels=labels,
         label_names=label_names,
         extra={},
-        test_images=test_images or {},
+        test_channels={channel: test_images, **(test_further_channels or {})} if test_images else {},
+        test_labels=test_labels or {},
+        record=record,
         console=console,
     )
+
+
+def check_dataset_folder(output: Path, label_names: Mapping[str, int]) -> None:
+    """UHFError unless nnU-Net takes the folder's name and the labels, and the folder is free."""
+    _check_name(output)
+    _check_label_names(label_names, output)
+    require_free(output)
 
 
 def _write_dataset(
@@ -134,29 +153,20 @@ def _write_dataset(
     label_names: Mapping[str, int],
     extra: Mapping[str, Any],
     console: Console | None,
-    test_images: Files | None = None,
+    test_channels: Mapping[str, Files] | None = None,
+    test_labels: Files | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> Path:
     """Check everything that is cheap, then copy case by case into a folder that appears at the end."""
-    test_images = test_images or {}
-    _check_name(output)
-    _check_label_names(label_names, output)
-    _check_cases(channels, labels, test_images, output)
+    test_channels, test_labels = test_channels or {}, test_labels or {}
+    check_dataset_folder(output, label_names)
+    _check_cases(channels, labels, test_channels, test_labels, output)
     values = set(label_names.values())
     with appearing_together(output) as (folder,):
-        for name in ("imagesTr", "labelsTr", *(["imagesTs"] if test_images else [])):
-            (folder / name).mkdir()
         for case in _progress(sorted(labels), f"writing {output.name}", console):
-            first = next(iter(channels.values()))[case]
-            for index, files in enumerate(channels.values()):
-                require_same_grid(first, files[case])
-                read_volume(files[case])  # a damaged file or NaN must not surface hours later
-                copy_compressed(files[case], folder / "imagesTr" / f"{case}_{index:04d}.nii.gz")
-            require_same_grid(first, labels[case])
-            _check_label_map(labels[case], values)
-            copy_compressed(labels[case], folder / "labelsTr" / f"{case}.nii.gz")
-        for case in sorted(test_images):
-            read_volume(test_images[case])
-            copy_compressed(test_images[case], folder / "imagesTs" / f"{case}_0000.nii.gz")
+            _copy_case(folder, "Tr", case, channels, labels, values)
+        for case in sorted(_cases(test_channels)):
+            _copy_case(folder, "Ts", case, test_channels, test_labels, values)
         description = {
             "channel_names": {str(index): name for index, name in enumerate(channels)},
             "labels": dict(label_names),
@@ -164,8 +174,41 @@ def _write_dataset(
             "file_ending": ".nii.gz",
             **extra,
         }
-        (folder / "dataset.json").write_text(json.dumps(description, indent=4) + "\n", encoding="utf-8")
+        _write_json(folder / "dataset.json", description)
+        if record is not None:
+            _write_json(folder / RECORD_NAME, record)
     return output
+
+
+def _copy_case(
+    folder: Path, part: str, case: str, channels: Mapping[str, Files], labels: Files, values: set[int]
+) -> None:
+    """Check one case and copy its channels and, when it has one, its label map to images`part` and labels`part`."""
+    first = next(iter(channels.values()))[case]
+    for index, files in enumerate(channels.values()):
+        require_same_grid(first, files[case])
+        read_volume(files[case])  # a damaged file or NaN must not surface hours later
+        _copy_to(folder / f"images{part}", files[case], f"{case}_{index:04d}.nii.gz")
+    if case in labels:
+        require_same_grid(first, labels[case])
+        _check_label_map(labels[case], values)
+        _copy_to(folder / f"labels{part}", labels[case], f"{case}.nii.gz")
+
+
+def _copy_to(folder: Path, source: Path, name: str) -> None:
+    """Copy a file into a folder that is made when it is first needed."""
+    folder.mkdir(exist_ok=True)
+    copy_compressed(source, folder / name)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """JSON as people read it, names in their own letters."""
+    path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _cases(channels: Mapping[str, Files]) -> set[str]:
+    """Names of all cases that any channel has."""
+    return set().union(*channels.values())
 
 
 def _check_name(output: Path) -> None:
@@ -189,32 +232,50 @@ def _check_label_names(label_names: Mapping[str, int], output: Path) -> None:
         )
 
 
-def _check_cases(channels: Mapping[str, Files], labels: Files, test_images: Files, output: Path) -> None:
+def _check_cases(
+    channels: Mapping[str, Files],
+    labels: Files,
+    test_channels: Mapping[str, Files],
+    test_labels: Files,
+    output: Path,
+) -> None:
     """Every channel and the labels name the same cases, each with its own existing file."""
     if not labels:
         raise UHFError(f"no cases are given for {output.name}: name at least one image with its label map")
+    if test_channels and list(test_channels) != list(channels):
+        raise UHFError(f"test and training cases of {output.name} have other channels: give both the same")
     named = {**{f"channel {name}": files for name, files in channels.items()}, "labels": labels}
-    every_case = set().union(*named.values())
-    for what, files in named.items():
-        missing = sorted(every_case - set(files))
-        if missing:
-            raise UHFError(f"{what} of {output.name} lacks case {missing[0]} ({len(missing)} in all): add the file")
-    both = sorted(set(test_images) & every_case)
+    tests = {f"test channel {name}": files for name, files in test_channels.items()}
+    every_case, test_cases = _cases(named), _cases(tests)
+    for cases, files_of in ((every_case, named), (test_cases, tests)):
+        for what, files in files_of.items():
+            missing = sorted(cases - set(files))
+            if missing:
+                raise UHFError(f"{what} of {output.name} lacks case {missing[0]} ({len(missing)} in all): add the file")
+    unpaired = sorted(set(test_labels) - test_cases)
+    if unpaired:
+        raise UHFError(f"test case {unpaired[0]} of {output.name} has labels but no image: add the image")
+    both = sorted(test_cases & every_case)
     if both:
         raise UHFError(f"case {both[0]} is a training and a test case of {output.name}: keep it in one")
+    _check_case_names([*every_case, *test_cases])
+    everything = {**named, **tests, "test labels": test_labels}
+    all_files = {f"{case} ({what})": path for what, files in everything.items() for case, path in files.items()}
+    for path in all_files.values():
+        if not path.is_file():
+            raise UHFError(f"{path} does not exist: check the name and the folder")
+    require_distinct(all_files)
+
+
+def _check_case_names(cases: list[str]) -> None:
+    """Names of files on every disk."""
     lowered: dict[str, str] = {}
-    for case in [*every_case, *test_images]:
+    for case in cases:
         if not case or case != case.strip() or set(case) & set("/\\"):
             raise UHFError(f"{case!r} cannot be a case name: use letters, digits, - and _")
         other = lowered.setdefault(case.lower(), case)
         if other != case:  # one file on disks that ignore case
             raise UHFError(f"cases {other} and {case} differ in capitals only: rename one")
-    all_files = {f"{case} ({what})": path for what, files in named.items() for case, path in files.items()}
-    all_files |= {f"{case} (test)": path for case, path in test_images.items()}
-    for path in all_files.values():
-        if not path.is_file():
-            raise UHFError(f"{path} does not exist: check the name and the folder")
-    require_distinct(all_files)
 
 
 def _check_label_map(path: Path, values: set[int]) -> None:

@@ -83,6 +83,23 @@ def test_a_segmentation_dataset_is_valid_for_nnunet_and_keeps_test_cases_apart(l
     assert sorted(path.name for path in (dataset / "labelsTr").iterdir()) == ["anna.nii.gz", "béla 2.nii.gz"]
 
 
+def test_a_segmentation_dataset_may_have_several_channels_and_test_cases_with_labels(low_field: Path) -> None:
+    high, labels = case_files(low_field / "images"), case_files(low_field / "labels")
+    dataset = segmentation(
+        low_field,
+        further_channels={"HF": {case: path for case, path in high.items() if case != "carl"}},
+        test_further_channels={"HF": {"carl": high["carl"]}},
+        test_labels={"carl": labels["carl"]},
+        record={"kind": "made"},
+    )
+    with threaded_pools():
+        verify_dataset_integrity(str(dataset), num_processes=1)
+    assert json.loads((dataset / "dataset.json").read_text())["channel_names"] == {"0": "LF", "1": "HF"}
+    assert json.loads((dataset / "conversion.json").read_text()) == {"kind": "made"}
+    for name, source in (("imagesTs/carl_0001.nii.gz", high["carl"]), ("labelsTs/carl.nii.gz", labels["carl"])):
+        assert (dataset / name).read_bytes() == source.read_bytes()
+
+
 def test_sources_are_copied_and_never_touched(low_field: Path) -> None:
     before = files(low_field)
     paired(low_field)
