@@ -19,8 +19,8 @@ class Length:
 
 # By the name of the trainer class.
 LENGTHS = {
-    "UHFTeacherTrainer_demo": Length(epochs=10, iterations_2d=80, iterations_3d=30),
+    "UHFTeacherTrainer_demo": Length(epochs=10, iterations_2d=50, iterations_3d=30),
     "UHFKeeperTrainer_demo": Length(epochs=10, iterations_2d=50, iterations_3d=40),
-    "nnUNetTrainer_demo": Length(epochs=10, iterations_2d=40, iterations_3d=25),
-    "UHFTrainer_demo": Length(epochs=10, iterations_2d=40, iterations_3d=25),
+    "nnUNetTrainer_demo": Length(epochs=10, iterations_2d=30, iterations_3d=25),
+    "UHFTrainer_demo": Length(epochs=10, iterations_2d=30, iterations_3d=25),
 }
