@@ -1,14 +1,15 @@
-"""Image quality of a predicted image against the true one: PSNR, SSIM, and the best linear intensity fit.
+"""Image quality of a predicted image against the true one: PSNR, SSIM, NRMSE, MAE, and the best linear intensity fit.
 
 Shapes: ``*S`` is 2D or 3D, without batch and channel axes. Everything is computed in float64.
 SSIM is that of Wang et al. 2004 as implemented in scikit-image (uniform window of 7, K1 = 0.01, K2 = 0.03).
+MS-SSIM: nnunet_uhf.multiscale.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.metrics import structural_similarity
+from skimage.metrics import normalized_root_mse, structural_similarity
 
 WINDOW = 7  # voxels; the default of scikit-image, stated because SSIM depends on it
 
@@ -25,10 +26,10 @@ def psnr(
     error, so that values inside and outside a mask compare. Equal images give infinity.
     Raises ValueError on NaN, unequal shapes, a constant truth or an empty mask.
     """
-    truth, predicted = _checked(reference, image)
-    peak = _data_range(truth, data_range)
+    truth, predicted = checked_pair(reference, image)
+    peak = peak_of(truth, data_range)
     squared = (truth - predicted) ** 2
-    error = float(squared.mean() if mask is None else squared[_checked_mask(mask, truth.shape)].mean())
+    error = float(squared.mean() if mask is None else squared[checked_mask(mask, truth.shape)].mean())
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
 
 
@@ -42,11 +43,32 @@ def ssim(
     thinner than the window is compared slice by slice along that axis. Raises ValueError on NaN, unequal
     shapes, a constant truth, an empty mask, or an image smaller than the window in more than that.
     """
-    truth, predicted = _checked(reference, image)
-    peak = _data_range(truth, data_range)
-    inside = None if mask is None else _checked_mask(mask, truth.shape)
+    truth, predicted = checked_pair(reference, image)
+    peak = peak_of(truth, data_range)
+    inside = None if mask is None else checked_mask(mask, truth.shape)
     similarity, whole = _ssim_map(truth, predicted, peak)
     return float(similarity[whole if inside is None else inside].mean())
+
+
+def nrmse(reference: ArrayLike, image: ArrayLike, *, mask: ArrayLike | None = None) -> float:
+    """Norm of the error of ``image`` (*S) divided by the norm of the truth ``reference`` (*S), both in ``mask``.
+
+    The Euclidean normalisation of scikit-image, 0 is perfect; its square is the NMSE of MRI reconstruction.
+    Raises ValueError on NaN, unequal shapes, an empty mask, a truth that is zero wherever it is compared.
+    """
+    truth, predicted = _inside(reference, image, mask)
+    if not truth.any():
+        raise ValueError(f"the reference is zero in all {truth.size} voxels compared: NRMSE is not defined")
+    return float(normalized_root_mse(truth, predicted, normalization="euclidean"))
+
+
+def mae(reference: ArrayLike, image: ArrayLike, *, mask: ArrayLike | None = None) -> float:
+    """Mean absolute error of ``image`` (*S) against the truth ``reference`` (*S) in ``mask``, in the truth's units.
+
+    Raises ValueError on NaN, unequal shapes, an empty mask.
+    """
+    truth, predicted = _inside(reference, image, mask)
+    return float(np.abs(truth - predicted).mean())
 
 
 def linear_coefficients(reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None = None) -> tuple[float, float]:
@@ -55,10 +77,7 @@ def linear_coefficients(reference: ArrayLike, image: ArrayLike, mask: ArrayLike 
     A constant image gives a = 0 and b = mean of the truth.
     Raises ValueError on NaN, unequal shapes, an empty mask.
     """
-    truth, predicted = _checked(reference, image)
-    if mask is not None:
-        inside = _checked_mask(mask, truth.shape)
-        truth, predicted = truth[inside], predicted[inside]
+    truth, predicted = _inside(reference, image, mask)
     centred = predicted - predicted.mean()
     variance = float((centred**2).mean())
     a = float((centred * (truth - truth.mean())).mean() / variance) if variance > 0 else 0.0
@@ -76,9 +95,9 @@ def linear_fit(reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None = 
 
 def image_quality(reference: ArrayLike, image: ArrayLike, brain_mask: ArrayLike) -> dict[str, float]:
     """``{"psnr", "ssim", "psnr_brain", "ssim_brain"}`` of ``image`` (*S): on the whole grid, in the mask."""
-    truth, predicted = _checked(reference, image)
-    inside = _checked_mask(brain_mask, truth.shape)
-    similarity, whole = _ssim_map(truth, predicted, _data_range(truth, None))  # once for both: it takes the longest
+    truth, predicted = checked_pair(reference, image)
+    inside = checked_mask(brain_mask, truth.shape)
+    similarity, whole = _ssim_map(truth, predicted, peak_of(truth, None))  # once for both: it takes the longest
     return {
         "psnr": psnr(truth, predicted),
         "ssim": float(similarity[whole].mean()),
@@ -105,7 +124,17 @@ def _similarity(truth: Image, predicted: Image, peak: float) -> Image:
     return similarity
 
 
-def _checked(reference: ArrayLike, image: ArrayLike) -> tuple[Image, Image]:
+def _inside(reference: ArrayLike, image: ArrayLike, mask: ArrayLike | None) -> tuple[Image, Image]:
+    """Both images as float64, or their voxels (N,) inside the mask."""
+    truth, predicted = checked_pair(reference, image)
+    if mask is None:
+        return truth, predicted
+    inside = checked_mask(mask, truth.shape)
+    return truth[inside], predicted[inside]
+
+
+def checked_pair(reference: ArrayLike, image: ArrayLike) -> tuple[Image, Image]:
+    """Both images (*S) as float64; ValueError unless they are 2D or 3D, of one shape and finite."""
     truth, predicted = np.asarray(reference, dtype=np.float64), np.asarray(image, dtype=np.float64)
     if truth.shape != predicted.shape:
         raise ValueError(f"reference and image differ in shape: {truth.shape} and {predicted.shape}")
@@ -117,7 +146,8 @@ def _checked(reference: ArrayLike, image: ArrayLike) -> tuple[Image, Image]:
     return truth, predicted
 
 
-def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Mask:
+def checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Mask:
+    """The mask (*S) as booleans; ValueError when it has another shape or is empty."""
     inside = np.asarray(mask).astype(bool)
     if inside.shape != shape:
         raise ValueError(f"mask and image differ in shape: {inside.shape} and {shape}")
@@ -126,7 +156,8 @@ def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Mask:
     return inside
 
 
-def _data_range(truth: Image, data_range: float | None) -> float:
+def peak_of(truth: Image, data_range: float | None) -> float:
+    """The data range given, else max - min of the truth (*S); ValueError unless it is above 0."""
     peak = float(truth.max() - truth.min()) if data_range is None else float(data_range)
     if not peak > 0:
         raise ValueError(

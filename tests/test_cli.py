@@ -20,6 +20,7 @@ VERBS = (
     "demo",
     "doctor",
     "enhance",
+    "evaluate-images",
     "export-keeper",
     "init",
     "inspect",

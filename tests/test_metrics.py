@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from nnunet_uhf.metrics import image_quality, linear_coefficients, linear_fit, psnr, ssim
+from nnunet_uhf.metrics import image_quality, linear_coefficients, linear_fit, mae, nrmse, psnr, ssim
 
 Array = NDArray[np.float64]
 
@@ -79,6 +79,22 @@ def test_images_too_small_for_the_window_are_refused_with_their_shape() -> None:
         ssim(*pair((5, 6, 20)))
     with pytest.raises(ValueError, match=r"\(6, 20\)"):
         ssim(*pair((6, 20)))
+
+
+def test_nrmse_and_mae_equal_the_values_computed_by_hand() -> None:
+    truth = np.array([[0.0, 4.0], [3.0, 0.0]])
+    image = np.array([[1.0, 4.0], [3.0, -3.0]])
+    assert nrmse(truth, image) == pytest.approx(math.sqrt(10) / 5)
+    assert mae(truth, image) == pytest.approx(1)
+    mask = [[1, 1], [1, 0]]
+    assert nrmse(truth, image, mask=mask) == pytest.approx(1 / 5)
+    assert mae(truth, image, mask=mask) == pytest.approx(1 / 3)
+
+
+def test_nrmse_of_a_truth_that_is_zero_is_refused() -> None:
+    truth = np.array([[0.0, 4.0], [3.0, 0.0]])
+    with pytest.raises(ValueError, match="zero in all 2 voxels"):
+        nrmse(truth, truth, mask=truth == 0)
 
 
 def test_linear_fit_undoes_any_gain_and_offset() -> None:
