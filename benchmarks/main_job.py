@@ -1,7 +1,7 @@
 """The main job on real images: teacher, keeper, plain and guided nnU-Net in 2d and 3d_fullres, from IXI scans.
 
 Low field is simulated from 3 T. Keeper subjects, segmentation subjects and test subjects are disjoint. The networks
-are nnU-Net's, the patches small and the trainings two or three epochs long, so that two CPU cores do it in about an
+are nnU-Net's, the patches small and the trainings one to three epochs long, so that two CPU cores do it in about an
 hour: a check that the chain works on real anatomy, no measurement of what guidance is worth.
 """
 
@@ -39,7 +39,7 @@ NETWORKS: dict[str, tuple[list[int], int, list[int]]] = {
     "2d": ([112, 112], 8, [16, 32, 64, 128, 128]),
     "3d_fullres": ([64, 80, 80], 1, [16, 32, 64, 128]),
 }
-EPOCHS = {"101": 3, "102": 2, "103": 3}  # by dataset, of the trainers in short_trainers
+EPOCHS = {"101": 3, "102": 2, "103": 3}  # by dataset, at most: for the progress bars
 SHORT_TRAINERS = Path(__file__).parent / "short_trainers"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

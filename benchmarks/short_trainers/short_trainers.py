@@ -5,32 +5,19 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_uhf.trainers import UHFKeeperTrainer, UHFTeacherTrainer, UHFTrainer
-from nnunet_uhf.trainers.image_to_image import ImageToImageTrainer
-from nnunet_uhf.trainers.variants import FixedLength
 
-SEGMENTATION = 2  # epochs
 # The default of teacher and keeper, and three times it where fewer steps must do.
 LEARNING_RATE = {"2d": 1e-3, "3d_fullres": 3e-3}
 
 
-class nnUNetTrainer_short(FixedLength):
-    """nnU-Net's default trainer, two epochs: what the guided one is held against."""
+class Short(nnUNetTrainer):
+    """Mixin before any nnUNetTrainer subclass: epochs and, where it has one of ours, learning rate by configuration."""
 
-    length = SEGMENTATION
-
-
-class UHFTrainer_short(FixedLength, UHFTrainer):
-    """UHFTrainer, two epochs."""
-
-    length = SEGMENTATION
-
-
-class ShortPretraining(ImageToImageTrainer):
-    """Mixin: epochs and learning rate by configuration."""
-
-    lengths: ClassVar[dict[str, int]]
+    lengths: ClassVar[dict[str, int]] = {"2d": 2, "3d_fullres": 1}
+    learning_rates: ClassVar[dict[str, float]] = {}
 
     def __init__(
         self,
@@ -41,18 +28,29 @@ class ShortPretraining(ImageToImageTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs, self.initial_lr = self.lengths[configuration], LEARNING_RATE[configuration]
+        self.num_epochs = self.lengths[configuration]
+        self.initial_lr = self.learning_rates.get(configuration, self.initial_lr)
 
 
-class UHFTeacherTrainer_short(ShortPretraining, UHFTeacherTrainer):
+class nnUNetTrainer_short(Short):
+    """nnU-Net's default trainer, two epochs in 2D, one in 3D: what the guided one is held against."""
+
+
+class UHFTrainer_short(Short, UHFTrainer):
+    """UHFTrainer, as long."""
+
+
+class UHFTeacherTrainer_short(Short, UHFTeacherTrainer):
     """UHFTeacherTrainer, three epochs."""
 
+    learning_rates = LEARNING_RATE
     lengths = {"2d": 3, "3d_fullres": 3}  # noqa: RUF012 - a constant of the class
 
 
-class UHFKeeperTrainer_short(ShortPretraining, UHFKeeperTrainer):
+class UHFKeeperTrainer_short(Short, UHFKeeperTrainer):
     """UHFKeeperTrainer, three epochs in 2D, two in 3D."""
 
+    learning_rates = LEARNING_RATE
     lengths = {"2d": 3, "3d_fullres": 2}  # noqa: RUF012 - a constant of the class
 
 
