@@ -165,7 +165,7 @@ def _measure(case: Case, *, linear_fit: bool, data_range: float | None, scales: 
     try:
         row["data_range"] = peak = peak_of(truth.astype(np.float64), data_range)
         for name, region in regions.items():
-            compared = predicted
+            compared: NDArray[np.floating[Any]] = predicted
             if linear_fit:
                 gain, offset = linear_coefficients(truth, predicted, region)
                 compared = gain * predicted.astype(np.float64) + offset

@@ -26,6 +26,7 @@ VERBS = (
     "inspect",
     "plan",
     "pretrain",
+    "qc",
     "simulate",
     "trainer-path",
 )

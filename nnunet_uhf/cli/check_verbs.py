@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
     """Give `app` the verbs of this module."""
     for name, verb, example in (
         ("evaluate-images", evaluate_images, "evaluate-images -ref HIGH_FIELD -pred ENHANCED -mask BRAIN_MASKS -o OUT"),
+        ("qc", qc, "qc -i nnUNet_raw/Dataset101_Pairs -o PICTURES"),
     ):
         app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
 
@@ -57,3 +58,15 @@ def evaluate_images(
     )
     Console().print(describe(record))
     sys.stdout.write(f"wrote {output}\n")
+
+
+def qc(
+    dataset: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Raw nnU-Net dataset made of pairs.")],
+    output: OutputFolder,
+) -> None:
+    """Draw every pair of a dataset, edges and mask over the images, and a page that shows them all."""
+    from rich.console import Console
+
+    from nnunet_uhf.preprocessing.qc import write_pair_pictures
+
+    sys.stdout.write(f"wrote {write_pair_pictures(dataset, output, console=Console(stderr=True))}\n")
