@@ -24,6 +24,8 @@ Affine = npt.NDArray[np.float64]
 Grid = tuple[tuple[int, int, int], Affine]
 # A grid that is off by less than this part of a voxel is the same grid stored with rounding.
 GRID_TOLERANCE_VOXELS = 0.05
+# Axes that are less than this off a right angle (cosine) are rounding, more is shear.
+SHEAR_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,13 @@ def require_regular(path: Path, affine: Affine) -> None:
     """UHFError when the affine maps the volume onto a plane, or holds NaN."""
     if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * voxel_sizes(affine).prod():
         raise UHFError(f"{path} has a singular affine: repair the geometry in its header")
+
+
+def require_right_angles(path: Path, affine: Affine) -> None:
+    """UHFError for axes that are not at right angles: nnU-Net's reader refuses such files."""
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE:
+        raise UHFError(f"{path} has a sheared affine: resample it to a grid with right angles first")
 
 
 def _open(path: Path) -> Any:

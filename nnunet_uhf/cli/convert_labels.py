@@ -1,0 +1,187 @@
+"""Verbs that convert scans with label maps: convert ibsr, malc, freesurfer, bids."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nnunet_uhf.preprocessing.convert.labelled_scans import Conversion
+
+Source = Annotated[Path, typer.Option("-i", metavar="FOLDER", help="The dataset as it was downloaded.")]
+Output = Annotated[
+    Path, typer.Option("-o", metavar="FOLDER", help="The dataset to write, such as $nnUNet_raw/Dataset111_IBSR.")
+]
+Test = Annotated[
+    list[str] | None, typer.Option("--test", metavar="CASE...", help="Cases for imagesTs, kept out of training.")
+]
+Channel = Annotated[
+    str, typer.Option("--channel", metavar="NAME", help="Name of the channel; keepers are matched to it.")
+]
+Mapping = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping", metavar="JSON", help='What label numbers mean, as {"71": "Left-Cerebellum-Cortex", "46": null}.'
+    ),
+]
+SkipIncomplete = Annotated[
+    bool, typer.Option("--skip-incomplete", help="Leave out cases without image or labels instead of stopping.")
+]
+MergeSides = Annotated[
+    bool, typer.Option("--merge-sides", help="Left and right as one structure, for the sagittal plane.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `app`, the verb convert, the verbs of this module."""
+    for name, verb, example in (
+        ("ibsr", ibsr, "ibsr -i IBSR_nifti_stripped -o $nnUNet_raw/Dataset111_IBSR --test 10 11 12"),
+        ("malc", malc, "malc -i MICCAI-2012-Multi-Atlas-Challenge-Data -o $nnUNet_raw/Dataset112_MALC"),
+        ("freesurfer", freesurfer, "freesurfer -i $SUBJECTS_DIR -o $nnUNet_raw/Dataset113_Aseg --image brain"),
+        ("bids", bids, "bids -i STUDY -o $nnUNet_raw/Dataset114_Study --contrast T1w FLAIR --field 3"),
+    ):
+        app.command(name, epilog=f"Example: nnunet-uhf convert {example}")(verb)
+
+
+def ibsr(
+    source: Source,
+    output: Output,
+    filled: Annotated[bool, typer.Option("--filled", help="Take segTRI_fill_ana: holes are CSF.")] = False,
+    test: Test = None,
+    channel: Channel = "T1w",
+    mapping: Mapping = None,
+    skip_incomplete: SkipIncomplete = False,
+) -> None:
+    """IBSR18: IBSR_XX_ana_strip and IBSR_XX_segTRI_ana; CSF, GM, WM."""
+    from rich.console import Console
+
+    from nnunet_uhf.preprocessing.convert.ibsr import convert_ibsr
+
+    _tell(
+        convert_ibsr(
+            source,
+            output,
+            filled=filled,
+            test=test or (),
+            channel=channel,
+            mapping=mapping,
+            skip_incomplete=skip_incomplete,
+            console=Console(stderr=True),
+        )
+    )
+
+
+def malc(
+    source: Source,
+    output: Output,
+    merge_sides: MergeSides = False,
+    test: Test = None,
+    channel: Channel = "T1w",
+    mapping: Mapping = None,
+    skip_incomplete: SkipIncomplete = False,
+) -> None:
+    """MICCAI 2012 multi-atlas data: 1000_3 and 1000_3_glm; 27 structures."""
+    from rich.console import Console
+
+    from nnunet_uhf.preprocessing.convert.malc import convert_malc
+
+    _tell(
+        convert_malc(
+            source,
+            output,
+            merge_sides=merge_sides,
+            test=test or (),
+            channel=channel,
+            mapping=mapping,
+            skip_incomplete=skip_incomplete,
+            console=Console(stderr=True),
+        )
+    )
+
+
+def freesurfer(
+    source: Source,
+    output: Output,
+    image: Annotated[str, typer.Option("--image", metavar="NAME", help="brain, norm, orig or another of mri/.")] = (
+        "brain"
+    ),
+    merge_sides: MergeSides = False,
+    test: Test = None,
+    channel: Channel = "T1w",
+    mapping: Mapping = None,
+    skip_incomplete: SkipIncomplete = False,
+) -> None:
+    """FreeSurfer's subjects folder: an image and aseg.mgz of each subject; 27 structures."""
+    from rich.console import Console
+
+    from nnunet_uhf.preprocessing.convert.freesurfer import convert_freesurfer
+
+    _tell(
+        convert_freesurfer(
+            source,
+            output,
+            image=image,
+            merge_sides=merge_sides,
+            test=test or (),
+            channel=channel,
+            mapping=mapping,
+            skip_incomplete=skip_incomplete,
+            console=Console(stderr=True),
+        )
+    )
+
+
+def bids(
+    source: Source,
+    output: Output,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option("--contrast", metavar="NAME...", help="T1w, T2w, FLAIR: the channels. [default: T1w]"),
+    ] = None,
+    derivatives: Annotated[
+        Path | None,
+        typer.Option("--derivatives", metavar="FOLDER", help="Where the *_dseg are. [default: -i/derivatives]"),
+    ] = None,
+    entity: Annotated[
+        list[str] | None, typer.Option("--entity", metavar="KEY-VALUE...", help="Of the scans: acq-iso, run-1.")
+    ] = None,
+    label_entity: Annotated[
+        list[str] | None, typer.Option("--label-entity", metavar="KEY-VALUE...", help="Of the *_dseg: desc-manual.")
+    ] = None,
+    field: Annotated[
+        float | None, typer.Option("--field", metavar="TESLA", help="Only scans of this field strength.")
+    ] = None,
+    test: Test = None,
+    mapping: Mapping = None,
+    skip_incomplete: SkipIncomplete = False,
+) -> None:
+    """BIDS: scans of anat and *_dseg label maps of the derivatives, session by session."""
+    from rich.console import Console
+
+    from nnunet_uhf.preprocessing.convert.bids import convert_bids
+
+    _tell(
+        convert_bids(
+            source,
+            output,
+            contrasts=contrast or ("T1w",),
+            derivatives=derivatives,
+            entities=entity or (),
+            label_entities=label_entity or (),
+            field=field,
+            test=test or (),
+            mapping=mapping,
+            skip_incomplete=skip_incomplete,
+            console=Console(stderr=True),
+        )
+    )
+
+
+def _tell(conversion: Conversion) -> None:
+    """Say what was written, and on stderr what to know about it."""
+    for warning in conversion.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    sys.stdout.write(f"wrote {conversion.dataset}\n")

@@ -1,0 +1,1 @@
+"""Other layouts -> raw nnU-Net datasets, without touching the sources."""
