@@ -26,9 +26,9 @@ from nnunet_uhf import registration
 from nnunet_uhf.demo.stages import Stage, find_command, open_folder, run_stages
 from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
 
-# The same pairs twice: the 3D keeper has half the reference's features, or a CPU would take hours.
+# The same pairs twice: the 3D keeper is slimmer than the reference, or a CPU would take hours.
 PAIRS = {"2d": "Dataset101_IXIPairs", "3d_fullres": "Dataset103_IXIPairsSlim"}
-FEATURES = {"2d": 16, "3d_fullres": 8}
+KEEPERS = {"2d": {"base_features": 16}, "3d_fullres": {"base_features": 8, "kernel_size": 3}}
 TISSUES = "Dataset102_IXITissues"
 LABELS = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
 PLANS = "nnUNetPlans_short"
@@ -116,7 +116,7 @@ def write_datasets(job: Job, places: Places) -> None:
             source_field_T=0.36,
             target_field_T=3.0,
             route="simulated",
-            architecture={"base_features": FEATURES[configuration]},
+            architecture=KEEPERS[configuration],
         )
     write_segmentation_dataset(
         raw / TISSUES,
