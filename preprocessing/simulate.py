@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,36 +16,25 @@ from rich.progress import track
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nifti_files import case_files
+from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS
 from nnunet_uhf.preprocessing.low_field.presets import Preset, find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator, target_image
 from nnunet_uhf.preprocessing.low_field.slice_profile import SliceProfile, crop_to_multiple, slice_affine
-from nnunet_uhf.preprocessing.low_field.tissues import (
-    TISSUES,
-    TissueLabels,
-    TissueMaps,
-    tissues_from_labels,
-    tissues_from_probabilities,
-)
-from nnunet_uhf.preprocessing.nifti import (
-    Volume,
-    appearing_together,
-    read_volume,
-    require_same_grid,
-    write_volume,
-)
+from nnunet_uhf.preprocessing.low_field.tissues import TissueLabels, TissueMaps
+from nnunet_uhf.preprocessing.nifti import Volume, appearing_together, read_volume, write_volume
+from nnunet_uhf.preprocessing.tissue_source import TissueKind, TissueSource
 
 RECORD_NAME = "simulation.json"
 DEFAULT_TISSUE_LABELS: TissueLabels = {"csf": 1, "gm": 2, "wm": 3}
 # plane of the slices -> world axis that runs through them (nibabel's world is right, anterior, superior)
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
-CHANNEL_SUFFIX = re.compile(r"_\d{4}$")
 
 
 def simulate_folder(
     images: Path,
     output: Path,
     *,
-    labels: Path,
+    labels: Path | None,
     preset: str,
     ratio: int | None = 4,
     thickness: float | None = None,
@@ -59,8 +46,11 @@ def simulate_folder(
     noise_scale: float = 1.0,
     noise_mask: Literal["everywhere", "brain"] = "everywhere",
     reject_outliers: bool = False,
+    tissues: TissueKind = "labels",
     tissue_labels: TissueLabels = DEFAULT_TISSUE_LABELS,
     tissue_smoothing: float = 0.0,
+    masks: Path | None = None,
+    brightness: tuple[str, ...] = T1W_BRIGHTNESS,
     targets: Path | None = None,
     seed: int = 0,
     console: Console | None = None,
@@ -74,7 +64,8 @@ def simulate_folder(
     Args:
         images: folder of skull-stripped 3D NIfTI files; a channel suffix (_0000) is allowed.
         output: new or empty folder.
-        labels: folder with, for each case, a label map CASE.nii.gz or probability maps CASE_csf, CASE_gm, CASE_wm.
+        labels: folder with, for each case, a label map CASE.nii.gz or probability maps CASE_csf, CASE_gm, CASE_wm;
+            None when `tissues` is `gmm`.
         preset: name of a preset or a JSON file of the same content.
         ratio: slice distance in voxels of the table of profiles; not used when thickness and gap are given.
         thickness: slice thickness in voxels of the input; give it together with `gap`.
@@ -87,8 +78,12 @@ def simulate_folder(
         noise_scale: factor on the noise, > 1 is noisier than the preset.
         noise_mask: `everywhere`, or `brain` for scans that are zero outside.
         reject_outliers: keep SNR draws inside the 95 % ellipse.
+        tissues: `labels` (in the numbers of `tissue_labels`, or probability maps), `freesurfer` (label maps in
+            FreeSurfer's numbers) or `gmm` (mixture of three Gaussians in the brain, seeded with `seed`).
         tissue_labels: label values of csf, gm and wm in the label maps.
         tissue_smoothing: sigma in voxels by which label maps are softened, 0 leaves them hard.
+        masks: folder of brain masks CASE.nii.gz for `gmm`; without it the brain is what is not zero.
+        brightness: tissues from the darkest to the brightest, for `gmm`.
         targets: new or empty folder for the targets (G + W + C) * I, cut to what the slices cover in `native`.
         seed: >= 0.
         console: shows a progress bar when given.
@@ -115,10 +110,16 @@ def simulate_folder(
     )
     _check_axis(axis)
     files = case_files(images)
-    tissue_files = {case: _find_tissues(case, path, labels) for case, path in files.items()}
-    for case, path in files.items():
-        for tissue_path in tissue_files[case].values():
-            require_same_grid(path, tissue_path)
+    source = TissueSource(
+        kind=tissues,
+        folder=labels,
+        numbers=tissue_labels,
+        smoothing=tissue_smoothing,
+        masks=masks,
+        brightness=brightness,
+        seed=seed,
+    )
+    tissue_files = {case: source.files(case, path) for case, path in files.items()}
 
     record: dict[str, Any] = {
         "format": 1,
@@ -136,8 +137,7 @@ def simulate_folder(
             "noise_scale": noise_scale,
             "noise_mask": noise_mask,
             "reject_outliers": reject_outliers,
-            "tissue_labels": dict(tissue_labels),
-            "tissue_smoothing": tissue_smoothing,
+            **source.record(),
         },
         "seed": seed,
         "cases": {},
@@ -147,9 +147,9 @@ def simulate_folder(
         progress = files if console is None else track(files, description="simulating low field", console=console)
         for case in progress:
             image = read_volume(files[case])
-            tissues = _read_tissues(tissue_files[case], tissue_labels, tissue_smoothing)
+            maps = source.read(tissue_files[case], image)
             record["cases"][case] = _simulate_case(
-                simulator, image, tissues, case=case, axis=axis, seed=seed, staged=staged
+                simulator, image, maps, case=case, axis=axis, seed=seed, staged=staged
             )
         (staged[0] / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return output / RECORD_NAME
@@ -224,42 +224,6 @@ def _check_axis(axis: str) -> None:
     """A plane or an array axis of a 3D image."""
     if axis not in (*PLANES, "0", "1", "2"):
         raise UHFError(f"slice axis is {axis!r}: use {', '.join(PLANES)}, or an array axis 0, 1, 2")
-
-
-def _find_tissues(case: str, image: Path, labels: Path) -> dict[str, Path]:
-    """The label map ("labels") or the three probability maps of a case."""
-    if not labels.is_dir():
-        raise UHFError(f"{labels} is not a folder: name the folder that holds the tissue label maps")
-    names = dict.fromkeys([case, CHANNEL_SUFFIX.sub("", case)])
-    for name in names:
-        if (found := _file_of(labels, name)) is not None:
-            return {"labels": found}
-    for name in names:
-        maps = {tissue: _file_of(labels, f"{name}_{tissue}") for tissue in TISSUES}
-        complete = {tissue: path for tissue, path in maps.items() if path is not None}
-        if len(complete) == len(TISSUES):
-            return complete
-        if complete:
-            missing = next(tissue for tissue in TISSUES if tissue not in complete)
-            raise UHFError(f"{labels} holds some probability maps of {name} but no {name}_{missing}.nii.gz: add it")
-    raise UHFError(f"{labels} holds no tissue labels {case}.nii.gz for {image}: add them or remove the image")
-
-
-def _file_of(folder: Path, name: str) -> Path | None:
-    """NAME.nii.gz or NAME.nii in a folder."""
-    candidates = (folder / f"{name}.nii.gz", folder / f"{name}.nii")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _read_tissues(files: Mapping[str, Path], mapping: TissueLabels, smoothing: float) -> TissueMaps:
-    """Tissue maps of one case."""
-    arrays = {name: read_volume(path).data for name, path in files.items()}
-    try:
-        if "labels" in arrays:
-            return tissues_from_labels(arrays["labels"], mapping, smoothing=smoothing)
-        return tissues_from_probabilities(**arrays)
-    except UHFError as error:
-        raise UHFError(f"{next(iter(files.values()))}: {error}") from error
 
 
 def _preset_record(preset: Preset) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from nnunet_uhf.cli.arguments import Device, InputFolder, OutputFolder, fold_number, torch_device
+from nnunet_uhf.errors import UHFError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,17 +25,17 @@ def add_to(app: typer.Typer) -> None:
 def simulate(
     images: InputFolder,
     output: OutputFolder,
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help="Scanner and contrast to imitate, or a JSON file.")
+    ],
     labels: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--labels",
             metavar="FOLDER",
             help="Tissue label maps (CSF 1, GM 2, WM 3), or CASE_csf, CASE_gm, CASE_wm probability maps.",
         ),
-    ],
-    preset: Annotated[
-        str, typer.Option("--preset", metavar="NAME", help="Scanner and contrast to imitate, or a JSON file.")
-    ],
+    ] = None,
     ratio: Annotated[int, typer.Option("--ratio", help="Slice distance in voxels of the input.")] = 4,
     thickness: Annotated[
         float | None, typer.Option("--thickness", help="Slice thickness in voxels, with --gap in place of --ratio.")
@@ -60,11 +61,24 @@ def simulate(
         bool, typer.Option("--reject-outliers", help="Keep the SNR inside the 95 % ellipse of its distribution.")
     ] = False,
     tissues: Annotated[
-        str, typer.Option("--tissues", metavar="LABELS", help="Label values, such as csf=4+24,gm=3+42,wm=2+41.")
+        str,
+        typer.Option(
+            "--tissues",
+            metavar="SOURCE",
+            help="Label values such as csf=4+24,gm=3+42,wm=2+41; freesurfer: label maps in FreeSurfer's numbers; "
+            "gmm: no label maps, three Gaussians in the brain.",
+        ),
     ] = "csf=1,gm=2,wm=3",
     tissue_smoothing: Annotated[
         float, typer.Option("--tissue-smoothing", help="Sigma in voxels that softens the label maps; 0 is none.")
     ] = 0.0,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", metavar="FOLDER", help="Brain masks for gmm. [default: nonzero voxels]")
+    ] = None,
+    brightness: Annotated[
+        str | None,
+        typer.Option("--brightness", metavar="ORDER", help="Tissues for gmm, darkest first. [default: csf,gm,wm]"),
+    ] = None,
     targets: Annotated[
         Path | None, typer.Option("--targets", metavar="FOLDER", help="Also write the matching high-field images.")
     ] = None,
@@ -73,9 +87,16 @@ def simulate(
     """Simulate low-field scans from high-field scans and their tissue maps."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.low_field import parse_tissue_labels
+    from nnunet_uhf.preprocessing.low_field import parse_brightness, parse_tissue_labels
     from nnunet_uhf.preprocessing.simulate import simulate_folder
 
+    if brightness is not None and tissues != "gmm":
+        raise UHFError("--brightness is used with --tissues gmm only: leave it out")
+    kind: dict[str, Any] = {"tissues": tissues}
+    if tissues not in ("freesurfer", "gmm"):
+        kind = {"tissue_labels": parse_tissue_labels(tissues)}
+    elif brightness is not None:
+        kind["brightness"] = parse_brightness(brightness)
     record = simulate_folder(
         images,
         output,
@@ -91,11 +112,12 @@ def simulate(
         noise_mask=noise_mask,
         fixed=fixed,
         reject_outliers=reject_outliers,
-        tissue_labels=parse_tissue_labels(tissues),
         tissue_smoothing=tissue_smoothing,
+        masks=masks,
         targets=targets,
         seed=seed,
         console=Console(stderr=True),
+        **kind,
     )
     sys.stdout.write(f"wrote {record}\n")
 

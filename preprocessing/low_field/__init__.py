@@ -5,6 +5,8 @@ data loader can simulate each patch anew.
 """
 
 from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
+from nnunet_uhf.preprocessing.low_field.freesurfer import FREESURFER_TISSUES, tissues_from_freesurfer
+from nnunet_uhf.preprocessing.low_field.mixture import parse_brightness, tissues_from_mixture
 from nnunet_uhf.preprocessing.low_field.presets import PRESETS, Preset, find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import (
     LowFieldDraw,
@@ -23,6 +25,7 @@ from nnunet_uhf.preprocessing.low_field.tissues import (
 )
 
 __all__ = [
+    "FREESURFER_TISSUES",
     "PRESETS",
     "LowFieldDraw",
     "LowFieldResult",
@@ -33,10 +36,13 @@ __all__ = [
     "TissueMaps",
     "TissueMeans",
     "find_preset",
+    "parse_brightness",
     "parse_tissue_labels",
     "profile_for_ratio",
     "target_image",
     "tissue_means",
+    "tissues_from_freesurfer",
     "tissues_from_labels",
+    "tissues_from_mixture",
     "tissues_from_probabilities",
 ]
