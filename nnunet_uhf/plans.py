@@ -25,10 +25,13 @@ from nnunet_uhf.whole_file import written_whole
 __all__ = [
     "GUIDE_CHANNEL_VARIABLE",
     "attach",
+    "checked_plans_name",
     "configuration_settings",
+    "guided_plans",
     "match_notes",
     "overlapping_cases",
     "select_keeper",
+    "write_new_plans",
     "write_plans",
 ]
 
@@ -155,15 +158,35 @@ def write_plans(
             f"{folder / f'{source_plans}.json'} already has a uhf block in {', '.join(guided)}. "
             "Start from plain plans (-p)."
         )
+    new = guided_plans(
+        plans, configurations, keepers, dataset_json=dataset_json, source_plans=source_plans, output_name=output_name
+    )
+    return write_new_plans(folder, new)
+
+
+def guided_plans(
+    plans: Mapping[str, Any],
+    configurations: Sequence[str],
+    keepers: Sequence[str | Path],
+    *,
+    dataset_json: Mapping[str, Any],
+    source_plans: str,
+    output_name: str | None = None,
+) -> dict[str, Any]:
+    """Return a copy of plans with a fitting keeper attached to each named configuration, under a name of its own.
+
+    Raises:
+        UHFError: an unusable name, a damaged keeper file, or a keeper that does not fit.
+    """
     files = {path: read_keeper(path).header for place in keepers for path in keeper_files(place)}
     blocks = {key: _fitting_block(plans, key, dataset_json, files) for key in configurations}
-    new = copy.deepcopy(plans)
+    new = copy.deepcopy(dict(plans))
     for key, block in blocks.items():
         new["configurations"][key]["uhf"] = {**block, "source_plans": source_plans}
     hashes = sorted({block["keeper"]["sha256"] for block in blocks.values()})
     digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
-    new["plans_name"] = _checked_name(output_name or f"{source_plans}_KKN_{digits}")
-    return _write_new(folder / f"{new['plans_name']}.json", new)
+    new["plans_name"] = checked_plans_name(output_name or f"{source_plans}_KKN_{digits}")
+    return new
 
 
 def _is_exact(spacing: Sequence[float], keeper_spacing: Sequence[float]) -> bool:
@@ -206,7 +229,8 @@ def _fitting_block(
     return blocks[chosen]
 
 
-def _checked_name(name: str) -> str:
+def checked_plans_name(name: str) -> str:
+    """Return the name, or raise UHFError where nnU-Net or a file system could not take it."""
     # nnU-Net takes folder names apart at "__"; names reach the file system
     if "__" in name or not _PLANS_NAME.fullmatch(name):
         raise UHFError(
@@ -215,8 +239,13 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _write_new(path: Path, plans: Mapping[str, Any]) -> Path:
-    """Write plans whole or not at all; leave an equal file alone and never replace another."""
+def write_new_plans(folder: Path, plans: Mapping[str, Any]) -> Path:
+    """Write plans whole or not at all, under their name; leave an equal file alone and never replace another.
+
+    Raises:
+        UHFError: other plans of that name are there, or the file cannot be written.
+    """
+    path = folder / f"{plans['plans_name']}.json"
     text = json.dumps(plans, indent=4)
     if path.exists():
         if read_json(path, advice="choose another name (-o)") == json.loads(text):

@@ -17,6 +17,7 @@ from nnunet_uhf.errors import UHFError
 from support import run_command
 
 VERBS = (
+    "aggregate-views",
     "convert",
     "demo",
     "doctor",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from nnunet_uhf.cli.arguments import (
     require_folders,
     torch_device,
 )
+from nnunet_uhf.errors import UHFError
 
 Keeper = Annotated[Path, typer.Option("--keeper", metavar="FILE", help="Keeper file.")]
 
@@ -108,18 +109,41 @@ def inspect(
 
 def plan(
     dataset: Dataset,
-    configurations: Annotated[list[str], typer.Option("-c", metavar="CONFIGURATION...", help="One or more.")],
-    keepers: Annotated[list[Path], typer.Option("--keeper", metavar="FILE...", help="One or more keeper files.")],
+    configurations: Annotated[
+        list[str] | None, typer.Option("-c", metavar="CONFIGURATION...", help="One or more; with --plane always 2d.")
+    ] = None,
+    keepers: Annotated[
+        list[Path] | None,
+        typer.Option("--keeper", metavar="FILE...", help="One or more keeper files; may be left away with --plane."),
+    ] = None,
     plans: Plans = "nnUNetPlans",
     name: Annotated[str | None, typer.Option("-o", metavar="NAME", help="Name of the new plans.")] = None,
+    plane: Annotated[
+        Literal["axial", "coronal", "sagittal"] | None,
+        typer.Option("--plane", help="Plan 2D anew, sliced in this plane."),
+    ] = None,
 ) -> None:
-    """Write plans that carry a keeper, under a name of their own: for -p of nnUNetv2_train."""
-    require_folders("nnUNet_preprocessed")
-    from nnunet_uhf.plans import write_plans
+    """Write plans that carry a keeper, or slice in a plane, or both, under a name of their own: for -p."""
+    if plane is None:
+        if not configurations or not keepers:
+            raise UHFError("Missing -c and --keeper, or --plane alone. See `nnunet-uhf plan --help`.")
+        require_folders("nnUNet_preprocessed")
+        from nnunet_uhf.plans import write_plans
 
-    path = write_plans(dataset, configurations, keepers, source_plans=plans, output_name=name)
+        path = write_plans(dataset, configurations, keepers, source_plans=plans, output_name=name)
+    else:
+        if configurations not in (None, ["2d"]):
+            raise UHFError("-c: --plane plans the configuration 2d and no other; leave -c away")
+        require_folders("nnUNet_raw", "nnUNet_preprocessed")
+        from nnunet_uhf.preprocessing.plane_plans import write_plane_plans
+
+        path = write_plane_plans(dataset, plane, keepers=keepers or (), source_plans=plans, output_name=name)
     _tell(path)
-    sys.stdout.write(f"train with: nnUNetv2_train {dataset} {configurations[0]} 0 -tr UHFTrainer -p {path.stem}\n")
+    if plane is not None:
+        sys.stdout.write(f"preprocess with: nnUNetv2_preprocess -d {dataset} -plans_name {path.stem} -c 2d\n")
+    trainer = " -tr UHFTrainer" if keepers else ""
+    configuration = configurations[0] if configurations else "2d"
+    sys.stdout.write(f"train with: nnUNetv2_train {dataset} {configuration} 0{trainer} -p {path.stem}\n")
 
 
 def init(
