@@ -30,6 +30,10 @@ Mapping = Annotated[
 SkipIncomplete = Annotated[
     bool, typer.Option("--skip-incomplete", help="Leave out cases without image or labels instead of stopping.")
 ]
+SameVoxels = Annotated[
+    bool,
+    typer.Option("--same-voxels", help="Labels lie voxel for voxel on their image, whatever the headers say: look!"),
+]
 MergeSides = Annotated[
     bool, typer.Option("--merge-sides", help="Left and right as one structure, for the sagittal plane.")
 ]
@@ -53,6 +57,7 @@ def ibsr(
     test: Test = None,
     channel: Channel = "T1w",
     mapping: Mapping = None,
+    same_voxels: SameVoxels = False,
     skip_incomplete: SkipIncomplete = False,
 ) -> None:
     """IBSR18: IBSR_XX_ana_strip and IBSR_XX_segTRI_ana; CSF, GM, WM."""
@@ -68,6 +73,7 @@ def ibsr(
             test=test or (),
             channel=channel,
             mapping=mapping,
+            same_voxels=same_voxels,
             skip_incomplete=skip_incomplete,
             console=Console(stderr=True),
         )
@@ -81,6 +87,7 @@ def malc(
     test: Test = None,
     channel: Channel = "T1w",
     mapping: Mapping = None,
+    same_voxels: SameVoxels = False,
     skip_incomplete: SkipIncomplete = False,
 ) -> None:
     """MICCAI 2012 multi-atlas data: 1000_3 and 1000_3_glm; 27 structures."""
@@ -96,6 +103,7 @@ def malc(
             test=test or (),
             channel=channel,
             mapping=mapping,
+            same_voxels=same_voxels,
             skip_incomplete=skip_incomplete,
             console=Console(stderr=True),
         )

@@ -12,7 +12,6 @@ def add_to(app: typer.Typer) -> None:
     convert = typer.Typer(
         help="Make a raw nnU-Net dataset from data of another layout; sources stay as they are.",
         epilog="Example: nnunet-uhf convert ibsr -i IBSR_nifti_stripped -o $nnUNet_raw/Dataset111_IBSR",
-        no_args_is_help=True,
     )
     convert_labels.add_to(convert)
     app.add_typer(convert, name="convert")

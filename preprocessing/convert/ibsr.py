@@ -35,6 +35,7 @@ def convert_ibsr(
     test: Iterable[str] = (),
     channel: str = "T1w",
     mapping: Path | None = None,
+    same_voxels: bool = False,
     skip_incomplete: bool = False,
     console: Console | None = None,
 ) -> Conversion:
@@ -47,6 +48,7 @@ def convert_ibsr(
         test: subjects for imagesTs, as IBSR_10 or 10.
         channel: name of the channel.
         mapping: JSON file that overrules label numbers.
+        same_voxels: trust the order of the voxels where affines of image and labels differ.
         skip_incomplete: leave out subjects without image or labels.
         console: shows a progress bar when given.
 
@@ -75,6 +77,7 @@ def convert_ibsr(
         scans=scans,
         test=[name if name in scans or not name.isdecimal() else f"IBSR_{int(name):02d}" for name in test],
         table=IBSR_TABLE if mapping is None else IBSR_TABLE.overruled(mapping),
+        same_voxels=same_voxels,
         warnings=warnings,
         console=console,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ def write_labelled_scans(
     scans: Mapping[str, LabelledScan],
     test: Iterable[str] = (),
     table: LabelTable,
+    same_voxels: bool = False,
     warnings: Iterable[str] = (),
     console: Console | None = None,
 ) -> Conversion:
@@ -61,6 +63,7 @@ def write_labelled_scans(
         scans: by case name; all have the same channels in the same order.
         test: names of the cases that go to imagesTs and labelsTs.
         table: what the numbers of the label maps stand for.
+        same_voxels: label maps of an image's shape lie voxel for voxel on it, whatever their own affine says.
         warnings: what is to be told beside what is found here.
         console: shows a progress bar when given.
 
@@ -74,6 +77,7 @@ def write_labelled_scans(
     told = list(warnings)
     present: set[int] = set()
     unoriented: list[Path] = []
+    moved: list[Path] = []
     channels = list(next(iter(scans.values())).images)
     images: dict[str, dict[str, Path]] = {channel: {} for channel in channels}
     labels: dict[str, Path] = {}
@@ -90,12 +94,15 @@ def write_labelled_scans(
                 unoriented += [] if image.oriented else [image.path]
             if scan.labels is not None and first is not None:
                 source = read_source(scan.labels)
-                require_equal_grids(first.path, first.grid, source.path, source.grid)
-                values = table.apply(source)
+                placed = _on_grid(source, first, same_voxels=same_voxels)
+                moved += [] if np.allclose(source.affine, placed.affine, atol=1e-3) else [source.path]
+                values = table.apply(placed)
                 present.update(np.unique(values).tolist())
                 labels[case] = Path(temporary) / f"{index}_labels.nii.gz"
                 write_plain(labels[case], values, first.affine)
         told += _what_to_know(label_names, present, unoriented)
+        if moved:
+            told.append(f"{moved[0]} was put on its image voxel for voxel ({len(moved)} files): look at the result")
         main, *further = channels
         write_segmentation_dataset(
             output,
@@ -158,6 +165,13 @@ def _check_image(image: SourceImage, first: SourceImage) -> None:
         raise UHFError(f"{image.path} has the same intensity everywhere: leave the case out or export the scan again")
     if image is not first:
         require_equal_grids(first.path, first.grid, image.path, image.grid)
+
+
+def _on_grid(labels: SourceImage, image: SourceImage, *, same_voxels: bool) -> SourceImage:
+    """The label map, on the grid of its image by its own affine, or voxel for voxel; UHFError when it is not."""
+    placed = dataclasses.replace(labels, affine=image.affine) if same_voxels else labels
+    require_equal_grids(image.path, image.grid, placed.path, placed.grid)
+    return placed
 
 
 def _what_to_know(label_names: Mapping[str, int], present: set[int], unoriented: list[Path]) -> list[str]:

@@ -33,6 +33,7 @@ def convert_malc(
     test: Iterable[str] = (),
     channel: str = "T1w",
     mapping: Path | None = None,
+    same_voxels: bool = False,
     skip_incomplete: bool = False,
     console: Console | None = None,
 ) -> Conversion:
@@ -45,6 +46,7 @@ def convert_malc(
         test: further test cases, such as 1003_3.
         channel: name of the channel.
         mapping: JSON file that adds or overrules label numbers.
+        same_voxels: trust the order of the voxels where affines of image and labels differ.
         skip_incomplete: leave out training cases without image or labels.
         console: shows a progress bar when given.
 
@@ -70,6 +72,7 @@ def convert_malc(
         scans=scans,
         test=tests,
         table=table.merged() if merge_sides else table,
+        same_voxels=same_voxels,
         warnings=warnings,
         console=console,
     )

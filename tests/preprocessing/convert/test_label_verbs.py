@@ -49,6 +49,23 @@ def test_a_conversion_says_what_it_wrote_and_warns_on_stderr(
     assert (output / "labelsTs" / "1001_3.nii.gz").is_file()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "Missing command"),
+        (("malt",), "No such command 'malt'"),
+        (("bids", "-i", "nowhere", "-o", "Dataset114_X", "--contrast", "T1w", "FLAIR"), "nowhere is not a folder"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("convert", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
 def test_a_mistake_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = malc(tmp_path / "in")
     (source / "1000_3_glm.nii.gz").unlink()

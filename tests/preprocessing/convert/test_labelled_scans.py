@@ -272,6 +272,20 @@ def test_a_damaged_tree_is_one_line_that_names_the_file_and_leaves_nothing(tmp_p
     assert not (tmp_path / "raw").exists() or not any((tmp_path / "raw").iterdir())
 
 
+def test_labels_with_a_wrong_affine_go_onto_their_image_on_request_but_not_with_another_shape(tmp_path: Path) -> None:
+    source = ibsr_tree(tmp_path / "IBSR")
+    rewritten(shifted, what="segTRI_ana")(source)
+    done = convert_ibsr(source, tmp_path / "Dataset111_IBSR", same_voxels=True)
+    assert "IBSR_02_segTRI_ana.nii.gz was put on its image" in done.warnings[0]
+    assert len(done.warnings) == 1
+    labels, affine = canonical(done.dataset / "labelsTr" / "IBSR_02.nii.gz")
+    np.testing.assert_array_equal(labels, blocks((1, 2, 3)))
+    np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
+    rewritten(lambda a, f: (a[1:], f), what="segTRI_ana")(source)
+    with pytest.raises(UHFError, match="has shape"):
+        convert_ibsr(source, tmp_path / "Dataset112_IBSR", same_voxels=True)
+
+
 def test_incomplete_cases_are_left_out_on_request_and_named(tmp_path: Path) -> None:
     source = ibsr_tree(tmp_path / "IBSR")
     missing_label(source)
