@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
+    nnUNetTrainerNoMirroring,
+)
 
 from nnunet_uhf.demo.lengths import LENGTHS
 from nnunet_uhf.trainers.guided import UHFTrainer
@@ -13,8 +15,11 @@ from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 
 
-class DemoLength(nnUNetTrainer):
-    """Mixin before any nnUNetTrainer subclass: train as long as the table says for the class's name."""
+class DemoLength(nnUNetTrainerNoMirroring):
+    """Mixin before any nnUNetTrainer subclass: train as long as the table says for the class's name.
+
+    Without mirroring, which would make the validation at the end eight times as long as it is.
+    """
 
     def __init__(
         self,
@@ -45,7 +50,7 @@ class UHFKeeperTrainer_demo(DemoLength, UHFKeeperTrainer):
 
 
 class nnUNetTrainer_demo(DemoLength):
-    """nnU-Net's default trainer, demo length: what the guided one is held against."""
+    """nnU-Net's trainer, demo length: what the guided one is held against."""
 
 
 class UHFTrainer_demo(DemoLength, UHFTrainer):
