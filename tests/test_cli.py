@@ -30,6 +30,7 @@ VERBS = (
     "pretrain",
     "qc",
     "simulate",
+    "synthesise",
     "trainer-path",
 )
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nnunet_uhf import __version__
-from nnunet_uhf.cli import check_verbs, convert_verbs, image_verbs, keeper_verbs, setup_verbs, view_verbs
+from nnunet_uhf.cli import check_verbs, convert_verbs, image_verbs, keeper_verbs, setup_verbs, synthesis_verbs, view_verbs
 from nnunet_uhf.errors import UHFError
 
 # typer brings its own copy of click, whose names are not public
@@ -23,12 +23,13 @@ UsageError = typer.BadParameter.__bases__[0]
 LIST_OPTIONS = {
     "plan": {"-c", "--keeper"},
     "enhance": {"-f"},
+    "synthesise": {"--field"},
     "aggregate-views": {"-i", "--weights"},
     "convert": {"--test", "--contrast", "--entity", "--label-entity"},
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-for verbs in (setup_verbs, keeper_verbs, image_verbs, convert_verbs, view_verbs, check_verbs):
+for verbs in (setup_verbs, keeper_verbs, image_verbs, synthesis_verbs, convert_verbs, view_verbs, check_verbs):
     verbs.add_to(app)
 
 

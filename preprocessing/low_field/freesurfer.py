@@ -45,6 +45,14 @@ FREESURFER_TISSUES: dict[int, str] = {
     **dict.fromkeys(_WM + _CORPUS_CALLOSUM_PARCELS, "wm"),
 }
 
+_RIGHT = (41, 42, 43, 44, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 57, 58, 60, 62, 63, 79, 82, 163, 164, 5002)
+_LEFT = (2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 17, 18, 19, 25, 26, 28, 30, 31, 78, 81, 136, 137, 5001)
+#: label on the right -> its twin on the left
+LEFT_TWINS: dict[int, int] = {
+    **dict(zip(_RIGHT, _LEFT, strict=True)),
+    **{label: label - 1000 for label in (*range(2000, 2036), *range(4000, 4036), *range(12100, 12176))},
+}
+
 
 def tissue_classes(labels: npt.NDArray[np.number]) -> npt.NDArray[np.uint8]:
     """Tissue class of every voxel: 0 outside the brain, CSF 1, GM 2, WM 3; same shape as `labels`.

@@ -5,7 +5,7 @@ import pytest
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.low_field import FREESURFER_TISSUES, tissues_from_freesurfer
-from nnunet_uhf.preprocessing.low_field.freesurfer import OUTSIDE_BRAIN, tissue_classes
+from nnunet_uhf.preprocessing.low_field.freesurfer import LEFT_TWINS, OUTSIDE_BRAIN, tissue_classes
 from nnunet_uhf.preprocessing.nifti import read_volume
 from support import shared_data
 
@@ -14,6 +14,8 @@ def test_both_sides_of_the_brain_have_the_same_tissue() -> None:
     sides = [(2, 41), (3, 42), (4, 43), (5, 44), (7, 46), (8, 47), (10, 49), (11, 50), (12, 51), (13, 52)]
     sides += [(17, 53), (18, 54), (25, 57), (26, 58), (28, 60), (30, 62), (31, 63), (1015, 2015), (3015, 4015)]
     for left, right in sides:
+        assert LEFT_TWINS[right] == left
+    for right, left in LEFT_TWINS.items():
         assert FREESURFER_TISSUES[left] == FREESURFER_TISSUES[right]
     assert not OUTSIDE_BRAIN & set(FREESURFER_TISSUES)
 
