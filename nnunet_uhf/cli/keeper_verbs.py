@@ -42,7 +42,7 @@ def pretrain(
     plans: Plans = "nnUNetPlans",
     output: Annotated[
         Path | None,
-        typer.Option("-o", metavar="FILE", help="Keeper file to write. [default: in the keeper's fold folder]"),
+        typer.Option("-o", metavar="FILE", help="Keeper file to write. Default: in the keeper's fold folder."),
     ] = None,
     device: Device = "cuda",
     epochs: Annotated[

@@ -25,7 +25,7 @@ def aggregate_views(
     output: OutputFolder,
     weights: Annotated[
         list[float] | None,
-        typer.Option("--weights", metavar="NUMBER...", help="One a folder, of any sum. [default: 0.4 0.4 0.2]"),
+        typer.Option("--weights", metavar="NUMBER...", help="One a folder, of any sum. Default: 0.4 0.4 0.2."),
     ] = None,
     merged: Annotated[
         Path | None,
@@ -33,12 +33,12 @@ def aggregate_views(
             "--sagittal-merged",
             metavar="FILE",
             help='JSON: class of the sagittal model -> the classes it merges, {"amygdala": ["left_amygdala", ...]}. '
-            "[default: by the words left and right in the class names]",
+            "Default: by the words left and right in the class names.",
         ),
     ] = None,
     save_npz: Annotated[bool, typer.Option("--save_npz", help="Also write the mean probabilities.")] = False,
     processes: Annotated[
-        int | None, typer.Option("-np", metavar="N", min=1, help="Cases at a time. [default: as nnU-Net]")
+        int | None, typer.Option("-np", metavar="N", min=1, help="Cases at a time. Default: as nnU-Net.")
     ] = None,
 ) -> None:
     """Average the probabilities of models of three slice planes into one segmentation a case."""

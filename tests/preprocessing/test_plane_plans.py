@@ -21,8 +21,10 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_uhf.errors import MatchError, UHFError
+from nnunet_uhf.plans import write_plans
 from nnunet_uhf.preprocessing.nifti import require_same_grid
 from nnunet_uhf.preprocessing.plane_plans import normal_axis, write_plane_plans
+from nnunet_uhf.registration import trainer_path
 from nnunet_uhf.view_aggregation import aggregate_views
 from support import (
     DatasetSpec,
@@ -112,21 +114,43 @@ def test_three_planes_are_preprocessed_trained_predicted_and_aggregated(dataset:
         full_size = dataset.plans(name)
         try:
             dataset.write_plans(shrink_plans(dataset.plans(name)))
-            with threaded_pools(), redirect_stdout(io.StringIO()):
+            with redirect_stdout(io.StringIO()):
                 api.preprocess([SPEC.number], name, ["2d"], num_processes=[1], show_progress_bar=False)
             check_normal_comes_first(dataset, f"{name}_2d", world)
-            trainer = fit(tiny_trainer("nnUNetTrainer", dataset, "2d", fold="all", plans=name))
+            model = train_guided(dataset, name, tmp_path) if plane == "coronal" else train(dataset, name)
         finally:
             dataset.write_plans(full_size)
-        model = Path(trainer.output_folder_base)
-        output = predict_folder(model, dataset.raw / "imagesTs", tmp_path / plane, fold="all", save_probabilities=True)
-        require_same_grid(dataset.raw / "imagesTs" / "case_03_0000.nii.gz", output / "case_03.nii.gz")
+        with environment(nnUNet_extTrainer=trainer_path()):
+            images, output = dataset.raw / "imagesTs", tmp_path / plane
+            predict_folder(model, images, output, fold="all", save_probabilities=True)
+        require_same_grid(images / "case_03_0000.nii.gz", output / "case_03.nii.gz")
         views.append(output)
     # the planes are known from the plans that nnU-Net puts beside its predictions, whatever the order
     (written,) = aggregate_views(views, tmp_path / "mean", num_processes=1)
     require_same_grid(dataset.raw / "imagesTs" / "case_03_0000.nii.gz", written)
     record = json.loads((tmp_path / "mean" / "aggregation.json").read_text())["views"]
     assert {view["plane"]: view["weight"] for view in record} == {"axial": 0.4, "coronal": 0.4, "sagittal": 0.2}
+
+
+def train(dataset: TinyDataset, plans: str, trainer: str = "nnUNetTrainer") -> Path:
+    """Two iterations; returns the model folder."""
+    return Path(fit(tiny_trainer(trainer, dataset, "2d", fold="all", plans=plans)).output_folder_base)
+
+
+def train_guided(dataset: TinyDataset, plans: str, folder: Path) -> Path:
+    keeper = coronal_keeper(dataset, folder)
+    guided = write_plans(dataset.id, ["2d"], [keeper], source_plans=plans, output_name="guided")
+    try:
+        with environment(nnUNet_UHF_KKN=str(keeper)):
+            return train(dataset, "guided", "UHFTrainer")
+    finally:
+        guided.unlink()
+
+
+def coronal_keeper(dataset: TinyDataset, folder: Path) -> Path:
+    """A keeper as if trained on the coronal plans."""
+    mask = dataset.plans("nnUNetPlans_coronal")["configurations"]["2d"]["use_mask_for_norm"][0]
+    return tiny_keeper(folder, 2, spacing_mm=(0.8, 3.0), transpose_forward=(2, 0, 1), use_mask_for_norm=mask)
 
 
 def check_normal_comes_first(dataset: TinyDataset, identifier: str, world: int) -> None:
@@ -161,10 +185,8 @@ def test_planning_twice_is_no_error_and_a_name_may_be_chosen(dataset: TinyDatase
 def test_a_keeper_of_the_same_plane_is_attached_and_shares_the_planes_data(
     dataset: TinyDataset, tmp_path: Path
 ) -> None:
-    fitting = {"spacing_mm": (0.8, 3.0), "use_mask_for_norm": True, "channel": "LF"}
     flat = dataset.plans("nnUNetPlans_coronal")["configurations"]["2d"]
-    fitting["use_mask_for_norm"] = flat["use_mask_for_norm"][0]
-    keeper = tiny_keeper(tmp_path, 2, transpose_forward=(2, 0, 1), **fitting)
+    keeper = coronal_keeper(dataset, tmp_path)
     path = write_plane_plans(dataset.id, "coronal", keepers=[keeper])
     assert path.stem.startswith("nnUNetPlans_coronal_KKN_")
     guided = json.loads(path.read_text())
