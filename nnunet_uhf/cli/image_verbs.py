@@ -73,11 +73,11 @@ def simulate(
         float, typer.Option("--tissue-smoothing", help="Sigma in voxels that softens the label maps; 0 is none.")
     ] = 0.0,
     masks: Annotated[
-        Path | None, typer.Option("--masks", metavar="FOLDER", help="Brain masks for gmm. [default: nonzero voxels]")
+        Path | None, typer.Option("--masks", metavar="FOLDER", help="Brain masks for gmm. Default: nonzero voxels.")
     ] = None,
     brightness: Annotated[
         str | None,
-        typer.Option("--brightness", metavar="ORDER", help="Tissues for gmm, darkest first. [default: csf,gm,wm]"),
+        typer.Option("--brightness", metavar="ORDER", help="Tissues for gmm, darkest first. Default: csf,gm,wm."),
     ] = None,
     targets: Annotated[
         Path | None, typer.Option("--targets", metavar="FOLDER", help="Also write the matching high-field images.")
@@ -131,7 +131,7 @@ def enhance(
     device: Device = "cuda",
     folds: Annotated[
         list[str] | None,
-        typer.Option("-f", metavar="FOLD...", help="Folds of a model folder, averaged. [default: all]"),
+        typer.Option("-f", metavar="FOLD...", help="Folds of a model folder, averaged. Default: all."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is already there.")] = False,
 ) -> None:

@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.text import Text
 
 from nnunet_uhf import __version__
-from nnunet_uhf.cli import check_verbs, convert_verbs, image_verbs, keeper_verbs, setup_verbs, synthesis_verbs, view_verbs
+from nnunet_uhf.cli import (
+    check_verbs,
+    convert_verbs,
+    image_verbs,
+    keeper_verbs,
+    setup_verbs,
+    synthesis_verbs,
+    view_verbs,
+)
 from nnunet_uhf.errors import UHFError
 
 # typer brings its own copy of click, whose names are not public

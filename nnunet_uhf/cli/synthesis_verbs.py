@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from nnunet_uhf.cli.arguments import InputFolder, OutputFolder
+from nnunet_uhf.cli.arguments import OutputFolder
 
 # TR, TE, flip angle and TI of each sequence where the user names none (ours: T1w, T2w, T1w)
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -24,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def synthesise(
-    label_maps: InputFolder,
+    label_maps: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of label maps.")],
     output: OutputFolder,
     fields: Annotated[
         list[float], typer.Option("--field", metavar="TESLA...", help="Field strengths, 0.1 to 7 (se: 1.5 to 7).")
@@ -34,15 +35,15 @@ def synthesise(
         typer.Option("--sequence", help="Spoiled gradient echo, spin echo or inversion recovery."),
     ] = "spgr",
     tr: Annotated[
-        float | None, typer.Option("--tr", metavar="MS", help="Repetition time. [default: 20, 5000, 2500]")
+        float | None, typer.Option("--tr", metavar="MS", help="Repetition time. Default: spgr 20, se 5000, ir 2500.")
     ] = None,
-    te: Annotated[float | None, typer.Option("--te", metavar="MS", help="Echo time. [default: 4, 90, 4]")] = None,
+    te: Annotated[
+        float | None, typer.Option("--te", metavar="MS", help="Echo time. Default: spgr 4, se 90, ir 4.")
+    ] = None,
     flip_angle: Annotated[
-        float | None, typer.Option("--flip-angle", metavar="DEGREES", help="Flip angle of spgr. [default: 30]")
+        float | None, typer.Option("--flip-angle", metavar="DEGREES", help="Flip angle of spgr. Default: 30.")
     ] = None,
-    ti: Annotated[
-        float | None, typer.Option("--ti", metavar="MS", help="Inversion time of ir. [default: 1100]")
-    ] = None,
+    ti: Annotated[float | None, typer.Option("--ti", metavar="MS", help="Inversion time of ir. Default: 1100.")] = None,
     variation: Annotated[
         float, typer.Option("--variation", help="Spread of each structure around the published values.")
     ] = 0.03,
@@ -52,7 +53,7 @@ def synthesise(
     bias: Annotated[float, typer.Option("--bias", help="Strength of a smooth bias field; 0 is none.")] = 0.0,
     snr: Annotated[
         float | None,
-        typer.Option("--snr", help="SNR of white matter at 3 T; less at lower fields. [default: no noise]"),
+        typer.Option("--snr", help="SNR of white matter at 3 T; less at lower fields. Default: no noise."),
     ] = None,
     crop: Annotated[
         int | None, typer.Option("--crop", metavar="VOXELS", help="Cut to the brain and so many voxels around it.")
