@@ -16,7 +16,7 @@ LEARNING_RATE = {"2d": 1e-3, "3d_fullres": 3e-3}
 class Short(nnUNetTrainer):
     """Mixin before any nnUNetTrainer subclass: epochs and, where it has one of ours, learning rate by configuration."""
 
-    lengths: ClassVar[dict[str, int]] = {"2d": 2, "3d_fullres": 1}
+    lengths: ClassVar[dict[str, int]] = {"2d": 1, "3d_fullres": 1}
     learning_rates: ClassVar[dict[str, float]] = {}
 
     def __init__(
@@ -33,7 +33,7 @@ class Short(nnUNetTrainer):
 
 
 class nnUNetTrainer_short(Short):
-    """nnU-Net's default trainer, two epochs in 2D, one in 3D: what the guided one is held against."""
+    """nnU-Net's default trainer, one epoch: what the guided one is held against."""
 
 
 class UHFTrainer_short(Short, UHFTrainer):
@@ -48,10 +48,10 @@ class UHFTeacherTrainer_short(Short, UHFTeacherTrainer):
 
 
 class UHFKeeperTrainer_short(Short, UHFKeeperTrainer):
-    """UHFKeeperTrainer, three epochs in 2D, two in 3D."""
+    """UHFKeeperTrainer, three epochs in 2D, one in 3D."""
 
     learning_rates = LEARNING_RATE
-    lengths = {"2d": 3, "3d_fullres": 2}  # noqa: RUF012 - a constant of the class
+    lengths = {"2d": 3, "3d_fullres": 1}  # noqa: RUF012 - a constant of the class
 
 
 __all__ = ["UHFKeeperTrainer_short", "UHFTeacherTrainer_short", "UHFTrainer_short", "nnUNetTrainer_short"]
