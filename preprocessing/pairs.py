@@ -41,6 +41,8 @@ def write_paired_dataset(
     target_field_T: float,
     route: str,
     architecture: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
+    notes: Mapping[str, str] | None = None,
     console: Console | None = None,
 ) -> Path:
     """Write an enhancement dataset: channel 0 is the low-field source, channel 1 the high-field target.
@@ -60,6 +62,8 @@ def write_paired_dataset(
         target_field_T: field strength in tesla, > 0.
         route: `paired` (real scans of both field strengths) or `simulated`.
         architecture: constructor arguments of teacher and keeper that differ from the defaults.
+        record: where the cases come from, written as `conversion.json` beside `dataset.json`.
+        notes: further text files by name, beside `dataset.json`.
         console: shows a progress bar when given.
 
     Returns:
@@ -68,6 +72,39 @@ def write_paired_dataset(
     Raises:
         UHFError: missing or damaged files, unequal grids, unknown labels, names in use.
     """
+    block = paired_block(
+        output,
+        source_channel=source_channel,
+        target_channel=target_channel,
+        source_field_T=source_field_T,
+        target_field_T=target_field_T,
+        route=route,
+    )
+    if architecture is not None:
+        block["architecture"] = dict(architecture)
+    channels = {source_channel: sources, target_channel: targets}
+    return _write_dataset(
+        output,
+        channels=channels,
+        labels=labels,
+        label_names=label_names,
+        extra={"uhf": block},
+        record=record,
+        notes=notes,
+        console=console,
+    )
+
+
+def paired_block(
+    output: Path,
+    *,
+    source_channel: str,
+    target_channel: str,
+    source_field_T: float,
+    target_field_T: float,
+    route: str,
+) -> dict[str, Any]:
+    """The `uhf` object of an enhancement dataset's dataset.json; UHFError when it would make no sense."""
     if route not in ROUTES:
         raise UHFError(f"route is {route!r} for {output}: use one of {', '.join(ROUTES)}")
     if source_channel.lower() == target_channel.lower():
@@ -75,19 +112,13 @@ def write_paired_dataset(
     for what, field in (("source_field_T", source_field_T), ("target_field_T", target_field_T)):
         if not field > 0:
             raise UHFError(f"{what} is {field} for {output}: give the field strength in tesla")
-    block: dict[str, Any] = {
+    return {
         "source": source_channel,
         "target": target_channel,
         "source_field_T": source_field_T,
         "target_field_T": target_field_T,
         "route": route,
     }
-    if architecture is not None:
-        block["architecture"] = dict(architecture)
-    channels = {source_channel: sources, target_channel: targets}
-    return _write_dataset(
-        output, channels=channels, labels=labels, label_names=label_names, extra={"uhf": block}, console=console
-    )
 
 
 def write_segmentation_dataset(
@@ -101,6 +132,7 @@ def write_segmentation_dataset(
     test_images: Files | None = None,
     test_further_channels: Mapping[str, Files] | None = None,
     test_labels: Files | None = None,
+    uhf: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Path:
@@ -116,6 +148,7 @@ def write_segmentation_dataset(
         test_images: test cases, for imagesTs; none may be a training case.
         test_further_channels: the further channels of the test cases, same names.
         test_labels: label maps of all or some of the test cases, for labelsTs (which nnU-Net itself does not read).
+        uhf: the `uhf` object of dataset.json, for datasets that are more than a segmentation task.
         record: where the cases come from, written as `conversion.json` beside `dataset.json`.
         console: shows a progress bar when given.
 
@@ -130,7 +163,7 @@ def write_segmentation_dataset(
         channels={channel: images, **(further_channels or {})},
         labels=labels,
         label_names=label_names,
-        extra={},
+        extra={} if uhf is None else {"uhf": dict(uhf)},
         test_channels={channel: test_images, **(test_further_channels or {})} if test_images else {},
         test_labels=test_labels or {},
         record=record,
@@ -156,6 +189,7 @@ def _write_dataset(
     test_channels: Mapping[str, Files] | None = None,
     test_labels: Files | None = None,
     record: Mapping[str, Any] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Path:
     """Check everything that is cheap, then copy case by case into a folder that appears at the end."""
     test_channels, test_labels = test_channels or {}, test_labels or {}
@@ -177,6 +211,8 @@ def _write_dataset(
         _write_json(folder / "dataset.json", description)
         if record is not None:
             _write_json(folder / RECORD_NAME, record)
+        for name, text in (notes or {}).items():
+            (folder / name).write_text(text, encoding="utf-8")
     return output
 
 
@@ -258,7 +294,7 @@ def _check_cases(
     both = sorted(test_cases & every_case)
     if both:
         raise UHFError(f"case {both[0]} is a training and a test case of {output.name}: keep it in one")
-    _check_case_names([*every_case, *test_cases])
+    check_case_names([*every_case, *test_cases])
     everything = {**named, **tests, "test labels": test_labels}
     all_files = {f"{case} ({what})": path for what, files in everything.items() for case, path in files.items()}
     for path in all_files.values():
@@ -267,8 +303,8 @@ def _check_cases(
     require_distinct(all_files)
 
 
-def _check_case_names(cases: list[str]) -> None:
-    """Names of files on every disk."""
+def check_case_names(cases: list[str]) -> None:
+    """UHFError for a case name that cannot be a file name on every disk, or is another one but for capitals."""
     lowered: dict[str, str] = {}
     for case in cases:
         if not case or case != case.strip() or set(case) & set("/\\"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from nnunet_uhf.cli import convert_labels
+from nnunet_uhf.cli import convert_labels, convert_pairs
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,4 +14,5 @@ def add_to(app: typer.Typer) -> None:
         epilog="Example: nnunet-uhf convert ibsr -i IBSR_nifti_stripped -o $nnUNet_raw/Dataset111_IBSR",
     )
     convert_labels.add_to(convert)
+    convert_pairs.add_to(convert)
     app.add_typer(convert, name="convert")
