@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -51,17 +52,17 @@ class SubjectPicture:
 def read_panels(name: str, folders: Folders) -> Panels:
     """Read everything the chain made of one held-out subject."""
 
-    def read(folder: str) -> Array:
-        return np.asarray(nib.load(folders.out / folder / f"{name}.nii.gz").get_fdata(dtype=np.float32))
+    def read(folder: Path, ending: str = ".nii.gz") -> Array:
+        return np.asarray(nib.load(folder / f"{name}{ending}").get_fdata(dtype=np.float32))
 
-    truth, labels = read("phantoms/high_field"), read("phantoms/labels")
+    truth, labels = read(folders.phantoms("high_field")), read(folders.phantoms("labels"))
     return Panels(
-        low_field=linear_fit(truth, read("phantoms/low_field")).astype(np.float32),
-        enhanced=read(f"enhanced/{SHOWN_CONFIGURATION}"),
+        low_field=linear_fit(truth, read(folders.phantoms("low_field"))).astype(np.float32),
+        enhanced=read(folders.enhanced(SHOWN_CONFIGURATION), "_0000.nii.gz"),  # the name of the image in imagesTs
         truth=truth,
         labels=labels,
-        plain=read("predictions/plain_ensemble"),
-        guided=read("predictions/guided_ensemble"),
+        plain=read(folders.prediction("plain", "ensemble")),
+        guided=read(folders.prediction("guided", "ensemble")),
     )
 
 
