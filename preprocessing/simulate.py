@@ -18,7 +18,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nifti_files import case_files
 from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS
 from nnunet_uhf.preprocessing.low_field.presets import Preset, find_preset, profile_for_ratio
-from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator, target_image
+from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator, TissueMeans, target_image
 from nnunet_uhf.preprocessing.low_field.slice_profile import SliceProfile, crop_to_multiple, slice_affine
 from nnunet_uhf.preprocessing.low_field.tissues import TissueLabels, TissueMaps
 from nnunet_uhf.preprocessing.nifti import Volume, appearing_together, read_volume, write_volume
@@ -148,8 +148,9 @@ def simulate_folder(
         for case in progress:
             image = read_volume(files[case])
             maps = source.read(tissue_files[case], image)
+            means = source.means(image, maps)
             record["cases"][case] = _simulate_case(
-                simulator, image, maps, case=case, axis=axis, seed=seed, staged=staged
+                simulator, image, maps, means=means, case=case, axis=axis, seed=seed, staged=staged
             )
         (staged[0] / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return output / RECORD_NAME
@@ -179,6 +180,7 @@ def _simulate_case(
     image: Volume,
     tissues: TissueMaps,
     *,
+    means: TissueMeans | None,
     case: str,
     axis: str,
     seed: int,
@@ -188,7 +190,7 @@ def _simulate_case(
     simulator = dataclasses.replace(simulator, axes=(slice_axis(image.affine, axis),))
     draw = simulator.draw(case_generator(seed, case))
     try:
-        result = simulator.apply(image.data, tissues, draw)
+        result = simulator.apply(image.data, tissues, draw, means=means)
     except UHFError as error:
         raise UHFError(f"{image.path}: {error}") from error
     affine, target = image.affine, target_image(image.data, tissues)

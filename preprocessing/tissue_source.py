@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.low_field.freesurfer import tissues_from_freesurfer
-from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, tissues_from_mixture
+from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, mixture_means, tissues_from_mixture
+from nnunet_uhf.preprocessing.low_field.simulator import TissueMeans
 from nnunet_uhf.preprocessing.low_field.tissues import (
     TISSUES,
     TissueLabels,
@@ -90,6 +91,15 @@ class TissueSource:
             return tissues_from_probabilities(**arrays)
         except UHFError as error:
             raise UHFError(f"{next(iter(files.values()), image.path)}: {error}") from error
+
+    def means(self, image: Volume, tissues: TissueMaps) -> TissueMeans | None:
+        """Tissue means of kind `gmm`; None where the simulator takes them from its own slices."""
+        if self.kind != "gmm":
+            return None
+        try:
+            return mixture_means(image.data, tissues)
+        except UHFError as error:
+            raise UHFError(f"{image.path}: {error}") from error
 
     def record(self) -> dict[str, Any]:
         """The choice as JSON, without what does not apply."""

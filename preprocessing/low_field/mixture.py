@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.low_field.simulator import TissueMeans
 from nnunet_uhf.preprocessing.low_field.tissues import TISSUES, TissueMaps
 
 # Darkest tissue first
@@ -76,6 +77,24 @@ def tissues_from_mixture(
         maps[tissue] = np.zeros(image.shape, np.float32)
         maps[tissue][mask] = posterior[:, component]
     return TissueMaps(**maps)
+
+
+def mixture_means(image: npt.NDArray[np.number], tissues: TissueMaps) -> TissueMeans:
+    """Mean intensity of grey and white matter, every voxel weighted by its posterior probability.
+
+    Voxels of P > 0.9, which the simulator otherwise takes, are chosen by the very intensities that are averaged: on
+    two T1w scans at 3 T white matter came out 16 % and 10 % above its mean by label maps, weighted 3 % and 0 %.
+
+    Raises:
+        UHFError: a mean that is not positive.
+    """
+    grey, white = (float(np.average(image, weights=weights)) for weights in (tissues.gm, tissues.wm))
+    if not min(grey, white) > 0:
+        raise UHFError(
+            f"mean grey and white matter intensities are {grey:.3g} and {white:.3g}: "
+            "the simulator needs raw intensities, not z-scores"
+        )
+    return TissueMeans(gm=grey, wm=white)
 
 
 def _fit(sample: npt.NDArray[np.float64], seed: int) -> Any:

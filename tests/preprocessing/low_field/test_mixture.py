@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.low_field.mixture import parse_brightness, tissues_from_mixture
+from nnunet_uhf.preprocessing.low_field.mixture import mixture_means, parse_brightness, tissues_from_mixture
 from support import make_channel, make_labels
 
 SHAPE = (24, 26, 25)
@@ -52,6 +52,19 @@ def test_the_same_seed_gives_the_same_maps_and_brightness_units_do_not_matter() 
     maps, again, other_units = (tissues_from_mixture(scan) for scan in (image, image, 7 * image))
     np.testing.assert_array_equal(maps.gm, again.gm)
     np.testing.assert_allclose(maps.gm, other_units.gm, atol=1e-4)
+
+
+def test_means_of_overlapping_tissues_are_nearer_to_the_truth_than_those_of_sure_voxels() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.repeat((40.0, 75.0, 110.0), 4000)
+    image = truth + 14 * rng.standard_normal(truth.size)
+    maps = tissues_from_mixture(image, np.ones(truth.shape, bool))
+    means = mixture_means(image, maps)
+    assert means.gm == pytest.approx(75, rel=0.05)
+    assert means.wm == pytest.approx(110, rel=0.05)
+    assert abs(means.wm - 110) < abs(image[maps.wm > 0.9].mean() - 110)
+    with pytest.raises(UHFError, match="not z-scores"):
+        mixture_means(image - 90, maps)
 
 
 @pytest.mark.parametrize(
