@@ -18,8 +18,9 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.convert.label_table import LabelTable
 from nnunet_uhf.preprocessing.convert.source_image import SourceImage, read_source, write_plain
 from nnunet_uhf.preprocessing.convert.structures import tells_sides_apart
+from nnunet_uhf.preprocessing.dataset_checks import check_dataset_folder
 from nnunet_uhf.preprocessing.nifti import require_distinct, require_equal_grids
-from nnunet_uhf.preprocessing.pairs import check_dataset_folder, write_segmentation_dataset
+from nnunet_uhf.preprocessing.pairs import write_segmentation_dataset
 
 MIRRORING = (
     "the labels tell left from right, and nnU-Net mirrors images in training: train with -tr UHFTrainerNoMirroring "

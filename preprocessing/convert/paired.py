@@ -31,10 +31,9 @@ from nnunet_uhf.preprocessing.convert.link import Link, connect
 from nnunet_uhf.preprocessing.convert.masks import MaskSource, mask_labels, mask_of_scan, read_mask
 from nnunet_uhf.preprocessing.convert.registration import Kind
 from nnunet_uhf.preprocessing.convert.slicewise import aligned_stacks
+from nnunet_uhf.preprocessing.dataset_checks import check_case_names, check_dataset_folder
 from nnunet_uhf.preprocessing.nifti import read_volume, require_distinct, require_same_grid, write_volume
 from nnunet_uhf.preprocessing.pairs import (
-    check_case_names,
-    check_dataset_folder,
     paired_block,
     write_paired_dataset,
 )
