@@ -194,6 +194,7 @@ def _write_note(target: Path, source: Path, enhancer: Enhancer) -> None:
         ],
         "trained_on": header.dataset,
         "route": header.route,
+        "simulation": header.simulation,
         "channel": header.channel,
         "source_field_T": header.source_field_T,
         "target_field_T": header.target_field_T,

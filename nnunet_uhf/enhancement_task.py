@@ -10,26 +10,35 @@ from typing import Any
 from torch import nn
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.simulation_task import SimulationTask, read_simulation
 
 ROUTES = ("paired", "simulated")
 _REQUIRED = ("source", "target", "source_field_T", "target_field_T")
 _OPTIONAL = ("route", "architecture")
+# with `simulate` the source has no channel, and its field strength may be left to the preset
+_SIMULATED = ("target", "target_field_T", "simulate")
+_SIMULATED_OPTIONAL = ("source_field_T", "architecture")
 # set by the configuration, never by the user
 _PLANNED = frozenset({"self", "dim", "in_channels", "strides"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnhancementTask:
-    """A pair of channels, the field strengths in tesla they stand for, and optional sizes of the networks."""
+    """A pair of channels, the field strengths in tesla they stand for, and optional sizes of the networks.
+
+    With `simulation`, the source is made from the only channel of the dataset while training: both channel numbers are
+    that channel's, and `source_field_T` may be None for that of the preset.
+    """
 
     source: str
     target: str
     source_channel: int
     target_channel: int
-    source_field_T: float  # noqa: N815 - the field's unit, as in dataset.json
+    source_field_T: float | None  # noqa: N815 - the field's unit, as in dataset.json
     target_field_T: float  # noqa: N815
     route: str
     architecture: Mapping[str, Any]
+    simulation: SimulationTask | None = None
 
     def architecture_of(self, network: type[nn.Module]) -> dict[str, Any]:
         """Those of the user's architecture options that this network has."""
@@ -56,15 +65,9 @@ def read_task(
             f'{where}: no "uhf" object; add one like {{"source": "LF", "target": "HF", "source_field_T": 0.36, '
             '"target_field_T": 3.0} that names the low-field and the high-field channel'
         )
-    missing = [name for name in _REQUIRED if name not in declared]
-    if missing:
-        raise UHFError(f'{where}: the "uhf" object lacks {", ".join(missing)}; add it')
-    unknown = sorted(set(declared) - set(_REQUIRED) - set(_OPTIONAL))
-    if unknown:
-        raise UHFError(
-            f'{where}: the "uhf" object has unknown entries {", ".join(unknown)}; '
-            f"known are {', '.join(_REQUIRED + _OPTIONAL)}"
-        )
+    if "simulate" in declared:
+        return _read_simulated(dataset_json, declared, networks, where)
+    _check_entries(declared, _REQUIRED, _OPTIONAL, where)
     route = declared.get("route", ROUTES[0])
     if route not in ROUTES:
         raise UHFError(f"{where}: uhf.route is {route!r}; choose one of {', '.join(ROUTES)}")
@@ -84,6 +87,47 @@ def read_task(
         route=route,
         architecture=_architecture(declared, networks, where),
     )
+
+
+def _read_simulated(
+    dataset_json: Mapping[str, Any], declared: Mapping[str, Any], networks: tuple[type[nn.Module], ...], where: str
+) -> EnhancementTask:
+    """The task of a dataset of high-field images alone."""
+    _check_entries(declared, _SIMULATED, _SIMULATED_OPTIONAL, where)
+    target = _channel(dataset_json, declared, "target", where)
+    channels = len(dataset_json.get("channel_names", dataset_json.get("modality", {})))
+    if channels != 1:
+        raise UHFError(
+            f"{where}: uhf.simulate makes the source from a dataset of one channel, this one has {channels}; "
+            "make a dataset of the target channel alone"
+        )
+    simulation = read_simulation(declared["simulate"], where=where)
+    return EnhancementTask(
+        source=simulation.source,
+        target=str(declared["target"]),
+        source_channel=target,
+        target_channel=target,
+        source_field_T=_tesla(declared, "source_field_T", where) if "source_field_T" in declared else None,
+        target_field_T=_tesla(declared, "target_field_T", where),
+        route="simulated",
+        architecture=_architecture(declared, networks, where),
+        simulation=simulation,
+    )
+
+
+def _check_entries(
+    declared: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...], where: str
+) -> None:
+    missing = [name for name in required if name not in declared]
+    if missing:
+        raise UHFError(f'{where}: the "uhf" object lacks {", ".join(missing)}; add it')
+    unknown = sorted(set(declared) - set(required) - set(optional))
+    if unknown:
+        with_simulate = ' with "simulate"' if "simulate" in declared else ""
+        raise UHFError(
+            f'{where}: the "uhf" object{with_simulate} has unknown entries {", ".join(unknown)}; '
+            f"known are {', '.join(required + optional)}"
+        )
 
 
 def _channel(dataset_json: Mapping[str, Any], declared: Mapping[str, Any], role: str, where: str) -> int:

@@ -52,6 +52,17 @@ def _is_metrics(value: object, depth: int = 3) -> bool:
     return depth < 3 and (value is None or _is_number(value, -1e9, 1e9) or _is_text(value, empty=True))
 
 
+def _is_plain(value: object, depth: int) -> bool:
+    """Objects and lists of limited depth and length, of numbers, printable text, true, false and null."""
+    if isinstance(value, dict):
+        return (
+            depth > 0 and len(value) <= 100 and all(_is_text(k) and _is_plain(v, depth - 1) for k, v in value.items())
+        )
+    if isinstance(value, list):
+        return depth > 0 and len(value) <= 1000 and all(_is_plain(item, depth - 1) for item in value)
+    return value is None or isinstance(value, bool) or _is_number(value, -1e9, 1e9) or _is_text(value, empty=True)
+
+
 def _is_intensity(value: object) -> bool:
     return (
         isinstance(value, dict)
@@ -121,6 +132,10 @@ FIELDS: dict[str, Check] = {
     "training_cases": _CASES,
     "validation_cases": _CASES,
     "metrics": (lambda value: isinstance(value, dict) and _is_metrics(value), "an object of finite numbers"),
+    "simulation": (
+        lambda value: isinstance(value, dict) and _is_plain(value, 4),
+        "an object of the simulation's parameters",
+    ),
     "sha256": (_is_hash, "64 hexadecimal digits"),
     "decoder_sha256": (lambda value: value is None or _is_hash(value), "64 hexadecimal digits or null"),
     "package_version": _TEXT,

@@ -16,7 +16,9 @@ from nnunet_uhf import __version__
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keeper_fields import AXIS_ORDER, FIELDS, NETWORKS
 
-FORMAT_VERSION = 1
+# 2 adds `simulation`. A keeper without one is written as format 1, which every version reads.
+FORMAT_VERSION = 2
+_SINCE_FORMAT_2 = frozenset({"simulation"})
 MAX_HEADER_CHARACTERS = 1_000_000
 
 
@@ -28,7 +30,7 @@ class KeeperHeader:
     in-plane axes). ``target_intensity`` is mean and standard deviation of the target's raw intensities, to bring
     a decoded image back to scanner units. ``metrics`` are held-out values: PSNR in dB, SSIM in -1..1. Hashes are
     :func:`nnunet_uhf.keeper_file.weights_sha256` of the keeper's and the decoder's weights; ``write_keeper``
-    fills them in.
+    fills them in. ``simulation``, of a keeper whose source was simulated while training: all parameters.
     """
 
     architecture: dict[str, Any]
@@ -56,6 +58,7 @@ class KeeperHeader:
     sha256: str = ""
     decoder_sha256: str | None = None
     package_version: str = __version__
+    simulation: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -71,7 +74,13 @@ class KeeperHeader:
 
 def header_json(header: KeeperHeader) -> str:
     """Return the header as one JSON string. Raises ValueError or TypeError for what JSON cannot hold."""
-    return json.dumps(asdict(header), allow_nan=False, sort_keys=True)
+    content = asdict(header)
+    content["format_version"] = FORMAT_VERSION
+    if header.simulation is None:
+        content["format_version"] = 1
+        for name in _SINCE_FORMAT_2:
+            del content[name]
+    return json.dumps(content, allow_nan=False, sort_keys=True)
 
 
 def parse_header(text: str, *, where: str) -> KeeperHeader:
@@ -90,13 +99,15 @@ def parse_header(text: str, *, where: str) -> KeeperHeader:
         raise _bad(where, "its header is not a JSON object")
     _check_format_version(content, where)
     known = {field.name for field in fields(KeeperHeader)}
+    if content["format_version"] == 1:
+        known -= _SINCE_FORMAT_2
     missing, unknown = sorted(known - content.keys()), sorted(content.keys() - known)
     if missing:
         raise _bad(where, f"its header lacks {', '.join(missing)}")
     if unknown:
         raise _bad(where, f"its header has the unknown field {unknown[0]!r:.80}")
     for name, (fits, wanted) in FIELDS.items():
-        if not fits(content[name]):
+        if name in known and not fits(content[name]):
             raise _bad(where, f"its header field {name!r} must be {wanted}, not {content[name]!r:.80}")
     _check_agreement(content, where)
     for name in ("spacing_mm", "transpose_forward", "patch_size"):

@@ -35,6 +35,7 @@ def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
         ("trained on", f"{header.dataset}, {header.configuration}, fold {header.fold}"),
         ("cases", f"{len(header.training_cases)} training, {len(header.validation_cases)} held out"),
     ]
+    rows += [(f"simulated {name}", _metric(value)) for name, value in (header.simulation or {}).items()]
     rows += [(f"held-out {name}", _metric(value)) for name, value in header.metrics.items()]
     rows += [
         ("architecture", _arguments(header.architecture)),

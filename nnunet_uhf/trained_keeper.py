@@ -65,7 +65,10 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     options = {name: teacher[name] for name in ("dim", "base_features")}
     decoder = build_network(TeacherDecoder, options, _part(weights, "teacher.decoder."), path)
     task = read_task(dataset_json, dataset=plans["dataset_name"], networks=(UHFTeacher, KnowledgeKeeper))
-    source = block["source_channel"]
+    source, simulation = block["source_channel"], block.get("simulation")
+    source_field = task.source_field_T
+    if source_field is None and simulation is not None:
+        source_field = float(simulation["preset"]["field_T"])
     header = KeeperHeader(
         architecture=keeper.config(),
         decoder_architecture=decoder.config(),
@@ -77,7 +80,7 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         normalisation=configuration_manager.normalization_schemes[source],
         use_mask_for_norm=bool(configuration_manager.use_mask_for_norm[source]),
         target_intensity=foreground_intensity(plans, block["target_channel"]),
-        source_field_T=task.source_field_T,
+        source_field_T=source_field,
         target_field_T=task.target_field_T,
         route=task.route,
         dataset=plans["dataset_name"],
@@ -86,6 +89,7 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         training_cases=[],
         validation_cases=[],
         metrics={},
+        simulation=simulation,
         sha256=weights_sha256(keeper.state_dict()),
         decoder_sha256=weights_sha256(decoder.state_dict()),
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),

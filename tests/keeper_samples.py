@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keeper_file import KeeperHeader, read_header, read_keeper, write_keeper
+from nnunet_uhf.keeper_header import header_json
 
 
 def architecture(dim: int = 2) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def write(path: Path, dim: int = 2, *, seed: int = 3, **changes: Any) -> Path:
 
 def rewrite_header(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     """Save the same weights again under a changed header, past every check of the writer."""
-    content = json.loads(json.dumps(read_header(path).__dict__))
+    content = json.loads(header_json(read_header(path)))
     change(content)
     return replace_header(path, json.dumps(content))
 

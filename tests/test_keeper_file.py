@@ -25,6 +25,7 @@ from nnunet_uhf.keeper_file import (
     weights_sha256,
     write_keeper,
 )
+from nnunet_uhf.keeper_header import header_json
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.teacher import TeacherDecoder
 
@@ -155,7 +156,7 @@ def test_safetensors_without_our_header_are_no_keeper(tmp_path: Path) -> None:
 
 def test_tensors_of_neither_keeper_nor_decoder_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "kkn.safetensors")
-    metadata = {"nnunet_uhf": json.dumps(read_header(path).__dict__)}
+    metadata = {"nnunet_uhf": header_json(read_header(path))}
     save_file(load_file(path) | {"surprise": torch.ones(1)}, path, metadata=metadata)
     refused(path, "neither")
 
@@ -183,7 +184,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "kkn.safetensors"
     bad = {"weight": torch.tensor([1.0, float("inf")])}
     write(path)
-    metadata = {"nnunet_uhf": json.dumps(read_header(path).__dict__ | {"sha256": weights_sha256(bad)})}
+    metadata = {"nnunet_uhf": json.dumps(json.loads(header_json(read_header(path))) | {"sha256": weights_sha256(bad)})}
     save_file({"keeper.weight": bad["weight"]}, path, metadata=metadata)
     refused(path, "NaN or infinity")
 

@@ -14,8 +14,8 @@ from nnunet_uhf.keeper_file import describe, read_header
 
 def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
     path = write(tmp_path / "kkn.safetensors")
-    rewrite_header(path, lambda header: header.update(format_version=2, something_new=1))
-    refused(path, "format 2", "pip install --upgrade")
+    rewrite_header(path, lambda header: header.update(format_version=3, something_new=1))
+    refused(path, "format 3", "pip install --upgrade")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,48 @@ def test_a_header_field_out_of_type_or_range_is_refused_by_name(tmp_path: Path, 
     path = write(tmp_path / "kkn.safetensors")
     name = "spacing_mm" if (field, value) == ("dim", 3) else field
     refused(rewrite_header(path, lambda header: header.update({field: value})), name)
+
+
+SIMULATION = {"preset": {"name": "mine", "mean_snr": [64.5, 54.14]}, "axes": [1, 2], "reject_outliers": True}
+
+
+def test_a_keeper_without_simulation_is_written_in_the_format_that_every_version_reads(tmp_path: Path) -> None:
+    path = write(tmp_path / "kkn.safetensors")
+    rewrite_header(path, lambda header: contains(header, format_version=1, simulation=None))
+    header = read_header(path)
+    assert (header.format_version, header.simulation) == (1, None)
+
+
+def test_the_parameters_of_a_simulation_are_kept_and_ask_for_format_2(tmp_path: Path) -> None:
+    path = write(tmp_path / "kkn.safetensors", simulation=SIMULATION)
+    header = read_header(path)
+    assert (header.format_version, header.simulation) == (2, SIMULATION)
+    assert header.provenance()["simulation"] == SIMULATION
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(describe(header))
+    assert "simulated axes" in console.export_text()
+
+
+def contains(header: dict[str, Any], *, format_version: int, simulation: object) -> None:
+    """Format and simulation of a header as it is written; None stands for no such entry."""
+    assert (header["format_version"], header.get("simulation")) == (format_version, simulation)
+    assert ("simulation" in header) == (simulation is not None)
+
+
+@pytest.mark.parametrize(
+    "simulation",
+    [None, [], "yes", {"a": {"b": {"c": {"d": {}}}}}, {"a": "\x1b[31m"}, {"a": [10**400]}, {"a": list(range(2000))}],
+    ids=range(7),
+)
+def test_a_simulation_that_is_no_small_plain_object_is_refused(tmp_path: Path, simulation: object) -> None:
+    path = write(tmp_path / "kkn.safetensors", simulation=SIMULATION)
+    refused(rewrite_header(path, lambda header: header.update(simulation=simulation)), "simulation")
+
+
+@pytest.mark.parametrize(("version", "named"), [(1, "unknown field 'simulation'"), (2, "lacks simulation")])
+def test_simulation_and_format_must_agree(tmp_path: Path, version: int, named: str) -> None:
+    path = write(tmp_path / "kkn.safetensors", simulation=SIMULATION if version == 1 else None)
+    refused(rewrite_header(path, lambda header: header.update(format_version=version)), named)
 
 
 @pytest.mark.parametrize("change", [lambda h: h.pop("route"), lambda h: h.update(extra=1)], ids=["missing", "unknown"])

@@ -58,6 +58,19 @@ PAIRS = {
     "route": "paired",
     "architecture": {"base_features": 4},
 }
+SIMULATED = {
+    "target": "HF",
+    "target_field_T": 3.0,
+    "simulate": {
+        "preset": "t1w_0.36T_probable",
+        "source": "LF",
+        "ratios": [2, 3],
+        "noise_scale": [1, 4],
+        "reject_outliers": True,
+        "tissues": {"csf": 1, "gm": 2, "wm": 3},
+    },
+    "architecture": {"base_features": 4},
+}
 SPECS = {
     "single": DatasetSpec(501, "Tiny"),
     "multi": DatasetSpec(502, "TinyMulti", channels=("T1w", "T2w")),
@@ -66,6 +79,7 @@ SPECS = {
     "pairs": DatasetSpec(505, "TinyPairs", channels=("LF", "HF"), extra={"uhf": PAIRS}),
     "cascade": DatasetSpec(506, "TinyCascade", configurations=("2d", "3d_fullres", "3d_lowres")),
     "anisotropic": DatasetSpec(507, "TinyAnisotropic", shape=(40, 40, 18), spacing_mm=(0.8, 0.8, 2.6)),
+    "high field": DatasetSpec(509, "TinyHighField", channels=("HF",), extra={"uhf": SIMULATED}),
     "resenc": DatasetSpec(
         508,
         "TinyResEnc",

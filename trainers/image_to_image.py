@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.utilities.helpers import dummy_context
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -19,18 +18,18 @@ from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.networks.blocks import level_strides
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.teacher import UHFTeacher
+from nnunet_uhf.trainers.image_data import ImagePairs
 from nnunet_uhf.trainers.image_logger import ImageLogger, moving_average
-from nnunet_uhf.trainers.image_transforms import intensity_on_channels
 from nnunet_uhf.trainers.image_validation import validate
 from nnunet_uhf.trainers.patch_quality import data_range, patch_psnr, patch_ssim
-from nnunet_uhf.trainers.safe_checkpoints import SafeCheckpoints
+from nnunet_uhf.trainers.simulated_pairs import SimulatedPairs, describe
 from nnunet_uhf.trainers.unwrap import unwrap
 
 Block = dict[str, Any]
 GRADIENT_NORM = 12.0  # nnU-Net's clip
 
 
-class ImageToImageTrainer(SafeCheckpoints):
+class ImageToImageTrainer(ImagePairs):
     """Planning, sampling, folds, schedule, DDP, resuming: nnU-Net's. Loss, augmentation, log, validation: of images.
 
     A subclass gives its `role`, its `uhf` block, the network of a block, and its loss.
@@ -62,6 +61,14 @@ class ImageToImageTrainer(SafeCheckpoints):
                 "has none to refine; use 2d, 3d_lowres or 3d_fullres"
             )
         task = read_task(dataset_json, dataset=plans["dataset_name"], networks=(UHFTeacher, KnowledgeKeeper))
+        self.pairs = None
+        if task.simulation is not None:
+            self.pairs = SimulatedPairs(
+                task.simulation,
+                patch_size=planned.patch_size,
+                masked=bool(planned.use_mask_for_norm[task.target_channel]),
+                where=plans["dataset_name"],
+            )
         block = {
             "format": 1,
             "role": self.role,
@@ -69,6 +76,8 @@ class ImageToImageTrainer(SafeCheckpoints):
             "target_channel": task.target_channel,
             **self.describe_networks(task, planned, plans=plans, configuration=configuration, fold=fold),
         }
+        if self.pairs is not None:
+            block["simulation"] = self.pairs.record
         plans["configurations"][configuration]["uhf"] = block
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = self.learning_rate
@@ -95,12 +104,6 @@ class ImageToImageTrainer(SafeCheckpoints):
 
     # ---- network and optimiser
 
-    @property
-    def block(self) -> Block:
-        """The `uhf` block of this training."""
-        block: Block = self.configuration_manager.configuration["uhf"]
-        return block
-
     @classmethod
     def build_network_architecture(
         cls,
@@ -125,36 +128,13 @@ class ImageToImageTrainer(SafeCheckpoints):
     def plot_network_architecture(self) -> None:
         """No plot: nnU-Net traces a network whose input has all channels of the dataset."""
 
-    # ---- data
-
-    def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
-        """nnU-Net's augmentation, its intensity part on the source channel alone: the target is the truth."""
-        return intensity_on_channels(super().get_training_transforms(*args, **kwargs), [self.block["source_channel"]])
-
-    def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
-        """nnU-Net's datasets, once it is sure that every case shows a brain to sample patches from."""
-        datasets = super().get_tr_and_val_datasets()
-        for dataset in datasets:
-            for case in dataset.identifiers:
-                locations = dataset.load_case(case)[3]["class_locations"]
-                if not any(len(voxels) for voxels in locations.values()):
-                    raise UHFError(
-                        f"case {case} of {self.plans_manager.dataset_name} has no labelled voxel; its label file must "
-                        "mark the brain (any label above 0): correct labelsTr and preprocess again"
-                    )
-        return datasets
-
-    def source_and_target(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """The two images of a batch on the trainer's device, each `(B, 1, *S)`."""
-        data = batch["data"].to(self.device, non_blocking=True)
-        source, target = self.block["source_channel"], self.block["target_channel"]
-        return data[:, source : source + 1], data[:, target : target + 1]
-
     # ---- one epoch
 
     @exit_on_user_error
     def on_train_start(self) -> None:
-        """As nnU-Net."""
+        """As nnU-Net; the log says when the source is simulated."""
+        if self.pairs is not None:
+            self.print_to_log_file(describe(self.pairs.record, left_out=self.pairs.left_out))
         super().on_train_start()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _validate_case(
     trainer.print_to_log_file(f"predicting {case}")
     data, labels, _, properties = loaded
     block = trainer.block
-    source, target = (np.asarray(data[block[f"{name}_channel"]], dtype=np.float32) for name in ("source", "target"))
+    source, target = trainer.volume_pair(case, data, labels)
     brain = np.asarray(labels[0]) > 0
     prediction = predict_volume(trainer, network, target if block["role"] == "teacher" else source)
     ceiling = trainer.ceiling()

@@ -7,6 +7,7 @@ data loader can simulate each patch anew.
 from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
 from nnunet_uhf.preprocessing.low_field.freesurfer import FREESURFER_TISSUES, tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.mixture import parse_brightness, tissues_from_mixture
+from nnunet_uhf.preprocessing.low_field.on_the_fly import CaseIntensities, PairSimulation
 from nnunet_uhf.preprocessing.low_field.presets import PRESETS, Preset, find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import (
     LowFieldDraw,
@@ -27,9 +28,11 @@ from nnunet_uhf.preprocessing.low_field.tissues import (
 __all__ = [
     "FREESURFER_TISSUES",
     "PRESETS",
+    "CaseIntensities",
     "LowFieldDraw",
     "LowFieldResult",
     "LowFieldSimulator",
+    "PairSimulation",
     "Preset",
     "SNRDistribution",
     "SliceProfile",

@@ -81,6 +81,13 @@ def fill_slices(slices: FloatArray, *, ratio: int, size: int, axis: int) -> Floa
     return _along(_spline_matrix(slices.shape[axis], ratio, size), slices, axis)
 
 
+@lru_cache(maxsize=64)
+def filled_noise_variance(*, size: int, ratio: int) -> float:
+    """Mean variance, over the voxels of `fill_slices`, of white noise that has variance 1 on the slices."""
+    weights = _spline_matrix(size // ratio, ratio, size).astype(np.float64)
+    return float((weights**2).sum(axis=1).mean())
+
+
 def crop_to_multiple(image: npt.NDArray[Scalar], *, ratio: int, axis: int) -> npt.NDArray[Scalar]:
     """The first floor(n / r) * r voxels along `axis`: the extent that `take_slices` covers."""
     keep = image.shape[axis] // ratio * ratio

@@ -45,7 +45,7 @@ def parse_tissue_labels(text: str) -> dict[str, tuple[int, ...]]:
         }
     except ValueError as error:
         raise UHFError(f"tissue labels {text!r} are not readable: write them like csf=1,gm=2,wm=3") from error
-    _check_names(parsed)
+    check_tissue_labels(parsed)
     return parsed
 
 
@@ -60,18 +60,24 @@ def tissues_from_labels(labels: npt.NDArray[np.number], mapping: TissueLabels, *
     Raises:
         UHFError: a tissue that is not named, a label named twice, or one of the tissues absent from the map.
     """
-    _check_names(mapping)
+    check_tissue_labels(mapping)
     if smoothing < 0:
         raise UHFError(f"tissue smoothing is {smoothing}: use 0 or a sigma in voxels > 0")
-    maps = []
-    for tissue in TISSUES:
-        values = mapping[tissue]
-        mask = np.isin(labels, [values] if isinstance(values, int) else list(values))
-        if tissue != "csf" and not mask.any():
-            raise UHFError(f"no voxel has label {values} ({tissue}): check which labels are csf, gm and wm")
-        one_hot = mask.astype(np.float32)
-        maps.append(ndimage.gaussian_filter(one_hot, smoothing) if smoothing else one_hot)
-    return TissueMaps(*maps)
+    maps = one_hot_tissues(labels, mapping)
+    for tissue in ("gm", "wm"):
+        if not getattr(maps, tissue).any():
+            raise UHFError(f"no voxel has label {mapping[tissue]} ({tissue}): check which labels are csf, gm and wm")
+    return maps.map(lambda array: ndimage.gaussian_filter(array, smoothing)) if smoothing else maps
+
+
+def one_hot_tissues(labels: npt.NDArray[np.number], mapping: TissueLabels) -> TissueMaps:
+    """One-hot tissue maps of any part of a label map, also of one that shows no brain; nothing is checked."""
+
+    def mask(values: int | Sequence[int]) -> FloatArray:
+        found = labels == values if isinstance(values, int) else np.isin(labels, list(values))
+        return found.astype(np.float32)
+
+    return TissueMaps(*(mask(mapping[tissue]) for tissue in TISSUES))
 
 
 def tissues_from_probabilities(*, csf: FloatArray, gm: FloatArray, wm: FloatArray) -> TissueMaps:
@@ -94,8 +100,8 @@ def tissues_from_probabilities(*, csf: FloatArray, gm: FloatArray, wm: FloatArra
     return maps.map(lambda array: array.clip(0, 1))
 
 
-def _check_names(mapping: TissueLabels) -> None:
-    """Exactly csf, gm and wm, and no label in two of them."""
+def check_tissue_labels(mapping: TissueLabels) -> None:
+    """Make sure that a mapping names exactly csf, gm and wm, and no label twice; UHFError else."""
     if set(mapping) != set(TISSUES):
         raise UHFError(f"tissue labels name {sorted(mapping)}: name csf, gm and wm, for example csf=1,gm=2,wm=3")
     values = [v for labels in mapping.values() for v in ([labels] if isinstance(labels, int) else labels)]

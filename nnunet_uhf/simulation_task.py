@@ -1,0 +1,112 @@
+"""How an enhancement dataset without low-field scans has them simulated: `uhf.simulate` of its dataset.json (ours).
+
+Here the entries are read and their types checked; what they mean is checked where the simulator is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nnunet_uhf.errors import UHFError
+
+_REQUIRED = ("preset", "source")
+_OPTIONAL = ("ratios", "axes", "fixed", "noise", "noise_scale", "noise_mask", "reject_outliers", "tissues")
+_TISSUES = {"csf": 1, "gm": 2, "wm": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationTask:
+    """The entries of `uhf.simulate`, defaults filled in.
+
+    Attributes:
+        preset: name of a preset of SNR, or a JSON file of one.
+        source: name of the simulated channel: that of the segmentation datasets which the keeper shall guide.
+        ratios: slice distances in voxels, one is drawn.
+        axes: axes of nnU-Net's preprocessed arrays that slices may run along, one is drawn.
+        fixed, noise, noise_scale, noise_mask, reject_outliers: as the simulator has them.
+        tissues: label value(s) of csf, gm and wm.
+    """
+
+    preset: str
+    source: str
+    ratios: tuple[int, ...] = (4,)
+    axes: tuple[int, ...] = (0, 1, 2)
+    fixed: Literal["gm", "wm"] = "gm"
+    noise: Literal["gaussian", "rician"] = "gaussian"
+    noise_scale: tuple[float, float] = (1.0, 1.0)
+    noise_mask: Literal["everywhere", "brain"] = "everywhere"
+    reject_outliers: bool = False
+    tissues: Mapping[str, int | tuple[int, ...]]
+
+
+def read_simulation(declared: object, *, where: str) -> SimulationTask:
+    """Read `uhf.simulate`; `where` names the file in errors.
+
+    Raises:
+        UHFError: names the entry that is missing, unknown or of another type.
+    """
+    if not isinstance(declared, Mapping):
+        raise UHFError(
+            f'{where}: uhf.simulate is {declared!r}; give an object like {{"preset": "t1w_0.36T_probable", '
+            '"source": "T1w", "ratios": [3, 4]}'
+        )
+    missing = [name for name in _REQUIRED if name not in declared]
+    if missing:
+        raise UHFError(f"{where}: uhf.simulate lacks {', '.join(missing)}; add it")
+    unknown = sorted(set(declared) - set(_REQUIRED) - set(_OPTIONAL))
+    if unknown:
+        raise UHFError(
+            f"{where}: uhf.simulate has unknown entries {', '.join(unknown)}; "
+            f"known are {', '.join(_REQUIRED + _OPTIONAL)}"
+        )
+    wanted = {
+        **dict.fromkeys(("preset", "source", "fixed", "noise", "noise_mask"), (_is_text, "text")),
+        "ratios": (lambda value: _is_whole_numbers(value, 1, 64), "a list of whole numbers from 1 to 64"),
+        "axes": (lambda value: _is_whole_numbers(value, 0, 2), "a list of axes 0, 1, 2 of the preprocessed arrays"),
+        "noise_scale": (_is_range, "a range of two numbers, [1, 1] or higher for more noise"),
+        "reject_outliers": (lambda value: isinstance(value, bool), "true or false"),
+        "tissues": (_is_tissues, 'label values like {"csf": 1, "gm": 2, "wm": [3, 4]}'),
+    }
+    for name, value in declared.items():
+        fits, description = wanted[name]
+        if not fits(value):
+            raise UHFError(f"{where}: uhf.simulate.{name} is {value!r}; give {description}")
+    values = {"tissues": _TISSUES, **declared}
+    values["tissues"] = _with_tuples(values["tissues"])
+    return SimulationTask(**_with_tuples(values))
+
+
+def _with_tuples(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_whole_numbers(value: object, low: int, high: int) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(_is_whole(item, low, high) for item in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def _is_range(value: object) -> bool:
+    def is_number(item: object) -> bool:
+        return isinstance(item, int | float) and not isinstance(item, bool)
+
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
+
+
+def _is_tissues(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        _is_whole(labels, 1, 32767) or _is_whole_numbers(labels, 1, 32767) for labels in value.values()
+    )

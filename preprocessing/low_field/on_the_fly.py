@@ -1,0 +1,199 @@
+"""Simulated low-field partners of normalised high-field volumes and patches, as nnU-Net would normalise them (ours).
+
+nnU-Net keeps z-scores, the simulator needs intensities that are proportional to the signal. The darkest voxels of a
+case (0.1 % quantile) are taken for no signal: exact with air in the image, and close to it in a skull-stripped scan,
+whose darkest voxels hold almost none. What is lost cannot change the contrast of grey and white matter: the draw sets
+it.
+
+A low-field scan would be z-scored by its own mean and standard deviation. A patch does not know them; they follow for
+every draw from a few moments of the case, which are measured once, at the profile and axis of the draw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.low_field.simulator import (
+    BRAIN,
+    LowFieldDraw,
+    LowFieldResult,
+    LowFieldSimulator,
+    TissueMeans,
+    tissue_means,
+)
+from nnunet_uhf.preprocessing.low_field.slice_profile import (
+    SliceProfile,
+    fill_slices,
+    filled_noise_variance,
+    take_slices,
+)
+from nnunet_uhf.preprocessing.low_field.tissues import TissueLabels, TissueMaps, one_hot_tissues
+
+FloatArray = npt.NDArray[np.float32]
+LabelArray = npt.NDArray[np.integer]
+DARK_QUANTILE = 0.001
+# of the lines along the slice axis, every fourth in each other direction is enough for means and deviations
+STRIDE = 4
+OUTSIDE = -1  # nnU-Net's label of voxels outside the nonzero mask, and of padding
+
+
+class Moments(NamedTuple):
+    """Noise-free simulated scan, rest + scale * scaled tissue: moments over the voxels that normalisation counts.
+
+    `means` are those of pure voxels on the thick slices; `silent` is the share of voxels without tissue.
+    """
+
+    means: TissueMeans
+    rest: float
+    scaled: float
+    rest_rest: float
+    rest_scaled: float
+    scaled_scaled: float
+    silent: float
+
+
+@dataclass(frozen=True)
+class CaseIntensities:
+    """What patches must know of their case: the normalised value of no signal, and moments by axis and profile."""
+
+    dark: float
+    moments: Mapping[tuple[int, SliceProfile], Moments]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSimulation:
+    """How source and target are made from a normalised high-field image and its labels.
+
+    Attributes:
+        simulator: in `regrid` mode; its axes count those of the volume (Z, Y, X), also for patches of two dimensions.
+        tissues: labels of the tissues.
+        masked: normalisation counts the nonzero mask only, and the outside is 0 (nnU-Net's `use_mask_for_norm`).
+    """
+
+    simulator: LowFieldSimulator
+    tissues: TissueLabels
+    masked: bool
+
+    def measure(self, image: FloatArray, labels: LabelArray) -> CaseIntensities:
+        """Moments of a whole normalised case for every axis and profile; image and labels are `(Z, Y, X)`.
+
+        Raises:
+            UHFError: no grey or no white matter, or too few voxels for two slices.
+        """
+        counted = self._counted(labels)
+        dark = float(np.quantile(image[counted][::STRIDE], DARK_QUANTILE))
+        overall = tissue_means((image - np.float32(dark)).clip(0), one_hot_tissues(labels, self.tissues))
+        moments = {}
+        for axis in self.simulator.axes:
+            lines = tuple(slice(None) if i == axis else slice(None, None, STRIDE) for i in range(image.ndim))
+            signal, maps = self._signal(image[lines], labels[lines], dark)
+            for profile in self.simulator.profiles:
+                moments[axis, profile] = self._moments(signal, maps, counted[lines], profile, axis, overall)
+        return CaseIntensities(dark, moments)
+
+    def of_patch(
+        self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
+    ) -> tuple[FloatArray, FloatArray]:
+        """Source and target of a patch, both z-scored like whole cases, same shape as the image: `(D, H, W)`, `(H, W)`.
+
+        A patch of any content: without brain, the source holds noise alone.
+        """
+        result, target = self._simulate(image, labels, draw, case)
+        mean, std = self._mean_and_std(result, draw, case, size=image.shape[draw.axis - 3])
+        return self._normalised(result.image, labels, mean=mean, std=std), target
+
+    def of_case(
+        self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
+    ) -> tuple[FloatArray, FloatArray]:
+        """Source and target of a whole case `(Z, Y, X)`; the source is z-scored by its own mean and deviation."""
+        result, target = self._simulate(image, labels, draw, case)
+        counted = result.image[self._counted(labels)]
+        source = self._normalised(result.image, labels, mean=float(counted.mean()), std=float(counted.std()))
+        return source, target
+
+    def _simulate(
+        self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
+    ) -> tuple[LowFieldResult, FloatArray]:
+        """The simulated scan in raw-like intensities, and SIQT's target (G + W + C) * I, z-scored as the image is."""
+        signal, maps = self._signal(image, labels, case.dark)
+        means = case.moments[draw.axis, draw.profile].means
+        own_axis = replace(draw, axis=draw.axis - 3 + image.ndim)
+        result = self.simulator.apply(signal, maps, own_axis, means=means)
+        target = np.where(maps.total() > BRAIN, image, np.float32(case.dark))
+        if self.masked:
+            target[labels == OUTSIDE] = 0
+        return result, target
+
+    def _signal(self, image: FloatArray, labels: LabelArray, dark: float) -> tuple[FloatArray, TissueMaps]:
+        return (image - np.float32(dark)).clip(0), one_hot_tissues(labels, self.tissues)
+
+    def _counted(self, labels: LabelArray) -> npt.NDArray[np.bool_]:
+        """Voxels whose mean and deviation make the z-score."""
+        return labels != OUTSIDE if self.masked else np.ones(labels.shape, dtype=bool)
+
+    def _normalised(self, scan: FloatArray, labels: LabelArray, *, mean: float, std: float) -> FloatArray:
+        source = (scan - np.float32(mean)) / np.float32(max(std, 1e-8))  # nnU-Net's floor
+        if self.masked:
+            source[labels == OUTSIDE] = 0
+        return source
+
+    def _moments(
+        self,
+        signal: FloatArray,
+        maps: TissueMaps,
+        counted: npt.NDArray[np.bool_],
+        profile: SliceProfile,
+        axis: int,
+        overall: TissueMeans,
+    ) -> Moments:
+        """Moments along one axis; `overall` are the tissue means where thick slices leave no pure voxel."""
+        thick = partial(take_slices, profile=profile, axis=axis)
+        slices, thick_maps = thick(signal), maps.map(thick)
+        try:
+            means = tissue_means(slices, thick_maps)
+        except UHFError:
+            means = overall
+        fill = partial(fill_slices, ratio=profile.ratio, size=signal.shape[axis], axis=axis)
+        kept, scaled_map = (
+            (thick_maps.gm, thick_maps.wm) if self.simulator.fixed == "gm" else (thick_maps.wm, thick_maps.gm)
+        )
+        rest, scaled = fill((kept + thick_maps.csf) * slices), fill(scaled_map * slices)
+        brain = fill(thick_maps.total()) >= BRAIN
+        if self.simulator.noise_mask == "brain":
+            rest, scaled = rest * brain, scaled * brain
+        a, b = (array[counted].astype(np.float64) for array in (rest, scaled))
+        return Moments(
+            means=means,
+            rest=float(a.mean()),
+            scaled=float(b.mean()),
+            rest_rest=float((a * a).mean()),
+            rest_scaled=float((a * b).mean()),
+            scaled_scaled=float((b * b).mean()),
+            silent=1.0 - float(brain[counted].mean()),
+        )
+
+    def _mean_and_std(
+        self, result: LowFieldResult, draw: LowFieldDraw, case: CaseIntensities, *, size: int
+    ) -> tuple[float, float]:
+        """Mean and deviation of the whole scan that the draw describes; `size` of the patch along the slice axis."""
+        m, scale = case.moments[draw.axis, draw.profile], result.tissue_scale
+        mean = m.rest + scale * m.scaled
+        square = m.rest_rest + 2 * scale * m.rest_scaled + scale**2 * m.scaled_scaled
+        spread = filled_noise_variance(size=size, ratio=draw.profile.ratio)
+        variance = result.noise_sigma**2
+        square += (1 - m.silent) * variance * spread
+        if self.simulator.noise_mask == "everywhere":
+            if self.simulator.noise == "gaussian":
+                square += m.silent * variance * spread
+            else:  # where there is no signal, a magnitude image has Rayleigh noise
+                mean += m.silent * result.noise_sigma * math.sqrt(math.pi / 2)
+                square += m.silent * variance * ((2 - math.pi / 2) * spread + math.pi / 2)
+        return mean, math.sqrt(max(square - mean**2, 0.0))
