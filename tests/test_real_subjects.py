@@ -106,7 +106,7 @@ def test_real_subjects_go_from_simulated_low_field_to_a_guided_segmentation(
         train(brief(UHFKeeperTrainer, iterations=40), pairs, "2d")
         export_keeper(pairs.name, "2d", 0, output=keeper, accept_worse=True)
         with environment(**{KEEPER_VARIABLE: str(keeper)}):
-            train(brief(UHFTrainer, iterations=60), tissues, "2d")
+            train(brief(UHFTrainer, iterations=200), tissues, "2d")
         predicted = predict_folder(
             model_folder(results, UHFTrainer, tissues, "2d"), tissues.raw / "imagesTs", root / "predicted"
         )
@@ -127,4 +127,5 @@ def test_real_subjects_go_from_simulated_low_field_to_a_guided_segmentation(
         assert written.shape == image.shape
         np.testing.assert_allclose(written.affine, image.affine, atol=1e-4)
     brain, found = truth > 0, np.asarray(segmentation.dataobj) > 0
-    assert 2 * (brain & found).sum() / (brain.sum() + found.sum()) > 0.8  # 60 steps find the brain: geometry is right
+    dice = 2 * (brain & found).sum() / (brain.sum() + found.sum())
+    assert dice > 0.8  # 200 steps find the brain only if geometry is right
