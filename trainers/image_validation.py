@@ -104,7 +104,14 @@ def measure(
     brain: NDArray[np.bool_],
     ceiling: Volume | None = None,
 ) -> dict[str, Any]:
-    """One entry of `metric_per_case`; all volumes are `(Z, Y, X)`. Raises ValueError on an empty brain."""
+    """One entry of `metric_per_case`; all volumes are `(Z, Y, X)`. Raises ValueError on an empty brain.
+
+    The volumes are z-scores, around 0 in the brain, where the luminance term of SSIM means nothing: all are counted
+    from the target's smallest value, the absence of signal. PSNR does not depend on it.
+    """
+    floor = target.min()
+    prediction, source, target = prediction - floor, source - floor, target - floor
+    ceiling = None if ceiling is None else ceiling - floor
     whole = image_quality(target, linear_fit(target, source), brain)
     inside = image_quality(target, linear_fit(target, source, brain), brain)
     fitted = {name: (inside if name.endswith("_brain") else whole)[name] for name in whole}

@@ -19,7 +19,12 @@ def patch_psnr(truth: Tensor, image: Tensor) -> Tensor:
 
 
 def patch_ssim(truth: Tensor, image: Tensor) -> Tensor:
-    """Mean SSIM of each patch: `(B, 1, *S)` twice -> `(B,)`; uniform window, one voxel along axes thinner than it."""
+    """Mean SSIM of each patch: `(B, 1, *S)` twice -> `(B,)`; uniform window, one voxel along axes thinner than it.
+
+    Intensities are counted from the truth's smallest: around 0, where z-scores lie, the luminance term means nothing.
+    """
+    floor = truth.flatten(1).amin(dim=1).view(-1, *[1] * (truth.ndim - 1))
+    truth, image = truth - floor, image - floor
     window = [WINDOW if size >= WINDOW else 1 for size in truth.shape[2:]]
     pool = F.avg_pool2d if truth.ndim == 4 else F.avg_pool3d
 

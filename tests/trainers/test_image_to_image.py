@@ -113,7 +113,9 @@ def test_patch_quality_equals_that_of_whole_volumes(shape: tuple[int, ...]) -> N
     truth = torch.randn(shape)
     image = truth + 0.3 * torch.randn(shape)
     expected_psnr = [metrics.psnr(t[0], i[0]) for t, i in zip(truth.numpy(), image.numpy(), strict=True)]
-    expected_ssim = [metrics.ssim(t[0], i[0]) for t, i in zip(truth.numpy(), image.numpy(), strict=True)]
+    expected_ssim = [
+        metrics.ssim(t[0] - t.min(), i[0] - t.min()) for t, i in zip(truth.numpy(), image.numpy(), strict=True)
+    ]
     # float32 on the device against float64 on the CPU
     assert patch_psnr(truth, image).tolist() == pytest.approx(expected_psnr, abs=1e-4)
     assert patch_ssim(truth, image).tolist() == pytest.approx(expected_ssim, abs=1e-4)
@@ -162,10 +164,12 @@ def test_summary_holds_the_numbers_that_the_written_files_give(trained: Any) -> 
     truth, source, brain = data[TARGET], data[SOURCE], labels[0] > 0
     row = summary["metric_per_case"][0]
     prediction = on_preprocessed_grid(folder / "case_00.nii.gz", properties, trained)
-    assert row["prediction"] == pytest.approx(metrics.image_quality(truth, prediction, brain), rel=1e-5)
+    assert row["prediction"] == pytest.approx(
+        metrics.image_quality(truth - truth.min(), prediction - truth.min(), brain), rel=1e-5
+    )
     fitted = metrics.linear_fit(truth, source)
     assert row["input"]["psnr"] == pytest.approx(metrics.psnr(truth, fitted))
-    assert row["input"]["ssim"] == pytest.approx(metrics.ssim(truth, fitted))
+    assert row["input"]["ssim"] == pytest.approx(metrics.ssim(truth - truth.min(), fitted - truth.min()))
     in_brain = metrics.linear_fit(truth, source, brain)
     assert row["input"]["psnr_brain"] == pytest.approx(metrics.psnr(truth, in_brain, mask=brain))
     assert row["input"]["psnr_brain"] > metrics.psnr(truth, source, mask=brain)

@@ -132,7 +132,7 @@ def test_a_keepers_summary_carries_the_teachers_ceiling(teacher: Any, keeper: An
     from nnunet_uhf.trainers.image_validation import predict_volume
 
     ceiling = predict_volume(teacher, teacher.network, data[1].astype("float32"))
-    expected = metrics.image_quality(data[1], ceiling, labels[0] > 0)
+    expected = metrics.image_quality(data[1] - data[1].min(), ceiling - data[1].min(), labels[0] > 0)
     assert summary["metric_per_case"][0]["teacher"] == pytest.approx(expected, rel=1e-5)
     assert summary["mean"]["teacher"] == summary["metric_per_case"][0]["teacher"]
     own = json.loads((Path(teacher.output_folder) / "validation" / "summary.json").read_text())
