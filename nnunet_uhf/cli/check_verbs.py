@@ -28,7 +28,7 @@ def evaluate_images(
     output: OutputFolder,
     mask: Annotated[
         Path | None,
-        typer.Option("-mask", metavar="FOLDER", help="Brain masks or label maps; above 0 is inside. [default: none]"),
+        typer.Option("-mask", metavar="FOLDER", help="Brain masks or label maps; above 0 is inside. Without: the whole image alone."),
     ] = None,
     linear_fit: Annotated[
         bool,
@@ -36,7 +36,7 @@ def evaluate_images(
     ] = False,
     data_range: Annotated[
         float | None,
-        typer.Option("--data-range", help="Peak of PSNR and SSIM. [default: max - min of each reference]"),
+        typer.Option("--data-range", help="Peak of PSNR and SSIM. Without: max - min of each reference."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap over cases.")] = 0,
 ) -> None:

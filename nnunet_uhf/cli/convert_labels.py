@@ -147,11 +147,11 @@ def bids(
     output: Output,
     contrast: Annotated[
         list[str] | None,
-        typer.Option("--contrast", metavar="NAME...", help="T1w, T2w, FLAIR: the channels. [default: T1w]"),
+        typer.Option("--contrast", metavar="NAME...", help="T1w, T2w, FLAIR: the channels; T1w when not given."),
     ] = None,
     derivatives: Annotated[
         Path | None,
-        typer.Option("--derivatives", metavar="FOLDER", help="Where the *_dseg are. [default: -i/derivatives]"),
+        typer.Option("--derivatives", metavar="FOLDER", help="Where the *_dseg are; without it, derivatives in -i."),
     ] = None,
     entity: Annotated[
         list[str] | None, typer.Option("--entity", metavar="KEY-VALUE...", help="Of the scans: acq-iso, run-1.")
