@@ -28,7 +28,11 @@ def evaluate_images(
     output: OutputFolder,
     mask: Annotated[
         Path | None,
-        typer.Option("-mask", metavar="FOLDER", help="Brain masks or label maps; above 0 is inside. Without: the whole image alone."),
+        typer.Option(
+            "-mask",
+            metavar="FOLDER",
+            help="Brain masks or label maps; above 0 is inside. Without: the whole image alone.",
+        ),
     ] = None,
     linear_fit: Annotated[
         bool,
