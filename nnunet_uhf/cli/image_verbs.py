@@ -158,7 +158,7 @@ def demo(
     ),
     device: Device = "cpu",
 ) -> None:
-    """Show the whole chain on made subjects, without downloads: about ten minutes on a laptop."""
+    """Show the whole chain on made subjects, without downloads: less than half an hour on two CPU cores."""
     from rich.console import Console
 
     from nnunet_uhf.demo import run

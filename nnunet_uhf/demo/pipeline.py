@@ -47,7 +47,7 @@ def run_demo(
     )
     console.print(
         f"{settings.subjects} phantom subjects from the ICBM template: nothing is downloaded, nothing is a patient.",
-        f"About ten minutes on two CPU cores; logs in {folders.logs}",
+        f"Less than half an hour on two CPU cores; logs in {folders.logs}",
         sep="\n",
         highlight=False,
         soft_wrap=True,
