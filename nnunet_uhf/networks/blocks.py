@@ -144,6 +144,13 @@ def minimum_size(strides: Strides) -> tuple[int, ...]:
     return tuple(max(2, t) * (2 if axis == widest else 1) for axis, t in enumerate(total))
 
 
+def extend(x: Tensor, missing: Sequence[int]) -> Tensor:
+    """Repeat the last plane of each spatial axis of ``(B, C, *S)`` as often as ``missing`` says."""
+    if not any(missing):
+        return x
+    return F.pad(x, [width for count in reversed(missing) for width in (0, count)], mode="replicate")
+
+
 def pad_to_minimum(x: Tensor, strides: Strides) -> Tensor:
     """Repeat the last planes of ``(B, C, *S)`` until every level of a network with these strides can be computed.
 
@@ -155,10 +162,7 @@ def pad_to_minimum(x: Tensor, strides: Strides) -> Tensor:
     missing = [max(0, t - n) for n, t in zip(size, total, strict=True)]
     if math.prod([(n + m) // t for n, m, t in zip(size, missing, total, strict=True)]) < 2:
         missing = [max(0, n - s) for s, n in zip(size, minimum_size(strides), strict=True)]
-    if not any(missing):
-        return x
-    widths = [value for m in reversed(missing) for value in (0, m)]
-    return F.pad(x, widths, mode="replicate")
+    return extend(x, missing)
 
 
 def crop(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from nnunet_uhf.networks.blocks import conv_block, convolution, initialise
+from nnunet_uhf.networks.blocks import conv_block, convolution, extend, initialise
 
 
 class PatchDiscriminator(nn.Module):
@@ -37,13 +35,7 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Scores of ``(B, C, *S)``, 1 for real; axes below 32 voxels are extended by repeating the last plane."""
-        scores: Tensor = self.score(self.blocks(_at_least(image, 2 * 2**self.HALVINGS)))
+        least = 2 * 2**self.HALVINGS  # two positions must remain after the halvings
+        padded = extend(image, [max(0, least - n) for n in image.shape[2:]])
+        scores: Tensor = self.score(self.blocks(padded))
         return scores
-
-
-def _at_least(image: Tensor, size: int) -> Tensor:
-    """Extend short axes at the far end: two positions must remain after four halvings."""
-    missing: Sequence[int] = [max(0, size - n) for n in image.shape[2:]]
-    if not any(missing):
-        return image
-    return F.pad(image, [w for m in reversed(missing) for w in (0, m)], mode="replicate")
