@@ -12,7 +12,18 @@ from typing import Any, Literal
 from nnunet_uhf.errors import UHFError
 
 _REQUIRED = ("preset", "source")
-_OPTIONAL = ("ratios", "axes", "fixed", "noise", "noise_scale", "noise_mask", "reject_outliers", "tissues")
+_OPTIONAL = ("ratios", "axes", "fixed", "noise", "noise_scale", "noise_mask", "reject_outliers", "tissues", "artefacts")
+_NUMBER = (int, float)
+_ARTEFACTS: dict[str, type | tuple[type, ...]] = {
+    "bias_field": _NUMBER,
+    "motion_probability": _NUMBER,
+    "motion_degrees": _NUMBER,
+    "motion_voxels": _NUMBER,
+    "movements": int,
+    "spike_probability": _NUMBER,
+    "spikes": int,
+    "spike_intensity": _NUMBER,
+}
 _TISSUES = {"csf": 1, "gm": 2, "wm": 3}
 
 
@@ -27,6 +38,7 @@ class SimulationTask:
         axes: axes of nnU-Net's preprocessed arrays that slices may run along, one is drawn.
         fixed, noise, noise_scale, noise_mask, reject_outliers: as the simulator has them.
         tissues: label value(s) of csf, gm and wm.
+        artefacts: arguments of the simulator's `Artefacts`: bias field, motion, spikes; empty for none.
     """
 
     preset: str
@@ -39,6 +51,7 @@ class SimulationTask:
     noise_mask: Literal["everywhere", "brain"] = "everywhere"
     reject_outliers: bool = False
     tissues: Mapping[str, int | tuple[int, ...]]
+    artefacts: Mapping[str, float]
 
 
 def read_simulation(declared: object, *, where: str) -> SimulationTask:
@@ -67,13 +80,14 @@ def read_simulation(declared: object, *, where: str) -> SimulationTask:
         "axes": (lambda value: _is_whole_numbers(value, 0, 2), "a list of axes 0, 1, 2 of the preprocessed arrays"),
         "noise_scale": (_is_range, "a range of two numbers, [1, 1] or higher for more noise"),
         "reject_outliers": (lambda value: isinstance(value, bool), "true or false"),
+        "artefacts": (_is_artefacts, 'numbers like {"bias_field": 0.3, "motion_probability": 0.2}'),
         "tissues": (_is_tissues, 'label values like {"csf": 1, "gm": 2, "wm": [3, 4]}'),
     }
     for name, value in declared.items():
         fits, description = wanted[name]
         if not fits(value):
             raise UHFError(f"{where}: uhf.simulate.{name} is {value!r}; give {description}")
-    values = {"tissues": _TISSUES, **declared}
+    values = {"tissues": _TISSUES, "artefacts": {}, **declared}
     values["tissues"] = _with_tuples(values["tissues"])
     return SimulationTask(**_with_tuples(values))
 
@@ -104,6 +118,13 @@ def _is_range(value: object) -> bool:
         return isinstance(item, int | float) and not isinstance(item, bool)
 
     return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
+
+
+def _is_artefacts(value: object) -> bool:
+    """Names of the simulator's artefact parameters; it checks their ranges itself."""
+    if not isinstance(value, Mapping) or not value.keys() <= _ARTEFACTS.keys():
+        return False
+    return all(isinstance(n, _ARTEFACTS[name]) and not isinstance(n, bool) for name, n in value.items())
 
 
 def _is_tissues(value: object) -> bool:

@@ -16,6 +16,7 @@ from rich.progress import track
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nifti_files import case_files
+from nnunet_uhf.preprocessing.low_field.artefacts import Artefacts
 from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS
 from nnunet_uhf.preprocessing.low_field.presets import Preset, find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator, TissueMeans, target_image
@@ -46,6 +47,7 @@ def simulate_folder(
     noise_scale: float = 1.0,
     noise_mask: Literal["everywhere", "brain"] = "everywhere",
     reject_outliers: bool = False,
+    artefacts: Artefacts | None = None,
     tissues: TissueKind = "labels",
     tissue_labels: TissueLabels = DEFAULT_TISSUE_LABELS,
     tissue_smoothing: float = 0.0,
@@ -78,6 +80,7 @@ def simulate_folder(
         noise_scale: factor on the noise, > 1 is noisier than the preset.
         noise_mask: `everywhere`, or `brain` for scans that are zero outside.
         reject_outliers: keep SNR draws inside the 95 % ellipse.
+        artefacts: bias field, motion and spikes; none by default.
         tissues: `labels` (in the numbers of `tissue_labels`, or probability maps), `freesurfer` (label maps in
             FreeSurfer's numbers) or `gmm` (mixture of three Gaussians in the brain, seeded with `seed`).
         tissue_labels: label values of csf, gm and wm in the label maps.
@@ -107,6 +110,7 @@ def simulate_folder(
         noise_mask=noise_mask,
         grid=mode,
         reject_outliers=reject_outliers,
+        artefacts=artefacts or Artefacts(),
     )
     _check_axis(axis)
     files = case_files(images)
@@ -137,6 +141,7 @@ def simulate_folder(
             "noise_scale": noise_scale,
             "noise_mask": noise_mask,
             "reject_outliers": reject_outliers,
+            "artefacts": dataclasses.asdict(simulator.artefacts) if simulator.artefacts.enabled else None,
             **source.record(),
         },
         "seed": seed,

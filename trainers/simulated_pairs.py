@@ -21,6 +21,7 @@ from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
 from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.low_field.artefacts import Artefacts
 from nnunet_uhf.preprocessing.low_field.on_the_fly import CaseIntensities, PairSimulation
 from nnunet_uhf.preprocessing.low_field.presets import find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator
@@ -74,6 +75,7 @@ class SimulatedPairs:
                 noise_scale=task.noise_scale,
                 noise_mask=task.noise_mask,
                 reject_outliers=task.reject_outliers,
+                artefacts=Artefacts(**task.artefacts),  # type: ignore[arg-type]
             )
             for axis in axes:
                 size = patch_size[axis - 3]
@@ -106,6 +108,8 @@ class SimulatedPairs:
             "reject_outliers": task.reject_outliers,
             "tissues": {name: list(v) if isinstance(v, tuple) else v for name, v in task.tissues.items()},
         }
+        if simulator.artefacts.enabled:
+            self.record["artefacts"] = asdict(simulator.artefacts)
 
     def measure(self, case: str, image: NDArray[np.float32], labels: NDArray[np.integer]) -> None:
         """Measure a whole normalised case `(Z, Y, X)`, once; UHFError when nothing can be simulated from it."""

@@ -60,6 +60,12 @@ def simulate(
     reject_outliers: Annotated[
         bool, typer.Option("--reject-outliers", help="Keep the SNR inside the 95 % ellipse of its distribution.")
     ] = False,
+    bias_field: Annotated[
+        float,
+        typer.Option("--bias-field", help="Strength of a smooth intensity field, 0 to 1; 0.5 is strong."),
+    ] = 0.0,
+    motion: Annotated[float, typer.Option("--motion", help="Share of scans during which the head moves.")] = 0.0,
+    spikes: Annotated[float, typer.Option("--spikes", help="Share of scans with a spike in k-space.")] = 0.0,
     tissues: Annotated[
         str,
         typer.Option(
@@ -87,7 +93,7 @@ def simulate(
     """Simulate low-field scans from high-field scans and their tissue maps."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.low_field import parse_brightness, parse_tissue_labels
+    from nnunet_uhf.preprocessing.low_field import Artefacts, parse_brightness, parse_tissue_labels
     from nnunet_uhf.preprocessing.simulate import simulate_folder
 
     if brightness is not None and tissues != "gmm":
@@ -112,6 +118,7 @@ def simulate(
         noise_mask=noise_mask,
         fixed=fixed,
         reject_outliers=reject_outliers,
+        artefacts=Artefacts(bias_field=bias_field, motion_probability=motion, spike_probability=spikes),
         tissue_smoothing=tissue_smoothing,
         masks=masks,
         targets=targets,

@@ -4,6 +4,7 @@ Parameters are drawn apart from being applied, and everything here is a pure fun
 data loader can simulate each patch anew.
 """
 
+from nnunet_uhf.preprocessing.low_field.artefacts import ArtefactDraw, Artefacts
 from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
 from nnunet_uhf.preprocessing.low_field.freesurfer import FREESURFER_TISSUES, tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.mixture import parse_brightness, tissues_from_mixture
@@ -28,6 +29,8 @@ from nnunet_uhf.preprocessing.low_field.tissues import (
 __all__ = [
     "FREESURFER_TISSUES",
     "PRESETS",
+    "ArtefactDraw",
+    "Artefacts",
     "CaseIntensities",
     "LowFieldDraw",
     "LowFieldResult",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.low_field.artefacts import ArtefactDraw, Artefacts, disturb
 from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
 from nnunet_uhf.preprocessing.low_field.slice_profile import SliceProfile, fill_slices, take_slices
 from nnunet_uhf.preprocessing.low_field.tissues import TissueMaps
@@ -39,6 +40,7 @@ class LowFieldDraw:
         axis: slice axis of the array.
         noise_scale: factor on the noise sigma, >= 0; the image's SNR is the drawn one divided by it.
         noise_seed: seed of the noise field.
+        artefacts: bias field, motion and spikes; None for a scan without.
     """
 
     snr_wm: float
@@ -47,6 +49,7 @@ class LowFieldDraw:
     axis: int
     noise_scale: float
     noise_seed: int
+    artefacts: ArtefactDraw | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,7 @@ class LowFieldSimulator:
         noise_mask: `everywhere` as on a scanner, or `brain`: exactly zero outside, as after skull stripping.
         grid: `native` keeps the thick slices, `regrid` fills them to the input's grid with a cubic spline.
         reject_outliers: keep the SNR pair inside the 95 % ellipse of its distribution (ours).
+        artefacts: bias field, motion and k-space spikes on the noise-free slices; none by default (ours).
 
     Raises:
         UHFError: values out of range.
@@ -96,6 +100,7 @@ class LowFieldSimulator:
     noise_mask: Literal["everywhere", "brain"] = "everywhere"
     grid: Literal["native", "regrid"] = "regrid"
     reject_outliers: bool = False
+    artefacts: Artefacts = field(default_factory=Artefacts)
 
     def __post_init__(self) -> None:
         choices = (
@@ -123,6 +128,7 @@ class LowFieldSimulator:
             axis=self.axes[int(rng.integers(len(self.axes)))],
             noise_scale=float(rng.uniform(*self.noise_scale)),
             noise_seed=int(rng.integers(2**63)),
+            artefacts=self.artefacts.draw(rng) if self.artefacts.enabled else None,
         )
 
     def apply(
@@ -163,7 +169,10 @@ class LowFieldSimulator:
             scale = draw.snr_gm * sigma / means.gm
             signal = (maps.wm + maps.csf + scale * maps.gm) * slices
         sigma *= draw.noise_scale
-        scan = self._add_noise(signal.astype(np.float32, copy=False), sigma=sigma, seed=draw.noise_seed)
+        signal = signal.astype(np.float32, copy=False)
+        if draw.artefacts is not None:
+            signal = disturb(signal, draw.artefacts, axis=draw.axis, ratio=draw.profile.ratio)
+        scan = self._add_noise(signal, sigma=sigma, seed=draw.noise_seed)
         brain = maps.total() if self.noise_mask == "brain" else None
         if self.grid == "regrid":
             fill = partial(fill_slices, ratio=draw.profile.ratio, size=image.shape[draw.axis], axis=draw.axis)

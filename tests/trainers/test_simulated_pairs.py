@@ -179,6 +179,25 @@ def test_three_dimensional_configurations_train(dataset: TinyDataset) -> None:
     assert trainer.block["simulation"]["axes"] == [0, 1, 2]
 
 
+def test_artefacts_disturb_the_source_alone_keep_its_normalisation_and_are_on_record(dataset: TinyDataset) -> None:
+    description = dataset.dataset_json()
+    description["uhf"]["simulate"]["artefacts"] = {"bias_field": 0.3, "motion_probability": 1, "spike_probability": 1}
+    disturbed, plain = (
+        UHFTeacherTrainer({**dataset.plans(), "continue_training": False}, "2d", 0, json_, device=torch.device("cpu"))
+        for json_ in (description, dataset.dataset_json())
+    )
+    disturbed.initialize()
+    case = disturbed.dataset_class(disturbed.preprocessed_dataset_folder, ["case_00"])
+    data, labels, _, _ = case.load_case("case_00")
+    volumes = [trainer.volume_pair("case_00", data, labels) for trainer in (disturbed, plain)]
+    (source, target), (plain_source, plain_target) = volumes
+    np.testing.assert_array_equal(target, plain_target)
+    assert np.abs(source - plain_source).mean() > 0.05
+    assert float(source.mean()) == pytest.approx(0, abs=0.05)
+    assert disturbed.block["simulation"]["artefacts"]["bias_field"] == 0.3
+    assert "artefacts" not in plain.block["simulation"]
+
+
 def only_line(capsys: pytest.CaptureFixture[str], action: Callable[[], Any]) -> str:
     """The one line on stderr with which an action ends in status 2."""
     with pytest.raises(SystemExit) as end:
@@ -201,6 +220,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "axis through the plane": ({"simulate": {"axes": [0]}}, "slices along its own two axes only"),
     "unknown noise": ({"simulate": {"noise": "pink"}}, "use gaussian or rician"),
     "noise range reversed": ({"simulate": {"noise_scale": [4, 1]}}, "0 <= low <= high"),
+    "artefact unknown": ({"simulate": {"artefacts": {"ghosts": 1}}}, 'give numbers like {"bias_field"'),
+    "artefact too strong": (
+        {"simulate": {"artefacts": {"bias_field": 3}}},
+        "bias_field is 3: give a number",
+    ),
     "tissue missing": ({"simulate": {"tissues": {"gm": 2, "wm": 3}}}, "name csf, gm and wm"),
     "tissue twice": ({"simulate": {"tissues": {"csf": 1, "gm": 2, "wm": [2, 3]}}}, "name each label once"),
     "field strength of text": ({"source_field_T": "low"}, "above 0"),
