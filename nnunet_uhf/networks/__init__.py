@@ -1,5 +1,7 @@
-"""The networks of UHF-guided segmentation (arXiv 2402.08409), one idea per file, 2D and 3D from one class."""
+"""The networks of UHF-guided segmentation (arXiv 2402.08409) and of SIQT (Lin et al. 2023): 2D and 3D from one class."""
 
+from nnunet_uhf.networks.anisotropic_blocks import ImageHead
+from nnunet_uhf.networks.anisotropic_unet import AnisotropicKeeper, AnisotropicUNet
 from nnunet_uhf.networks.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation import DistillationNet, DistillationOutput, EnhancementNet
 from nnunet_uhf.networks.fusion import AdaptiveFusion
@@ -10,9 +12,12 @@ from nnunet_uhf.networks.teacher import TeacherDecoder, TeacherOutput, UHFTeache
 
 __all__ = [
     "AdaptiveFusion",
+    "AnisotropicKeeper",
+    "AnisotropicUNet",
     "DistillationNet",
     "DistillationOutput",
     "EnhancementNet",
+    "ImageHead",
     "KnowledgeKeeper",
     "PatchDiscriminator",
     "PositionAwareGate",

@@ -1,0 +1,113 @@
+"""The networks of the controls: each a guided network with one thing changed (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_uhf.controls import ENHANCED_INPUT
+from nnunet_uhf.networks.blocks import resize
+from nnunet_uhf.networks.guided import KeeperNet, UHFGuidedNet, build_guided_net
+from nnunet_uhf.networks.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.teacher import TeacherDecoder
+
+
+class ZeroGuideNet(UHFGuidedNet):
+    """The fusion modules listen to zeros of the sizes of the keeper's maps: what they add by themselves."""
+
+    def guides(self, x: Tensor) -> list[Tensor]:
+        """Zeros, shaped as the keeper's maps of ``(B, C, *S)``."""
+        size = self.source(x).shape[2:]
+        return [
+            x.new_zeros(x.shape[0], channels, *(max(1, n // k) for n, k in zip(size, stride, strict=True)))
+            for channels, stride in zip(self.keeper.channels, self.keeper.strides, strict=True)
+        ]
+
+
+class TrainedKeeperNet(UHFGuidedNet):
+    """The keeper is trained with the rest of the network."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.keeper.requires_grad_(requires_grad=True)
+
+    def train(self, mode: bool = True) -> TrainedKeeperNet:
+        """As ``nn.Module.train``."""
+        nn.Module.train(self, mode)
+        return self
+
+    def guides(self, x: Tensor) -> list[Tensor]:
+        """The keeper's maps of ``(B, C, *S)``, with gradient."""
+        guides: list[Tensor] = self.keeper(self.source(x))
+        return guides
+
+
+class EnhancedInputNet(KeeperNet):
+    """Plain backbone with one more input channel: the image that keeper and decoder, both frozen, make of the guide.
+
+    Args:
+        backbone: takes one channel more than the data has.
+        keeper: gives the maps.
+        image_decoder: the teacher's decoder.
+        guide_channel: the input channel the keeper sees.
+        spacing_ratio: network spacing / keeper spacing per axis.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        keeper: KnowledgeKeeper,
+        image_decoder: TeacherDecoder,
+        *,
+        guide_channel: int = 0,
+        spacing_ratio: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(backbone, keeper, guide_channel=guide_channel, spacing_ratio=spacing_ratio)
+        self.image_decoder = image_decoder.requires_grad_(requires_grad=False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> EnhancedInputNet:
+        """As ``nn.Module.train``, but keeper and decoder never leave eval mode."""
+        super().train(mode)
+        self.image_decoder.eval()
+        return self
+
+    def enhanced(self, x: Tensor) -> Tensor:
+        """The enhanced image ``(B, 1, *S)`` of ``(B, C, *S)`` in the target's normalised intensities, no gradient."""
+        with torch.no_grad():
+            source = self.source(x)
+            image: Tensor = self.image_decoder(self.keeper.features(source), source.shape[2:])
+            return resize(image, x.shape[2:]).to(x.dtype)
+
+    def forward(self, x: Tensor) -> Any:
+        """Segmentation logits of ``(B, C, *S)``."""
+        return self.decoder(self.encoder(torch.cat((x, self.enhanced(x)), dim=1)))
+
+
+GUIDED_NETWORKS: dict[str, type[UHFGuidedNet]] = {
+    "zero": ZeroGuideNet,
+    "trainable": TrainedKeeperNet,
+    "unfrozen": TrainedKeeperNet,
+}
+
+
+def build_network(backbone: nn.Module, *, block: Mapping[str, Any]) -> KeeperNet:
+    """The network of a guided ``uhf`` block, control or not; keeper weights are not loaded.
+
+    Args:
+        backbone: the network nnU-Net built, for :func:`nnunet_uhf.controls.extra_input_channels` more channels.
+        block: checked before (:func:`nnunet_uhf.guided_block.check_guided_block`).
+    """
+    control = block.get("control")
+    if control != ENHANCED_INPUT:
+        return build_guided_net(backbone, block=block, network=GUIDED_NETWORKS.get(str(control), UHFGuidedNet))
+    return EnhancedInputNet(
+        backbone,
+        KnowledgeKeeper(**block["keeper"]["architecture"]),
+        TeacherDecoder(**block["keeper"]["decoder"]["architecture"]),
+        guide_channel=block["guide_channel"],
+        spacing_ratio=block["spacing_ratio"],
+    )
