@@ -1,4 +1,4 @@
-"""The networks of UHF-guided segmentation (arXiv 2402.08409) and of SIQT (Lin et al. 2023): 2D and 3D from one class."""
+"""The networks of UHF guidance (arXiv 2402.08409) and of SIQT (Lin et al. 2023): 2D and 3D from one class."""
 
 from nnunet_uhf.networks.anisotropic_blocks import ImageHead
 from nnunet_uhf.networks.anisotropic_unet import AnisotropicKeeper, AnisotropicUNet
