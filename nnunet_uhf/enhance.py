@@ -89,7 +89,7 @@ def enhance(
         task = bar.add_task("enhance", total=len(waiting))
         for index, (source, target) in enumerate(waiting):
             bar.update(task, description=escape(source.name))
-            data, mask, properties = _preprocess(source, plans_manager, configuration_manager)
+            data, mask, properties = preprocess_image(source, plans_manager, configuration_manager)
             report = functools.partial(_report, bar, task, index)
             image = predictor.predict_image(torch.from_numpy(data), on_patch=report)
             _write_note(target, source, enhancer)  # first, so that no image is ever without it
@@ -159,10 +159,13 @@ def managers(header: KeeperHeader) -> tuple[PlansManager, ConfigurationManager]:
     return PlansManager(plans), ConfigurationManager(configuration)
 
 
-def _preprocess(
+def preprocess_image(
     path: Path, plans_manager: PlansManager, configuration_manager: ConfigurationManager
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any]]:
-    """A file -> normalised volume (1, *S), its nonzero mask (*S), and nnU-Net's properties."""
+    """A file -> normalised volume (1, *S), its nonzero mask (*S), and nnU-Net's properties.
+
+    Raises UHFError when the file is damaged, or the keeper's normalisation is not at hand.
+    """
     data, properties = read_image(path)
     try:
         data, seg, properties = DefaultPreprocessor(verbose=False).run_case_npy(
