@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_batchnorm, get_matching_convtransp
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import convolution
+from nnunet_uhf.networks.blocks import convolution, crop
 from nnunet_uhf.networks.masksembles import MaskMaker
 
 BATCH_NORM = {"eps": 1e-3, "momentum": 0.05}
@@ -93,10 +94,10 @@ class ImageHead(nn.Module):
         """Keyword arguments that rebuild this module, ready for JSON."""
         return {"dim": self.dim, "base_features": self.base_features}
 
-    def forward(self, finest: Tensor) -> Tensor:
-        """``(B, base_features, *S) -> (B, 1, *S)`` in normalised intensities."""
-        image: Tensor = self.output(finest)
-        return image
+    def forward(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """The image ``(B, 1, *size)`` of maps ``(B, c_l, *S_l)``, of which it reads the finest; as TeacherDecoder."""
+        image: Tensor = self.output(maps[0])
+        return crop(image, size)
 
 
 def initialise(module: nn.Module) -> None:

@@ -7,6 +7,7 @@ bring it to the output's sampling. Ours: 2D beside 3D, ratios that are no power 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from dynamic_network_architectures.building_blocks.helper import get_matching_co
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.anisotropic_blocks import Core, ImageHead, SkipBottleneck, initialise
-from nnunet_uhf.networks.blocks import LEVELS, crop, crop_levels, cumulative, extend
+from nnunet_uhf.networks.blocks import LEVELS, crop_levels, cumulative, extend
 from nnunet_uhf.networks.masksembles import MaskMaker
 
 FACTORS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 6: (2, 3), 8: (2, 2, 2)}
@@ -22,7 +23,7 @@ FACTORS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 6: (2
 
 
 class AnisotropicBody(nn.Module):
-    """All of the anisotropic U-Net but its last convolution.
+    """All of the anisotropic U-Net but its last convolution: an image in, the decoder's five maps out.
 
     With f = base_features, five levels of f * (1, 2, 4, 8, 16) channels, in 2D as in 3D.
 
@@ -83,10 +84,6 @@ class AnisotropicBody(nn.Module):
         self.decode = nn.ModuleList(Core(dim, 2 * c, c, make_mask) for c in self.channels[:-1])
         self.decode.append(Core(dim, self.channels[-1], self.channels[-1], make_mask))
         initialise(self)
-        self._complete()
-
-    def _complete(self) -> None:
-        """What a subclass adds to, or asks of, the finished body; so that all share one constructor."""
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""
@@ -100,7 +97,7 @@ class AnisotropicBody(nn.Module):
             "mask_scale": self.mask_scale,
         }
 
-    def output_size(self, size: tuple[int, ...] | torch.Size) -> tuple[int, ...]:
+    def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Size of the output of an input of ``size``: ``ratio`` times as many slices."""
         return tuple(n * (self.ratio if axis == self.slice_axis else 1) for axis, n in enumerate(size))
 
@@ -135,6 +132,10 @@ class AnisotropicBody(nn.Module):
             x = self.decode[level](torch.cat((self.ups[level](x), skip), dim=1), member)
             maps.append(x)
         return [self._slices_back(level_map) for level_map in reversed(maps)]
+
+    def forward(self, source: Tensor) -> list[Tensor]:
+        """Maps of ``(B, C_in, *S)``: ``(B, c_l, *S_l)``, finest first, S_l = max(1, S' // stride_l) of an output S'."""
+        return crop_levels(self.features(source), self.output_size(source.shape[2:]), self.steps)
 
     def _members(self, source: Tensor, mask: int | None) -> Tensor | None:
         """The mask ``(B,)`` of every sample."""
@@ -172,20 +173,63 @@ class AnisotropicBody(nn.Module):
         return (*step[: self.slice_axis], step[-1], *step[self.slice_axis : -1])
 
 
-class AnisotropicUNet(AnisotropicBody):
-    """``(B, in_channels, *S) -> (B, 1, *S')``, where S' has ``ratio`` times the slices; arguments: AnisotropicBody.
+class AnisotropicUNet(nn.Module):
+    """``(B, in_channels, *S) -> (B, 1, *S')``, where S' has ``ratio`` times the slices.
 
-    In 3D with 16 features: 9,692,185 trainable parameters at ratio 8, 9,685,017 at 4, as the original. Where masks go
-    is the original's, too: after the shortcut of a Core and after every ReLU that a convolution feeds.
+    Arguments: those of :class:`AnisotropicBody`. ``keeper`` is the body, ``decoder`` the last convolution, as a keeper
+    file names them. In 3D with 16 features: 9,692,185 trainable parameters at ratio 8, 9,685,017 at 4, as the
+    original. Where masks go is the original's, too: after the shortcut of a Core and after every ReLU that a
+    convolution feeds.
     """
 
-    def _complete(self) -> None:
-        self.head = ImageHead(dim=self.dim, base_features=self.base_features)
+    def __init__(
+        self,
+        *,
+        dim: int,
+        in_channels: int = 1,
+        base_features: int = 16,
+        ratio: int = 1,
+        slice_axis: int | None = None,
+        masks: int | None = None,
+        mask_scale: float = 2.0,
+    ) -> None:
+        super().__init__()
+        self.keeper = AnisotropicBody(
+            dim=dim,
+            in_channels=in_channels,
+            base_features=base_features,
+            ratio=ratio,
+            slice_axis=slice_axis,
+            masks=masks,
+            mask_scale=mask_scale,
+        )
+        self.decoder = ImageHead(dim=dim, base_features=base_features)
+        self.dim, self.ratio, self.slice_axis, self.masks = dim, ratio, slice_axis, masks
+        self.channels, self.strides = self.keeper.channels, self.keeper.strides
+
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments that rebuild this network, ready for JSON."""
+        return self.keeper.config()
+
+    def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Size of the output of an input of ``size``: ``ratio`` times as many slices."""
+        return self.keeper.output_size(size)
+
+    def features(self, source: Tensor, mask: int | None = None) -> list[Tensor]:
+        """The decoder's five maps, see :meth:`AnisotropicBody.features`."""
+        return self.keeper.features(source, mask)
 
     def forward(self, source: Tensor, mask: int | None = None) -> Tensor:
-        """The image ``(B, 1, *S')`` in normalised intensities; for ``mask`` see :meth:`features`."""
-        image: Tensor = self.head(self.features(source, mask)[0])
-        return crop(image, self.output_size(source.shape[2:]))
+        """The image ``(B, 1, *S')`` in normalised intensities.
+
+        With masks: in training every sample meets one of them at random, so that in time every patch meets every
+        mask; else it is the image of the member ``mask`` or, where None, the mean over all members.
+
+        Raises:
+            ValueError: no such mask.
+        """
+        image: Tensor = self.decoder(self.features(source, mask), self.output_size(source.shape[2:]))
+        return image
 
     def forward_all(self, source: Tensor) -> Tensor:
         """The images of all members, ``(masks, B, 1, *S')``; their standard deviation is the uncertainty.
@@ -201,17 +245,14 @@ class AnisotropicUNet(AnisotropicBody):
 class AnisotropicKeeper(AnisotropicBody):
     """The anisotropic U-Net as a knowledge keeper: its decoder's maps are the guides. The contract of KnowledgeKeeper.
 
-    Arguments: those of AnisotropicBody, with ratio 1 and without masks, so that maps lie on the input's grid and are
-    the same in every pass; ValueError otherwise. State dict: that of AnisotropicUNet without ``head.`` (ours).
+    Arguments: those of :class:`AnisotropicBody`, with ratio 1 and without masks, so that maps lie on the input's grid
+    and one pass gives them; ValueError otherwise. The weights are those of ``AnisotropicUNet.keeper`` (ours).
     """
 
-    def _complete(self) -> None:
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
         if self.ratio != 1 or self.masks is not None:
             raise ValueError(f"a keeper has ratio 1 and no masks, got {self.ratio} and {self.masks}")
-
-    def forward(self, source: Tensor) -> list[Tensor]:
-        """Guides of ``(B, C_in, *S)``: five maps ``(B, c_l, *S_l)``, finest first, S_l = max(1, S // stride_l)."""
-        return crop_levels(self.features(source), source.shape[2:], self.steps)
 
 
 def _check_arguments(dim: int, base_features: int, ratio: int, slice_axis: int | None) -> None:
