@@ -12,10 +12,10 @@ every draw from a few moments of the case, which are measured once, at the profi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,11 @@ from nnunet_uhf.preprocessing.low_field.tissues import TissueLabels, TissueMaps,
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.integer]
 DARK_QUANTILE = 0.001
-# of the lines along the slice axis, every fourth in each other direction is enough for means and deviations
+# of the lines along the slice axis, every fourth in each other direction is enough for means and deviations, and every
+# second where slices are kept thick: a line has fewer of them
 STRIDE = 4
+NATIVE_STRIDE = 2
+Scalar = TypeVar("Scalar", bound=np.generic)
 OUTSIDE = -1  # nnU-Net's label of voxels outside the nonzero mask, and of padding
 
 
@@ -73,7 +76,9 @@ class PairSimulation:
     """How source and target are made from a normalised high-field image and its labels.
 
     Attributes:
-        simulator: in `regrid` mode; its axes count those of the volume (Z, Y, X), also for patches of two dimensions.
+        simulator: its axes count those of the volume (Z, Y, X), also for patches of two dimensions. On the grid
+            `native`, with one axis and one profile, the source keeps its thick slices; on `regrid` it has the target's
+            shape.
         tissues: labels of the tissues.
         masked: normalisation counts the nonzero mask only, and the outside is 0 (nnU-Net's `use_mask_for_norm`).
     """
@@ -81,6 +86,11 @@ class PairSimulation:
     simulator: LowFieldSimulator
     tissues: TissueLabels
     masked: bool
+
+    @property
+    def native(self) -> bool:
+        """Whether the source keeps its thick slices."""
+        return self.simulator.grid == "native"
 
     def measure(self, image: FloatArray, labels: LabelArray) -> CaseIntensities:
         """Moments of a whole normalised case for every axis and profile; image and labels are `(Z, Y, X)`.
@@ -93,7 +103,8 @@ class PairSimulation:
         overall = tissue_means((image - np.float32(dark)).clip(0), one_hot_tissues(labels, self.tissues))
         moments = {}
         for axis in self.simulator.axes:
-            lines = tuple(slice(None) if i == axis else slice(None, None, STRIDE) for i in range(image.ndim))
+            stride = slice(None, None, NATIVE_STRIDE if self.native else STRIDE)
+            lines = tuple(slice(None) if i == axis else stride for i in range(image.ndim))
             signal, maps = self._signal(image[lines], labels[lines], dark)
             for profile in self.simulator.profiles:
                 moments[axis, profile] = self._moments(signal, maps, counted[lines], profile, axis, overall)
@@ -102,21 +113,26 @@ class PairSimulation:
     def of_patch(
         self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
     ) -> tuple[FloatArray, FloatArray]:
-        """Source and target of a patch, both z-scored like whole cases, same shape as the image: `(D, H, W)`, `(H, W)`.
+        """Source and target of a patch, both z-scored like whole cases, shaped as the image: `(D, H, W)`, `(H, W)`.
 
-        A patch of any content: without brain, the source holds noise alone.
+        A `native` source has ceil(n / r) slices in the place of n voxels. A patch of any content: without brain, the
+        source holds noise alone.
         """
         result, target = self._simulate(image, labels, draw, case)
         mean, std = self._mean_and_std(result, draw, case, size=image.shape[draw.axis - 3])
-        return self._normalised(result.image, labels, mean=mean, std=std), target
+        return self._normalised(result.image, self._sampled(labels, draw), mean=mean, std=std), target
 
     def of_case(
         self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
     ) -> tuple[FloatArray, FloatArray]:
-        """Source and target of a whole case `(Z, Y, X)`; the source is z-scored by its own mean and deviation."""
+        """Source and target of a whole case `(Z, Y, X)`; the source is z-scored by its own mean and deviation.
+
+        A `native` source has ceil(n / r) slices in the place of n voxels, so that every voxel of the target has one.
+        """
         result, target = self._simulate(image, labels, draw, case)
-        counted = result.image[self._counted(labels)]
-        source = self._normalised(result.image, labels, mean=float(counted.mean()), std=float(counted.std()))
+        counted = result.image[self._counted(self._sampled(labels, draw))]
+        mean, std = float(counted.mean()), float(counted.std())
+        source = self._normalised(result.image, self._sampled(labels, draw), mean=mean, std=std)
         return source, target
 
     def _simulate(
@@ -124,16 +140,24 @@ class PairSimulation:
     ) -> tuple[LowFieldResult, FloatArray]:
         """The simulated scan in raw-like intensities, and SIQT's target (G + W + C) * I, z-scored as the image is."""
         signal, maps = self._signal(image, labels, case.dark)
+        target = np.where(maps.total() > BRAIN, image, np.float32(case.dark))
         means = case.moments[draw.axis, draw.profile].means
         own_axis = replace(draw, axis=draw.axis - 3 + image.ndim)
+        if self.native:
+            signal, maps = _whole_blocks(signal, maps, ratio=draw.profile.ratio, axis=own_axis.axis)
         result = self.simulator.apply(signal, maps, own_axis, means=means)
-        target = np.where(maps.total() > BRAIN, image, np.float32(case.dark))
         if self.masked:
             target[labels == OUTSIDE] = 0
         return result, target
 
     def _signal(self, image: FloatArray, labels: LabelArray, dark: float) -> tuple[FloatArray, TissueMaps]:
         return (image - np.float32(dark)).clip(0), one_hot_tissues(labels, self.tissues)
+
+    def _sampled(self, labels: LabelArray, draw: LowFieldDraw) -> LabelArray:
+        """The labels where the source has voxels: everywhere, or at voxels k * r along the slices."""
+        if not self.native:
+            return labels
+        return _every(labels, ratio=draw.profile.ratio, axis=draw.axis - 3 + labels.ndim)
 
     def _counted(self, labels: LabelArray) -> npt.NDArray[np.bool_]:
         """Voxels whose mean and deviation make the z-score."""
@@ -155,13 +179,18 @@ class PairSimulation:
         overall: TissueMeans,
     ) -> Moments:
         """Moments along one axis; `overall` are the tissue means where thick slices leave no pure voxel."""
+        fill: Callable[[FloatArray], FloatArray] = partial(
+            fill_slices, ratio=profile.ratio, size=signal.shape[axis], axis=axis
+        )
+        if self.native:
+            signal, maps = _whole_blocks(signal, maps, ratio=profile.ratio, axis=axis)
+            counted, fill = _every(counted, ratio=profile.ratio, axis=axis), _unchanged
         thick = partial(take_slices, profile=profile, axis=axis)
         slices, thick_maps = thick(signal), maps.map(thick)
         try:
             means = tissue_means(slices, thick_maps)
         except UHFError:
             means = overall
-        fill = partial(fill_slices, ratio=profile.ratio, size=signal.shape[axis], axis=axis)
         kept, scaled_map = (
             (thick_maps.gm, thick_maps.wm) if self.simulator.fixed == "gm" else (thick_maps.wm, thick_maps.gm)
         )
@@ -187,7 +216,7 @@ class PairSimulation:
         m, scale = case.moments[draw.axis, draw.profile], result.tissue_scale
         mean = m.rest + scale * m.scaled
         square = m.rest_rest + 2 * scale * m.rest_scaled + scale**2 * m.scaled_scaled
-        spread = filled_noise_variance(size=size, ratio=draw.profile.ratio)
+        spread = 1.0 if self.native else filled_noise_variance(size=size, ratio=draw.profile.ratio)
         variance = result.noise_sigma**2
         square += (1 - m.silent) * variance * spread
         if self.simulator.noise_mask == "everywhere":
@@ -197,3 +226,26 @@ class PairSimulation:
                 mean += m.silent * result.noise_sigma * math.sqrt(math.pi / 2)
                 square += m.silent * variance * ((2 - math.pi / 2) * spread + math.pi / 2)
         return mean, math.sqrt(max(square - mean**2, 0.0))
+
+
+def _every(array: npt.NDArray[Scalar], *, ratio: int, axis: int) -> npt.NDArray[Scalar]:
+    """Voxels k * r along an axis."""
+    return array[(slice(None),) * axis + (slice(None, None, ratio),)]
+
+
+def _whole_blocks(signal: FloatArray, maps: TissueMaps, *, ratio: int, axis: int) -> tuple[FloatArray, TissueMaps]:
+    """Both extended along an axis to a multiple of r, so that the last block has its slice, too.
+
+    Mirrored behind the last voxel, as the slice profile does at an edge.
+    """
+    missing = -signal.shape[axis] % ratio
+    width = [(0, missing if i == axis else 0) for i in range(signal.ndim)]
+
+    def extended(array: FloatArray) -> FloatArray:
+        return np.pad(array, width, mode="symmetric")
+
+    return extended(signal), maps.map(extended)
+
+
+def _unchanged(array: FloatArray) -> FloatArray:
+    return array
