@@ -58,16 +58,28 @@ class ImagePredictor(nnUNetPredictor):
         *,
         parameters: Sequence[Mapping[str, Tensor]] | None = None,
         mirroring_axes: Sequence[int] | None = None,
+        stretch: Sequence[int] | None = None,
+        outputs: int = 1,
     ) -> None:
-        """Give network and patch size; ``parameters``: one state dict per fold, whose images are averaged."""
+        """Give network and patch size; ``parameters``: one state dict per fold, whose images are averaged.
+
+        ``stretch``: voxels of the output per voxel of the input along each of the three axes, 1 by default. The patch
+        size of the configuration is that of the output then, a multiple of it. ``outputs``: images the network gives.
+        """
         self.network = network
+        self.stretch = tuple(stretch or (1, 1, 1))
+        self.outputs = outputs
+        if any(step != 1 for step in self.stretch):
+            patch = configuration_manager.patch_size
+            thin = [size // step for size, step in zip(patch, self.stretch[-len(patch) :], strict=True)]
+            configuration_manager = ConfigurationManager({**configuration_manager.configuration, "patch_size": thin})
         self.configuration_manager = configuration_manager
         self.list_of_parameters = None if parameters is None else list(parameters)
         self.allowed_mirroring_axes = None if not mirroring_axes else tuple(mirroring_axes)
 
     @torch.inference_mode()
     def predict_image(self, data: Tensor, *, on_patch: Callable[[int, int], None] | None = None) -> Tensor:
-        """Preprocessed volume (C, Z, Y, X) -> image (1, Z, Y, X), float32 on the CPU.
+        """Preprocessed volume (C, Z, Y, X) -> image (1, Z, Y, X), float32 on the CPU; stretched and more on request.
 
         Patches of a 2d configuration run over the slices of the first spatial axis. ``on_patch(done, total)``
         is called after every patch. Raises ValueError on a wrong number of axes, RuntimeError on NaN output.
@@ -97,29 +109,40 @@ class ImagePredictor(nnUNetPredictor):
         slicers = self._internal_get_sliding_window_slicers(padded.shape[1:])
         store = self.device if self.perform_everything_on_device else torch.device("cpu")
         padded = padded.to(store)
-        total = torch.zeros((1, *padded.shape[1:]), dtype=torch.float32, device=store)
-        weights = torch.zeros_like(total)
-        weight = torch.ones(tuple(patch_size), device=store)
+        shape = [size * step for size, step in zip(padded.shape[1:], self.stretch, strict=True)]
+        total = torch.zeros((self.outputs, *shape), dtype=torch.float32, device=store)
+        weights = torch.zeros((1, *shape), dtype=torch.float32, device=store)
+        filled = tuple(size * step for size, step in zip(patch_size, self.stretch[-len(patch_size) :], strict=True))
+        weight = torch.ones(filled, device=store)
         if self.use_gaussian:
             weight = compute_gaussian(
-                tuple(patch_size),
-                sigma_scale=1 / 8,
-                value_scaling_factor=10,
-                dtype=torch.float32,
-                device=store,
+                filled, sigma_scale=1 / 8, value_scaling_factor=10, dtype=torch.float32, device=store
             )
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             for index, where in enumerate(track(slicers, "patches", disable=not self.allow_tqdm)):
                 patch = padded[where][None].contiguous().to(self.device)
                 predicted = self._internal_maybe_mirror_and_predict(patch)[0].float()
-                if predicted.shape[0] != 1:
-                    raise ValueError(f"expected one output channel, got shape {tuple(predicted.shape)}")
-                total[where] += predicted.to(store) * weight
-                weights[where] += weight
+                if predicted.shape != (self.outputs, *filled):
+                    raise ValueError(
+                        f"expected {self.outputs} output channel(s) of {filled}, got shape {tuple(predicted.shape)}"
+                    )
+                there = self._stretched(where)
+                total[there] += predicted.to(store) * weight
+                weights[there] += weight
                 if on_patch is not None:
                     on_patch(index + 1, len(slicers))
-        image = (total / weights).cpu()
-        return image[(slice(None), *unpad[1:])]
+        return (total / weights).cpu()[self._stretched((slice(None), *unpad[1:]))]
+
+    def _stretched(self, where: Sequence[Any]) -> tuple[Any, ...]:
+        """The place in the output of a place `(channels, *S)` in the input."""
+        places = zip(where[1:], self.stretch, strict=True)
+        return (where[0], *(_times(place, step) for place, step in places))
+
+
+def _times(place: slice | int, step: int) -> slice | int:
+    if isinstance(place, slice):
+        return slice(place.start * step, place.stop * step)
+    return place  # the slice of a 2d configuration: nothing is stretched across slices
 
 
 def _shifted(on_patch: Callable[[int, int], None], index: int, folds: int) -> Callable[[int, int], None]:

@@ -123,7 +123,7 @@ def test_progress_counts_every_patch_of_every_fold() -> None:
 def test_output_that_is_no_image_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(8, 8, 8\)"):
         predictor(Gain(1.0), (8, 8, 8)).predict_image(torch.zeros(8, 8, 8))
-    with pytest.raises(ValueError, match="one output channel"):
+    with pytest.raises(ValueError, match="1 output channel"):
         predictor(nn.Conv3d(1, 2, 1), (8, 8, 8)).predict_image(torch.zeros(1, 8, 8, 8))
     with pytest.raises(RuntimeError, match="NaN"):
         predictor(Gain(float("nan")), (8, 8, 8)).predict_image(torch.ones(1, 8, 8, 8))
@@ -136,3 +136,37 @@ def test_making_a_predictor_neither_prints_nor_changes_settings_of_the_process(
     ImagePredictor(device="cpu")
     assert torch.backends.cudnn.benchmark == before
     assert capsys.readouterr().out == ""
+
+
+class Repeat(nn.Module):
+    """Every voxel several times along some axes, and once more at the double."""
+
+    def __init__(self, steps: tuple[int, ...], outputs: int = 1) -> None:
+        super().__init__()
+        self.steps, self.outputs = steps, outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis, step in enumerate(self.steps, start=2):
+            x = x.repeat_interleave(step, dim=axis)
+        return torch.cat([x * factor for factor in range(1, self.outputs + 1)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("stretch", "patch"),
+    [((4, 1, 1), (8, 8, 8)), ((1, 3, 1), (8, 9, 8)), ((1, 1, 2), (8, 8, 6)), ((1, 1, 4), (8, 8)), ((1, 6, 1), (12, 8))],
+)
+@pytest.mark.parametrize("size", [(5, 11, 9), (3, 2, 20)])
+def test_a_network_that_stretches_an_axis_covers_every_voxel_of_the_stretched_volume(
+    stretch: tuple[int, ...], patch: tuple[int, ...], size: tuple[int, ...]
+) -> None:
+    data = torch.randn(1, *size)
+    steps = stretch[-len(patch) :]
+    made = predictor(Repeat(steps, outputs=2), patch, stretch=stretch, outputs=2)
+    expected = Repeat(stretch)(data[None])[0]
+    image = made.predict_image(data)
+    torch.testing.assert_close(image, torch.cat([expected, 2 * expected]), atol=1e-5, rtol=0)
+
+
+def test_an_output_of_another_size_than_asked_for_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected 1 output channel"):
+        predictor(Repeat((2, 1, 1)), (8, 8, 8), stretch=(4, 1, 1)).predict_image(torch.randn(1, 4, 8, 8))
