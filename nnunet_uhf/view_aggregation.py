@@ -9,8 +9,6 @@ import json
 import math
 import multiprocessing
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,21 +19,20 @@ from typing import Any
 import numpy as np
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nifti_files import ENDINGS
-from nnunet_uhf.nnunet_files import read_json
+from nnunet_uhf.nnunet_files import description_of, read_json
 from nnunet_uhf.preprocessing.nifti import appearing_together, require_same_grid
+from nnunet_uhf.probability_files import PREDICT, read_probabilities
 from nnunet_uhf.view_classes import class_names, is_merged, match_classes, read_merged
 from nnunet_uhf.view_mean import mean_probabilities
 
 #: arXiv:2402.08409, experiments on MALC.
 WEIGHTS = {"axial": 0.4, "coronal": 0.4, "sagittal": 0.2}
 RECORD_NAME = "aggregation.json"
-_PREDICT = "predict with nnUNetv2_predict --save_probabilities"
 
 
 @dataclass(frozen=True)
@@ -133,13 +130,10 @@ def aggregate_views(
 def _read_view(folder: Path) -> View:
     if not folder.is_dir():
         raise UHFError(f"{folder} is not a folder: name the folders of the predictions (-i)")
-    # a validation folder has nnU-Net's files two folders up, beside its folds
-    described = folder.parent.parent if folder.name == "validation" and not (folder / "plans.json").exists() else folder
-    plans, dataset_json = (read_json(described / name, advice=_PREDICT) for name in ("plans.json", "dataset.json"))
+    paths = [description_of(folder, name) for name in ("plans.json", "dataset.json")]
+    plans, dataset_json = (read_json(path, advice=PREDICT) for path in paths)
     if dataset_json.get("file_ending") not in ENDINGS:
-        raise UHFError(
-            f"{described / 'dataset.json'}: file_ending is not {' or '.join(ENDINGS)}; only NIfTI is supported"
-        )
+        raise UHFError(f"{paths[1]}: file_ending is not {' or '.join(ENDINGS)}; only NIfTI is supported")
     return View(folder, plans, dataset_json)
 
 
@@ -186,12 +180,12 @@ def _common_cases(views: Sequence[View], *, ending: str) -> list[str]:
     found = [{path.stem for path in view.folder.glob("*.npz") if path.name[0] != "."} for view in views]
     for view, cases in zip(views, found, strict=True):
         if missing := sorted(set().union(*found) - cases):
-            raise UHFError(f"{view.folder / missing[0]}.npz is missing, which another view has: {_PREDICT}")
+            raise UHFError(f"{view.folder / missing[0]}.npz is missing, which another view has: {PREDICT}")
         for case in sorted(cases):
             if not (view.folder / f"{case}{ending}").is_file():
-                raise UHFError(f"{view.folder / case}{ending} is missing beside the .npz: {_PREDICT}")
+                raise UHFError(f"{view.folder / case}{ending} is missing beside the .npz: {PREDICT}")
     if not found[0]:
-        raise UHFError(f"{views[0].folder} holds no probabilities (*.npz): {_PREDICT}")
+        raise UHFError(f"{views[0].folder} holds no probabilities (*.npz): {PREDICT}")
     return sorted(found[0])
 
 
@@ -224,13 +218,13 @@ def _aggregate_case(case: _Case) -> None:
     try:
         segmentation, properties = reader.read_seg(str(pattern))
     except RuntimeError:
-        raise UHFError(f"{pattern} cannot be read: {_PREDICT} again") from None
+        raise UHFError(f"{pattern} cannot be read: {PREDICT} again") from None
     order = sorted(range(len(case.folders)), key=lambda index: is_merged(case.targets[index]))
     files = [case.folders[index] / f"{case.name}.npz" for index in order]
     targets = [case.targets[index] for index in order]
     shape = segmentation.shape[1:]
     mean = mean_probabilities(
-        (_read_probabilities(file, (len(group), *shape)) for file, group in zip(files, targets, strict=True)),
+        (read_probabilities(file, (len(group), *shape)) for file, group in zip(files, targets, strict=True)),
         [case.weights[index] for index in order],
         targets,
     )
@@ -241,19 +235,6 @@ def _aggregate_case(case: _Case) -> None:
         note = case.reference.folder / f"{case.name}.pkl"
         if note.is_file():  # unread: nnUNetv2_ensemble asks for it
             shutil.copyfile(note, case.output / note.name)
-
-
-def _read_probabilities(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
-    try:
-        with np.load(path) as archive:
-            values: NDArray[Any] = archive["probabilities"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise UHFError(f"{path} holds no readable probabilities: {_PREDICT} again") from None
-    if values.shape != shape:
-        raise UHFError(f"{path} has shape {values.shape}, expected {shape}: {_PREDICT} again")
-    if not np.isfinite(values).all():
-        raise UHFError(f"{path} contains NaN or infinite values: {_PREDICT} again")
-    return values
 
 
 def _tell_merged(
