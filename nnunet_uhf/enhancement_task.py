@@ -18,8 +18,8 @@ _OPTIONAL = ("route", "architecture")
 # with `simulate` the source has no channel, and its field strength may be left to the preset
 _SIMULATED = ("target", "target_field_T", "simulate")
 _SIMULATED_OPTIONAL = ("source_field_T", "architecture")
-# set by the configuration, never by the user
-_PLANNED = frozenset({"self", "dim", "in_channels", "strides"})
+# set by the configuration, the simulation or the trainer, never by the user
+_PLANNED = frozenset({"self", "dim", "in_channels", "strides", "ratio", "slice_axis", "masks"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,11 @@ def read_task(
         )
     if "simulate" in declared:
         return _read_simulated(dataset_json, declared, networks, where)
+    if "mode" in declared:
+        raise UHFError(
+            f"{where}: uhf.mode is not for pairs of scans: nnU-Net resamples both to one grid before a trainer sees "
+            'them. Thick slices ("native") are trained from high-field images alone, with uhf.simulate'
+        )
     _check_entries(declared, _REQUIRED, _OPTIONAL, where)
     route = declared.get("route", ROUTES[0])
     if route not in ROUTES:

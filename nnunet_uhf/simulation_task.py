@@ -12,7 +12,20 @@ from typing import Any, Literal
 from nnunet_uhf.errors import UHFError
 
 _REQUIRED = ("preset", "source")
-_OPTIONAL = ("ratios", "axes", "fixed", "noise", "noise_scale", "noise_mask", "reject_outliers", "tissues", "artefacts")
+_OPTIONAL = (
+    "mode",
+    "ratios",
+    "axes",
+    "fixed",
+    "noise",
+    "noise_scale",
+    "noise_mask",
+    "reject_outliers",
+    "tissues",
+    "artefacts",
+)
+# thin slices that the anisotropic U-Net can make of a thick one
+NATIVE_RATIOS = (2, 3, 4, 6, 8)
 _NUMBER = (int, float)
 _ARTEFACTS: dict[str, type | tuple[type, ...]] = {
     "bias_field": _NUMBER,
@@ -34,6 +47,7 @@ class SimulationTask:
     Attributes:
         preset: name of a preset of SNR, or a JSON file of one.
         source: name of the simulated channel: that of the segmentation datasets which the keeper shall guide.
+        mode: `regrid` brings the slices back to the target's grid; `native` keeps them, with one ratio and one axis.
         ratios: slice distances in voxels, one is drawn.
         axes: axes of nnU-Net's preprocessed arrays that slices may run along, one is drawn.
         fixed, noise, noise_scale, noise_mask, reject_outliers: as the simulator has them.
@@ -43,6 +57,7 @@ class SimulationTask:
 
     preset: str
     source: str
+    mode: Literal["regrid", "native"] = "regrid"
     ratios: tuple[int, ...] = (4,)
     axes: tuple[int, ...] = (0, 1, 2)
     fixed: Literal["gm", "wm"] = "gm"
@@ -75,7 +90,7 @@ def read_simulation(declared: object, *, where: str) -> SimulationTask:
             f"known are {', '.join(_REQUIRED + _OPTIONAL)}"
         )
     wanted = {
-        **dict.fromkeys(("preset", "source", "fixed", "noise", "noise_mask"), (_is_text, "text")),
+        **dict.fromkeys(("preset", "source", "mode", "fixed", "noise", "noise_mask"), (_is_text, "text")),
         "ratios": (lambda value: _is_whole_numbers(value, 1, 64), "a list of whole numbers from 1 to 64"),
         "axes": (lambda value: _is_whole_numbers(value, 0, 2), "a list of axes 0, 1, 2 of the preprocessed arrays"),
         "noise_scale": (_is_range, "a range of two numbers, [1, 1] or higher for more noise"),
@@ -87,9 +102,22 @@ def read_simulation(declared: object, *, where: str) -> SimulationTask:
         fits, description = wanted[name]
         if not fits(value):
             raise UHFError(f"{where}: uhf.simulate.{name} is {value!r}; give {description}")
+    _check_mode(declared, where)
     values = {"tissues": _TISSUES, "artefacts": {}, **declared}
     values["tissues"] = _with_tuples(values["tissues"])
     return SimulationTask(**_with_tuples(values))
+
+
+def _check_mode(declared: Mapping[str, Any], where: str) -> None:
+    """`native` means one geometry for a whole training, which has to be named."""
+    if declared.get("mode") != "native":
+        return
+    ratios, axes = declared.get("ratios", []), declared.get("axes", [])
+    if len(ratios) != 1 or ratios[0] not in NATIVE_RATIOS or len(axes) != 1:
+        raise UHFError(
+            f"{where}: uhf.simulate.mode native needs exactly one ratio of {', '.join(map(str, NATIVE_RATIOS))} and "
+            'one axis, like "ratios": [4], "axes": [0]'
+        )
 
 
 def _with_tuples(entries: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError, exit_on_user_error
-from nnunet_uhf.trainers.image_transforms import intensity_on_channels
+from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
+from nnunet_uhf.trainers.image_transforms import OnChannels, intensity_on
 from nnunet_uhf.trainers.safe_checkpoints import SafeCheckpoints
 from nnunet_uhf.trainers.simulated_pairs import RememberedCase, SimulatedPairs, SimulateSource, behind_spatial
+from nnunet_uhf.trainers.thick_slices import OnSlices
 
 SIMULATED_CHANNELS = (0, 1)
 Volume = NDArray[np.float32]
@@ -41,7 +43,13 @@ class ImagePairs(SafeCheckpoints):
         """nnU-Net's augmentation, its intensity part on the source channel alone: the target is the truth."""
         if self.pairs is not None and kwargs.get("use_mask_for_norm") is not None:
             kwargs["use_mask_for_norm"] = [*kwargs["use_mask_for_norm"]] * 2  # the one channel becomes two
-        transform = intensity_on_channels(super().get_training_transforms(*args, **kwargs), [self.batch_channels[0]])
+        channel = self.batch_channels[0]
+        slices = None if self.pairs is None else self.pairs.slices
+
+        def restricted(transform: BasicTransform) -> BasicTransform:
+            return OnChannels(transform, [channel]) if slices is None else OnSlices(transform, channel, slices)
+
+        transform = intensity_on(super().get_training_transforms(*args, **kwargs), restricted)
         if self.pairs is None:
             return transform
         self._simulate_training = SimulateSource(self.pairs, by_case=False)
@@ -89,17 +97,26 @@ class ImagePairs(SafeCheckpoints):
         super().load_checkpoint(filename_or_checkpoint)
 
     def source_and_target(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """The two images of a batch on the trainer's device, each `(B, 1, *S)`."""
+        """The two images of a batch on the trainer's device, each `(B, 1, *S)`; thick slices as they are."""
         data = batch["data"].to(self.device, non_blocking=True)
-        source, target = self.batch_channels
-        return data[:, source : source + 1], data[:, target : target + 1]
+        low, high = (data[:, channel : channel + 1] for channel in self.batch_channels)
+        if self.pairs is not None and self.pairs.slices is not None:
+            low = self.pairs.slices.of_blocks(low)
+        return low, high
 
     def volume_pair(self, case: str, data: Any, labels: Any) -> tuple[Volume, Volume]:
-        """Source and target of a whole preprocessed case, each `(Z, Y, X)`."""
+        """Source and target of a whole preprocessed case, each `(Z, Y, X)`; the source may have thick slices."""
         if self.pairs is not None:
             return self.pairs.of_case(case, *self._image_and_labels(data, labels))
         source, target = (np.asarray(data[channel], dtype=np.float32) for channel in self.batch_channels)
         return source, target
+
+    def on_target_grid(self, source: Volume, shape: tuple[int, ...]) -> Volume:
+        """The source of :meth:`volume_pair` on the target's grid: thick slices are interpolated by a cubic spline."""
+        if self.pairs is None or self.pairs.slices is None:
+            return source
+        slices = self.pairs.slices
+        return fill_slices(source, ratio=slices.ratio, size=shape[slices.axis], axis=slices.axis)
 
     def _image_and_labels(self, data: Any, labels: Any) -> tuple[Volume, NDArray[np.int16]]:
         """The high-field image and the labels of a whole preprocessed case, each `(Z, Y, X)`."""

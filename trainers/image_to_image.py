@@ -15,6 +15,7 @@ from torch import Tensor, autocast, distributed, nn
 
 from nnunet_uhf.enhancement_task import EnhancementTask, read_task
 from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.networks.anisotropic_unet import AnisotropicUNet
 from nnunet_uhf.networks.blocks import level_strides
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.teacher import UHFTeacher
@@ -27,6 +28,7 @@ from nnunet_uhf.trainers.unwrap import unwrap
 
 Block = dict[str, Any]
 GRADIENT_NORM = 12.0  # nnU-Net's clip
+NETWORKS = (UHFTeacher, KnowledgeKeeper, AnisotropicUNet)  # whose sizes dataset.json may set
 
 
 class ImageToImageTrainer(ImagePairs):
@@ -40,6 +42,7 @@ class ImageToImageTrainer(ImagePairs):
     """
 
     role: ClassVar[str]
+    takes_thick_slices: ClassVar[bool] = False
     _best_ema: float | None  # nnU-Net's name; of the PSNR here
     learning_rate: ClassVar[float] = 1e-3  # ours, for nnU-Net's schedule and batches; paper 2e-4 at batch 1
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # paper
@@ -60,7 +63,7 @@ class ImageToImageTrainer(ImagePairs):
                 f"{type(self).__name__} cannot train {configuration}: a cascade refines a segmentation, and an image "
                 "has none to refine; use 2d, 3d_lowres or 3d_fullres"
             )
-        task = read_task(dataset_json, dataset=plans["dataset_name"], networks=(UHFTeacher, KnowledgeKeeper))
+        task = read_task(dataset_json, dataset=plans["dataset_name"], networks=NETWORKS)
         self.pairs = None
         if task.simulation is not None:
             self.pairs = SimulatedPairs(
@@ -69,6 +72,14 @@ class ImageToImageTrainer(ImagePairs):
                 masked=bool(planned.use_mask_for_norm[task.target_channel]),
                 where=plans["dataset_name"],
             )
+            if self.pairs.slices is not None:
+                if not self.takes_thick_slices:
+                    raise UHFError(
+                        f"uhf.simulate in dataset.json of {plans['dataset_name']}: {type(self).__name__} cannot train "
+                        'on thick slices ("mode": "native"), SIQTTrainer can; use it, or "mode": "regrid"'
+                    )
+                patch_size = self.pairs.slices.fitted(planned.patch_size)
+                plans["configurations"][configuration]["patch_size"] = patch_size
         block = {
             "format": 1,
             "role": self.role,

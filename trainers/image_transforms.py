@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, ImageOnlyTransform
@@ -25,16 +25,16 @@ class OnChannels(BasicTransform):
         return {**data_dict, "image": image}
 
 
-def intensity_on_channels(transform: BasicTransform, channels: Sequence[int]) -> BasicTransform:
-    """The same augmentation with its intensity transforms restricted to `channels`.
+def intensity_on(transform: BasicTransform, restricted: Callable[[BasicTransform], BasicTransform]) -> BasicTransform:
+    """The same augmentation with its intensity transforms replaced by what `restricted` makes of each.
 
     nnU-Net's intensity transforms are the `ImageOnlyTransform`s, for they leave the segmentation alone. The others
     move image and segmentation together, or set the outside of the nonzero mask to 0, where the target is 0 already.
     """
     if isinstance(transform, ComposeTransforms):
-        return ComposeTransforms([intensity_on_channels(part, channels) for part in transform.transforms])
+        return ComposeTransforms([intensity_on(part, restricted) for part in transform.transforms])
     if isinstance(transform, RandomTransform):
-        return RandomTransform(intensity_on_channels(transform.transform, channels), transform.apply_probability)
+        return RandomTransform(intensity_on(transform.transform, restricted), transform.apply_probability)
     if isinstance(transform, ImageOnlyTransform):
-        return OnChannels(transform, channels)
+        return restricted(transform)
     return transform

@@ -2,7 +2,8 @@
 
 All numbers compare normalised intensities on nnU-Net's preprocessed grid. The input's row is the low-field image after
 its best linear intensity fit to the truth, found over the whole grid for the values of the whole grid, and in the brain
-for those of the brain: the strongest baseline that changes no structure.
+for those of the brain: the strongest baseline that changes no structure. Thick slices are brought to the grid by cubic
+interpolation first.
 """
 
 from __future__ import annotations
@@ -70,10 +71,12 @@ def _validate_case(
     source, target = trainer.volume_pair(case, data, labels)
     brain = np.asarray(labels[0]) > 0
     prediction = predict_volume(trainer, network, target if block["role"] == "teacher" else source)
+    prediction = prediction[tuple(map(slice, target.shape))]  # the last block may reach beyond the volume
     ceiling = trainer.ceiling()
     best = None if ceiling is None else predict_volume(trainer, ceiling, target)
     try:
-        row = measure(case, prediction=prediction, source=source, target=target, brain=brain, ceiling=best)
+        low_field = trainer.on_target_grid(source, target.shape)
+        row = measure(case, prediction=prediction, source=low_field, target=target, brain=brain, ceiling=best)
     except ValueError as error:
         raise UHFError(
             f"case {case} of {trainer.plans_manager.dataset_name} cannot be judged ({error}); "
@@ -85,12 +88,14 @@ def _validate_case(
 
 
 def predict_volume(trainer: ImageToImageTrainer, network: nn.Module, image: Volume) -> Volume:
-    """Sliding-window prediction of a whole volume `(Z, Y, X)`, without mirroring.
+    """Sliding-window prediction of a whole volume `(Z, Y, X)`, without mirroring; r times the slices from thick ones.
 
     A guided segmentation uses the features of one pass, so the quality reported is that of one pass, too.
     """
     predictor = ImagePredictor(device=trainer.device)
-    predictor.set_network(network, trainer.configuration_manager)
+    slices = None if trainer.pairs is None else trainer.pairs.slices
+    stretch = None if slices is None else slices.stretch(image.ndim)
+    predictor.set_network(network, trainer.configuration_manager, stretch=stretch)
     predicted: Volume = predictor.predict_image(torch.from_numpy(image)[None])[0].numpy()
     return predicted
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
-from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
+from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
 from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
@@ -28,10 +29,12 @@ from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator
 from nnunet_uhf.preprocessing.low_field.tissues import check_tissue_labels
 from nnunet_uhf.preprocessing.simulate import case_generator
 from nnunet_uhf.simulation_task import SimulationTask
+from nnunet_uhf.trainers.thick_slices import ThickSlices
 
 VALIDATION_SEED = 0
 METHOD = "SIQT stochastic low-field simulator (Lin et al., Medical Image Analysis 2023), re-implemented"
 LARGEST_SEED = 2**63 - 1
+_SPATIAL = (Convert3DTo2DTransform, SpatialTransform, Convert2DTo3DTransform)
 
 
 class SimulatedPairs:
@@ -39,6 +42,7 @@ class SimulatedPairs:
 
     Attributes:
         simulation: how a pair is made.
+        slices: how the source lies in its channel of a batch when it keeps its thick slices, else None.
         record: all parameters, ready for JSON: they travel in plans, checkpoints and keeper files.
         cases: what was measured of each case.
     """
@@ -70,6 +74,7 @@ class SimulatedPairs:
                 snr=preset.snr,
                 profiles=tuple(profile_for_ratio(ratio) for ratio in task.ratios),
                 axes=axes,
+                grid=task.mode,
                 fixed=task.fixed,
                 noise=task.noise,
                 noise_scale=task.noise_scale,
@@ -87,6 +92,7 @@ class SimulatedPairs:
         except UHFError as error:
             raise UHFError(f"uhf.simulate in dataset.json of {where}: {error}") from error
         self.simulation = PairSimulation(simulator=simulator, tissues=task.tissues, masked=masked)
+        self.slices = ThickSlices(axes[0] - 3, task.ratios[0]) if task.mode == "native" else None
         self.left_out = tuple(axis for axis in task.axes if axis not in axes)
         self.cases: dict[str, CaseIntensities] = {}
         self.record: dict[str, Any] = {
@@ -108,6 +114,8 @@ class SimulatedPairs:
             "reject_outliers": task.reject_outliers,
             "tissues": {name: list(v) if isinstance(v, tuple) else v for name, v in task.tissues.items()},
         }
+        if task.mode == "native":
+            self.record["mode"] = task.mode
         if simulator.artefacts.enabled:
             self.record["artefacts"] = asdict(simulator.artefacts)
 
@@ -123,7 +131,10 @@ class SimulatedPairs:
     def of_case(
         self, case: str, image: NDArray[np.float32], labels: NDArray[np.integer]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Source and target of a whole case `(Z, Y, X)`, drawn by its name: the same in every epoch and training."""
+        """Source and target of a whole case `(Z, Y, X)`, drawn by its name: the same in every epoch and training.
+
+        Thick slices come as they are, one for every block begun.
+        """
         self.measure(case, image, labels)
         draw = self.simulation.simulator.draw(case_generator(VALIDATION_SEED, case))
         return self.simulation.of_case(image, labels, draw, self.cases[case])
@@ -152,6 +163,7 @@ class RememberedCase:
 class SimulateSource(BasicTransform):
     """High-field image `(1, *S)` and labels `(1, *S)` -> source and target, `(2, *S)`; every patch its own draw.
 
+    A thick slice fills its block, for the channels of a batch have one shape.
     With `by_case` the draw is that of the case, so that numbers of different epochs compare.
     """
 
@@ -175,24 +187,33 @@ class SimulateSource(BasicTransform):
             simulation.simulator.draw(rng),
             self.pairs.cases[case],
         )
-        return {**data_dict, "image": torch.from_numpy(np.stack([source, target]))}
+        low, high = torch.from_numpy(source), torch.from_numpy(target)
+        if self.pairs.slices is not None:
+            low = self.pairs.slices.as_blocks(low, high.shape[self.pairs.slices.axis])
+        return {**data_dict, "image": torch.stack([low, high])}
 
 
 def behind_spatial(transform: BasicTransform, simulate: SimulateSource) -> BasicTransform:
-    """The augmentation with the simulation behind its last spatial transform, and before all when there is none."""
+    """The augmentation with the simulation behind everything that moves voxels, and before all else.
+
+    nnU-Net mirrors last. Mirrored here before the simulation, slices are sampled at the first voxel of their blocks
+    whatever way the head faces.
+    """
     parts = list(transform.transforms) if isinstance(transform, ComposeTransforms) else [transform]
-    spatial = [i for i, part in enumerate(parts) if isinstance(part, SpatialTransform | Convert2DTo3DTransform)]
-    place = spatial[-1] + 1 if spatial else 0
-    return ComposeTransforms([*parts[:place], simulate, *parts[place:]])
+    spatial = [part for part in parts if isinstance(part, _SPATIAL)]
+    mirrors = [part for part in parts if isinstance(part, MirrorTransform)]
+    others = [part for part in parts if part not in spatial and part not in mirrors]
+    return ComposeTransforms([*spatial, *mirrors, simulate, *others])
 
 
 def describe(record: Mapping[str, Any], *, left_out: Sequence[int]) -> str:
     """One line for the log."""
     profiles = ", ".join(f"{p['thickness']:g}+{p['gap']:g}" for p in record["profiles"])
+    kept = " (kept thick)" if record.get("mode") == "native" else ""
+    noise = f"noise {record['noise']} x {record['noise_scale']}"
     line = (
         f"Low field is SIMULATED while training: preset {record['preset']['name']}, slice thickness+gap {profiles} "
-        f"voxels along axis {', '.join(map(str, record['axes']))}, noise {record['noise']} x {record['noise_scale']}, "
-        f"{record['fixed']} fixed"
+        f"voxels{kept} along axis {', '.join(map(str, record['axes']))}, {noise}, {record['fixed']} fixed"
     )
     if left_out:
         line += (

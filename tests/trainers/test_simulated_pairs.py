@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 
 from nnunet_uhf.enhance import enhance
@@ -125,7 +126,9 @@ def test_the_target_is_the_high_field_image_and_the_source_resembles_it(
 def test_the_simulation_stands_between_spatial_and_intensity_augmentation(dataset: TinyDataset) -> None:
     _, training, _ = loaders(dataset, "3d_fullres")
     kinds = [type(part) for part in training.transforms.transforms]
-    assert kinds.index(SimulateSource) == kinds.index(SpatialTransform) + 1
+    # mirroring, which nnU-Net does last, comes before it, too
+    assert kinds[:3] == [SpatialTransform, MirrorTransform, SimulateSource]
+    assert not {SpatialTransform, MirrorTransform} & set(kinds[3:])
     assert isinstance(training._data, RememberedCase)
 
 
