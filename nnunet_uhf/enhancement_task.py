@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.presets import DEFAULT_PRESET, PRESETS
 from nnunet_uhf.simulation_task import SimulationTask, read_simulation
 
 ROUTES = ("paired", "simulated")
@@ -158,9 +159,13 @@ def _tesla(declared: Mapping[str, Any], name: str, where: str) -> float:
 
 def _architecture(declared: Mapping[str, Any], networks: tuple[type[nn.Module], ...], where: str) -> Mapping[str, Any]:
     architecture = declared.get("architecture", {})
-    known = frozenset().union(*(options_of(network) for network in networks))
+    known = frozenset({"preset"}).union(*(options_of(network) for network in networks))
     if not isinstance(architecture, Mapping) or not set(architecture) <= known:
         raise UHFError(
             f"{where}: uhf.architecture is {architecture!r}; it is an object that may set {', '.join(sorted(known))}"
         )
-    return dict(architecture)
+    options = dict(architecture)
+    preset = options.pop("preset", DEFAULT_PRESET)
+    if preset not in list(PRESETS):
+        raise UHFError(f"{where}: uhf.architecture.preset is {preset!r}; choose one of {', '.join(PRESETS)}")
+    return {**PRESETS[preset].keeper, **options}

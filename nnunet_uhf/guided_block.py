@@ -8,7 +8,8 @@ from typing import Any
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.keeper_header import check_architecture
 from nnunet_uhf.matching import MAX_SPACING_RATIO
-from nnunet_uhf.networks.fusion import GATES, INITS
+from nnunet_uhf.networks.fusion_kinds import is_fusion_entry
+from nnunet_uhf.presets import PRESETS
 
 FORMAT = 1
 _REMEDY = "write the plans again with `nnunet-uhf plan`, or take the plans.json of the original model folder"
@@ -47,7 +48,8 @@ def check_guided_block(block: Mapping[str, Any], *, where: str) -> None:
         "keeper.provenance": isinstance(keeper.get("provenance"), Mapping),
         "guide_channel": type(block.get("guide_channel")) is int and block["guide_channel"] >= 0,
         "spacing_ratio": _is_ratio(block.get("spacing_ratio"), dim),
-        "fusion": _is_fusion(block.get("fusion")),
+        "preset": block.get("preset") in list(PRESETS),
+        "fusion": is_fusion_entry(block.get("fusion")),
     }
     wrong = [name for name, fits in entries.items() if not fits]
     if wrong:
@@ -58,7 +60,3 @@ def _is_ratio(value: object, dim: int) -> bool:
     if not isinstance(value, list | tuple) or len(value) != dim:
         return False
     return all(isinstance(r, int | float) and 1 / MAX_SPACING_RATIO <= r <= MAX_SPACING_RATIO for r in value)
-
-
-def _is_fusion(value: object) -> bool:
-    return isinstance(value, Mapping) and value.get("init") in INITS and value.get("gate") in GATES and len(value) == 2

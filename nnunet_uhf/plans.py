@@ -20,6 +20,7 @@ from nnunet_uhf.keeper_file import keeper_files, read_header, read_keeper
 from nnunet_uhf.keeper_header import KeeperHeader
 from nnunet_uhf.matching import GUIDE_CHANNEL_VARIABLE, match, match_notes, overlapping_cases, spacing_ratio
 from nnunet_uhf.nnunet_files import dataset_name, read_json, root_folder
+from nnunet_uhf.presets import DEFAULT_PRESET, PRESETS, guidance_preset
 from nnunet_uhf.whole_file import written_whole
 
 __all__ = [
@@ -69,16 +70,24 @@ def select_keeper(paths: Sequence[str | Path], *, dim: int, spacing: Sequence[fl
 
 
 def attach(
-    plans: Mapping[str, Any], configuration: str, dataset_json: Mapping[str, Any], header: KeeperHeader
+    plans: Mapping[str, Any],
+    configuration: str,
+    dataset_json: Mapping[str, Any],
+    header: KeeperHeader,
+    *,
+    preset: str | None = None,
 ) -> dict[str, Any]:
     """Return the guided ``uhf`` block that ties a keeper to one configuration; ``plans`` stay untouched.
 
     The guide channel goes by name; the environment variable ``nnUNet_UHF_GUIDE_CHANNEL`` (name or index) decides
-    where names differ. What a log should say of the fit: :func:`nnunet_uhf.matching.match_notes`.
+    where names differ. What a log should say of the fit: :func:`nnunet_uhf.matching.match_notes`. Without ``preset``
+    the environment variable ``nnUNet_UHF_PRESET`` names it, else it is the reference.
 
     Raises:
         MatchError: what differs between keeper and configuration, and how to proceed.
+        UHFError: there is no such preset.
     """
+    chosen = guidance_preset(preset)
     settings = configuration_settings(plans, configuration)
     guide, ratio = match(
         header=header,
@@ -90,7 +99,7 @@ def attach(
     return {
         "format": FORMAT,
         "role": "guided",
-        "preset": "reference",
+        "preset": chosen,
         "keeper": {
             "architecture": json.loads(json.dumps(header.architecture)),
             "sha256": header.sha256,
@@ -98,7 +107,7 @@ def attach(
         },
         "guide_channel": guide,
         "spacing_ratio": ratio,
-        "fusion": {"init": "identity", "gate": "sigmoid"},
+        "fusion": dict(PRESETS[chosen].fusion),
     }
 
 
@@ -126,6 +135,7 @@ def write_plans(
     *,
     source_plans: str = "nnUNetPlans",
     output_name: str | None = None,
+    preset: str | None = None,
 ) -> Path:
     """Write plans with a fitting keeper attached to each named configuration, beside the source plans.
 
@@ -138,7 +148,9 @@ def write_plans(
         configurations: such as ``2d``, ``3d_fullres``.
         keepers: keeper files or folders of them.
         source_plans: name of the plans to start from.
-        output_name: name of the new plans; by default the source's, ``_KKN_`` and 8 digits of the keepers' hashes.
+        output_name: name of the new plans; by default the source's, ``_KKN_`` and 8 digits of the keepers' hashes,
+            and ``_efficient`` with that preset.
+        preset: of the fusion modules; by default that of the environment, else the reference.
 
     Returns:
         The path of the new plans file.
@@ -159,7 +171,13 @@ def write_plans(
             "Start from plain plans (-p)."
         )
     new = guided_plans(
-        plans, configurations, keepers, dataset_json=dataset_json, source_plans=source_plans, output_name=output_name
+        plans,
+        configurations,
+        keepers,
+        dataset_json=dataset_json,
+        source_plans=source_plans,
+        output_name=output_name,
+        preset=preset,
     )
     return write_new_plans(folder, new)
 
@@ -172,20 +190,23 @@ def guided_plans(
     dataset_json: Mapping[str, Any],
     source_plans: str,
     output_name: str | None = None,
+    preset: str | None = None,
 ) -> dict[str, Any]:
     """Return a copy of plans with a fitting keeper attached to each named configuration, under a name of its own.
 
     Raises:
         UHFError: an unusable name, a damaged keeper file, or a keeper that does not fit.
     """
+    chosen = guidance_preset(preset)
     files = {path: read_keeper(path).header for place in keepers for path in keeper_files(place)}
-    blocks = {key: _fitting_block(plans, key, dataset_json, files) for key in configurations}
+    blocks = {key: _fitting_block(plans, key, dataset_json, files, chosen) for key in configurations}
     new = copy.deepcopy(dict(plans))
     for key, block in blocks.items():
         new["configurations"][key]["uhf"] = {**block, "source_plans": source_plans}
     hashes = sorted({block["keeper"]["sha256"] for block in blocks.values()})
     digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
-    new["plans_name"] = checked_plans_name(output_name or f"{source_plans}_KKN_{digits}")
+    suffix = "" if chosen == DEFAULT_PRESET else f"_{chosen}"
+    new["plans_name"] = checked_plans_name(output_name or f"{source_plans}_KKN_{digits}{suffix}")
     return new
 
 
@@ -208,6 +229,7 @@ def _fitting_block(
     configuration: str,
     dataset_json: Mapping[str, Any],
     files: Mapping[Path, KeeperHeader],
+    preset: str,
 ) -> dict[str, Any]:
     """Return the block of the one keeper that fits; of several, of the one at the configuration's own spacing."""
     dim = len(configuration_settings(plans, configuration)["patch_size"])
@@ -219,7 +241,7 @@ def _fitting_block(
     refusals: list[str] = []
     for path, header in candidates.items():
         try:
-            blocks[path] = attach(plans, configuration, dataset_json, header)
+            blocks[path] = attach(plans, configuration, dataset_json, header, preset=preset)
         except MatchError as error:
             refusals.append(f"{path}: {error}")
     if not blocks:

@@ -38,6 +38,7 @@ def write_plane_plans(
     keepers: Sequence[str | Path] = (),
     source_plans: str = "nnUNetPlans",
     output_name: str | None = None,
+    preset: str | None = None,
 ) -> Path:
     """Write plans with one ``2d`` configuration that slices in a plane; with keepers, also plans that carry one.
 
@@ -52,6 +53,7 @@ def write_plane_plans(
         source_plans: name of plans of whole volumes.
         output_name: of the plans that shall be used for training; by default the source's and the plane, and for
             keepers ``_KKN_`` and 8 digits.
+        preset: of the fusion modules, see :func:`nnunet_uhf.plans.write_plans`.
 
     Returns:
         The path of the plans to train with.
@@ -69,7 +71,13 @@ def write_plane_plans(
     if not keepers:
         return write_new_plans(folder, plain)
     guided = guided_plans(
-        plain, ["2d"], keepers, dataset_json=dataset_json, source_plans=plain_name, output_name=output_name
+        plain,
+        ["2d"],
+        keepers,
+        dataset_json=dataset_json,
+        source_plans=plain_name,
+        output_name=output_name,
+        preset=preset,
     )
     write_new_plans(folder, plain)
     return write_new_plans(folder, guided)

@@ -13,6 +13,7 @@ from nnunet_uhf.guided_block import check_guided_block
 from nnunet_uhf.keeper_file import find_keepers, read_header, read_keeper
 from nnunet_uhf.nnunet_files import read_json, root_folder
 from nnunet_uhf.plans import attach, configuration_settings, select_keeper
+from nnunet_uhf.presets import PRESET_VARIABLE
 
 KEEPER_VARIABLE = "nnUNet_UHF_KKN"
 BLOCK = "uhf"
@@ -123,6 +124,8 @@ def refuse_other_keeper(block: Mapping[str, Any], trained: Mapping[str, Any] | N
         )
     for key in DECISIVE:
         if block.get(key) != trained.get(key):
+            if key == "preset":
+                advice = f"set {PRESET_VARIABLE}={trained.get(key)}, or {advice}"
             raise UHFError(
                 f"{folder / 'plans.json'}: the folds there were trained with {key} {trained.get(key)}, "
                 f"not {block.get(key)}; {advice}"

@@ -122,22 +122,30 @@ def plan(
         Literal["axial", "coronal", "sagittal"] | None,
         typer.Option("--plane", help="Plan 2D anew, sliced in this plane."),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="PRESET", help="reference (default) or efficient; else nnUNet_UHF_PRESET."),
+    ] = None,
 ) -> None:
     """Write plans that carry a keeper, or slice in a plane, or both, under a name of their own: for -p."""
+    if preset is not None and not keepers:
+        raise UHFError("--preset: says how a keeper guides; name one (--keeper), or leave the preset away")
     if plane is None:
         if not configurations or not keepers:
             raise UHFError("Missing -c and --keeper, or --plane alone. See `nnunet-uhf plan --help`.")
         require_folders("nnUNet_preprocessed")
         from nnunet_uhf.plans import write_plans
 
-        path = write_plans(dataset, configurations, keepers, source_plans=plans, output_name=name)
+        path = write_plans(dataset, configurations, keepers, source_plans=plans, output_name=name, preset=preset)
     else:
         if configurations not in (None, ["2d"]):
             raise UHFError("-c: --plane plans the configuration 2d and no other; leave -c away")
         require_folders("nnUNet_raw", "nnUNet_preprocessed")
         from nnunet_uhf.preprocessing.plane_plans import write_plane_plans
 
-        path = write_plane_plans(dataset, plane, keepers=keepers or (), source_plans=plans, output_name=name)
+        path = write_plane_plans(
+            dataset, plane, keepers=keepers or (), source_plans=plans, output_name=name, preset=preset
+        )
     _tell(path)
     if plane is not None:
         sys.stdout.write(f"preprocess with: nnUNetv2_preprocess -d {dataset} -plans_name {path.stem} -c 2d\n")

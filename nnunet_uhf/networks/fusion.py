@@ -38,6 +38,30 @@ class ChannelAttention(nn.Module):
         return weight
 
 
+def check_options(init: str, gate: str) -> None:
+    """ValueError unless both are known."""
+    if init not in INITS or gate not in GATES:
+        raise ValueError(f"init is one of {INITS} and gate one of {GATES}, got {init!r} and {gate!r}")
+
+
+def weigh_signs(
+    v: Tensor, positive: ChannelAttention, negative: ChannelAttention, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``v+``, ``w-`` and ``w+ - w-``, with which ``v+ w+ + v- w-`` is ``v w- + v+ (w+ - w-)``; w = scale * ca.
+
+    ``v`` is instance-normalised ``(B, C, *S)``, ``scale`` one factor per channel; the weights are ``(B, C, 1, ...)``.
+    """
+    rectified = torch.relu(v)
+    pooled = rectified.flatten(2).mean(dim=2)
+    plus, minus = positive(pooled), negative(-pooled)
+    if scale is not None:
+        plus, minus = plus * scale, minus * scale
+    shape = (*plus.shape, *[1] * (v.ndim - 2))
+    # back to the map's type: under autocast the float32 scale would double the memory of every stage
+    plus, minus = plus.to(v.dtype).reshape(shape), minus.to(v.dtype).reshape(shape)
+    return rectified, minus, plus - minus
+
+
 class AdaptiveFusion(nn.Module):
     """Add guidance to one skip map: ``out = e + scale * (v+ ca+ + v- ca-)``.
 
@@ -62,8 +86,7 @@ class AdaptiveFusion(nn.Module):
         reduction: int = 5,
     ) -> None:
         super().__init__()
-        if init not in INITS or gate not in GATES:
-            raise ValueError(f"init is one of {INITS} and gate one of {GATES}, got {init!r} and {gate!r}")
+        check_options(init, gate)
         width = max(1, channels // reduction)
         instance_norm = get_matching_instancenorm(dimension=dim)
         self.projections = nn.ModuleList(convolution(dim, c, width, 1, bias=True) for c in guide_channels)
@@ -88,15 +111,8 @@ class AdaptiveFusion(nn.Module):
         """Fuse guides ``(B, c_l, *S_l)`` into a skip ``(B, C, *S)``; the output has the skip's shape."""
         u = self.aggregate(self._project(guides, skip.shape[2:]))
         v = self.norm(self.combine_guides(u) + self.combine_skip(skip))
-        positive = torch.relu(v)
-        pooled = positive.flatten(2).mean(dim=2)
-        plus, minus = self.positive(pooled), self.negative(-pooled)
-        if self.scale is not None:
-            plus, minus = plus * self.scale, minus * self.scale
-        shape = (*plus.shape, *[1] * (skip.ndim - 2))
-        # back to the map's type: under autocast the float32 scale would double the memory of every stage
-        plus, minus = plus.to(v.dtype).reshape(shape), minus.to(v.dtype).reshape(shape)
-        return torch.addcmul(torch.addcmul(skip, v, minus), positive, plus - minus)
+        positive, minus, extra = weigh_signs(v, self.positive, self.negative, self.scale)
+        return torch.addcmul(torch.addcmul(skip, v, minus), positive, extra)
 
     def _project(self, guides: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """All guides at the stage's size, side by side: ``(B, width * L, *size)``."""

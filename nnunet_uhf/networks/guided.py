@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import resize
-from nnunet_uhf.networks.fusion import AdaptiveFusion
+from nnunet_uhf.networks.fusion_kinds import Fusion, build_fusion
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
 
 
@@ -84,7 +84,7 @@ class UHFGuidedNet(KeeperNet):
         self,
         backbone: nn.Module,
         keeper: KnowledgeKeeper,
-        fusions: Sequence[AdaptiveFusion],
+        fusions: Sequence[Fusion],
         *,
         guide_channel: int = 0,
         spacing_ratio: Sequence[float] | None = None,
@@ -136,7 +136,7 @@ def build_guided_net(
     """
     channels = stage_channels(backbone)
     keeper = KnowledgeKeeper(**block["keeper"]["architecture"])
-    fusions = [AdaptiveFusion(keeper.channels, c, dim=keeper.dim, **block["fusion"]) for c in channels]
+    fusions = [build_fusion(block["fusion"], keeper.channels, c, dim=keeper.dim) for c in channels]
     return network(
         backbone, keeper, fusions, guide_channel=block["guide_channel"], spacing_ratio=block["spacing_ratio"]
     )

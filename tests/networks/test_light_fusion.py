@@ -1,0 +1,123 @@
+"""The light fusion module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from network_contract import NetworkContract, wake
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nnunet_uhf.networks.fusion import AdaptiveFusion
+from nnunet_uhf.networks.fusion_kinds import build_fusion, is_fusion_entry
+from nnunet_uhf.networks.light_fusion import LightFusion
+from nnunet_uhf.presets import PRESETS
+
+CHANNELS = (4, 8, 6, 4, 4)
+
+
+class TestLightFusion(NetworkContract):
+    def make(self, dim: int, **options: Any) -> nn.Module:
+        return LightFusion(CHANNELS, 10, dim=dim, **options)
+
+    def inputs(self, dim: int, size: tuple[int, ...], batch: int = 2) -> tuple[Any, ...]:
+        skip = torch.randn(batch, 10, *(max(2, n // 2) for n in size))
+        guides = [torch.randn(batch, c, *(max(1, n // 2**level) for n in size)) for level, c in enumerate(CHANNELS)]
+        return skip, guides
+
+    def check_shapes(self, network: nn.Module, output: Tensor, *, batch: int, size: tuple[int, ...]) -> None:
+        assert tuple(output.shape) == (batch, 10, *(max(2, n // 2) for n in size))
+
+    def rebuild(self, network: Any) -> nn.Module:
+        return self.make(3 if isinstance(network.combine_skip, nn.Conv3d) else 2)
+
+
+@pytest.mark.parametrize("gate", ["sigmoid", "relu"])
+def test_it_is_the_papers_formula_in_a_narrow_space(gate: str) -> None:
+    fusion = LightFusion((4, 8), 32, dim=2, init="reference", gate=gate)
+    skip, guides = torch.randn(2, 32, 16, 16), [torch.randn(2, 4, 16, 16), torch.randn(2, 8, 8, 8)]
+    resized = [F.interpolate(g, size=(16, 16), mode="bilinear") for g in guides]
+    # 1x1 of a concatenation is the sum of 1x1
+    weight = torch.cat([p.weight for p in fusion.projections], dim=1)
+    u = torch.relu(F.instance_norm(F.conv2d(torch.cat(resized, dim=1), weight)))
+    v = F.instance_norm(
+        F.conv2d(u, fusion.combine_guides.weight, padding=1) + F.conv2d(skip, fusion.combine_skip.weight)
+    )
+    expected = skip
+    for attention, part in ((fusion.positive, v * (v > 0)), (fusion.negative, v * (v < 0))):
+        weights = attention(part.flatten(2).mean(dim=2))
+        expected = expected + F.conv2d(part * weights[:, :, None, None], fusion.widen.weight)
+    assert fusion.widen.in_channels == 4
+    torch.testing.assert_close(fusion(skip, guides), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_identity_initialisation_passes_the_skip_through(dim: int) -> None:
+    skip, guides = TestLightFusion().inputs(dim, (16,) * dim)
+    assert torch.equal(LightFusion(CHANNELS, 10, dim=dim)(skip, guides), skip)
+
+
+def test_identity_initialisation_learns_to_widen_at_once_and_all_else_after_one_step() -> None:
+    fusion = LightFusion(CHANNELS, 10, dim=2)
+    skip, guides = TestLightFusion().inputs(2, (32, 24))
+    probe = torch.randn_like(skip)
+    optimiser = torch.optim.SGD(fusion.parameters(), lr=0.01)
+    (fusion(skip, guides) * probe).sum().backward()
+    assert fusion.widen.weight.grad.ne(0).all()
+    optimiser.step()
+    optimiser.zero_grad()
+    (fusion(skip, guides) * probe).sum().backward()
+    assert all(p.grad.any() for p in fusion.parameters())
+
+
+def test_every_guide_is_heard() -> None:
+    fusion = LightFusion(CHANNELS, 10, dim=2, init="reference")
+    skip, guides = TestLightFusion().inputs(2, (32, 32))
+    heard = fusion(skip, guides)
+    for level in range(len(guides)):
+        changed = [torch.randn_like(g) if other == level else g for other, g in enumerate(guides)]
+        assert (fusion(skip, changed) - heard).abs().max() > 1e-3
+
+
+def test_reduced_precision_skips_stay_in_reduced_precision() -> None:
+    fusion = LightFusion(CHANNELS, 10, dim=2)
+    wake(fusion)
+    skip, guides = TestLightFusion().inputs(2, (32, 24))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fused = fusion(skip.bfloat16(), guides)
+    assert fused.dtype == torch.bfloat16
+
+
+def test_the_light_fusion_has_a_fiftieth_of_the_references_parameters() -> None:
+    light, full = (
+        sum(p.numel() for p in build_fusion(PRESETS[name].fusion, (16, 32, 64, 128, 256), 256, dim=3).parameters())
+        for name in ("efficient", "reference")
+    )
+    assert light < full / 50
+
+
+def test_an_entry_without_a_kind_is_the_reference() -> None:
+    assert isinstance(build_fusion({"init": "identity", "gate": "sigmoid"}, CHANNELS, 10, dim=2), AdaptiveFusion)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_can_be_built(preset: str) -> None:
+    assert is_fusion_entry(PRESETS[preset].fusion)
+    build_fusion(PRESETS[preset].fusion, CHANNELS, 10, dim=2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "heavy"}, {"kind": ["light"]}, {"reduction": 0}, {"reduction": True}, {"reduction": None}, {"more": 1}],
+)
+def test_other_entries_are_refused(change: dict[str, Any]) -> None:
+    assert not is_fusion_entry({**PRESETS["efficient"].fusion, **change})
+    assert not is_fusion_entry({"init": "identity", "gate": "sigmoid", "reduction": 8})
+
+
+@pytest.mark.parametrize("options", [{"init": "zero"}, {"gate": "tanh"}])
+def test_unknown_options_are_refused(options: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="init is one of"):
+        LightFusion(CHANNELS, 10, dim=2, **options)
