@@ -25,7 +25,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.image_io import export_image
 from nnunet_uhf.inference import ImagePredictor
 from nnunet_uhf.keeper_file import KeeperHeader, build_enhancer, read_keeper
-from nnunet_uhf.networks.distillation import EnhancementNet
+from nnunet_uhf.networks.kinds import EnhancingNet
 from nnunet_uhf.nifti_files import check_image, note_path, pair_files, read_image
 from nnunet_uhf.trained_keeper import finished_folds, read_trained_keeper
 from nnunet_uhf.whole_file import written_whole
@@ -37,7 +37,7 @@ class Enhancer:
 
     name: str
     headers: tuple[KeeperHeader, ...]
-    network: EnhancementNet
+    network: EnhancingNet
     parameters: list[Mapping[str, Tensor]]
 
 
@@ -127,7 +127,7 @@ def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None
         )
     chosen = tuple(folds) if folds is not None else finished_folds(path)
     trained = [read_trained_keeper(path, fold) for fold in chosen]
-    networks = [EnhancementNet(one.keeper, one.decoder).eval() for one in trained]
+    networks = [one.network for one in trained]
     return Enhancer(
         path.name,
         tuple(one.header for one in trained),

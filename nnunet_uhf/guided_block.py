@@ -7,6 +7,7 @@ from typing import Any
 
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.keeper_header import check_architecture
+from nnunet_uhf.keeper_networks import DEFAULT_NETWORK, why_no_guide
 from nnunet_uhf.matching import MAX_SPACING_RATIO
 from nnunet_uhf.networks.fusion_kinds import is_fusion_entry
 from nnunet_uhf.presets import PRESETS
@@ -36,13 +37,17 @@ def check_guided_block(block: Mapping[str, Any], *, where: str) -> None:
     architecture = keeper.get("architecture") if isinstance(keeper, Mapping) else None
     if not isinstance(keeper, Mapping) or not isinstance(architecture, Mapping):
         raise UHFError(f"{where}: the uhf block names no keeper; {_REMEDY}")
+    network = keeper.get("network", DEFAULT_NETWORK)
     dim = architecture.get("dim")
     if dim not in (2, 3):
         raise UHFError(f"{where}: the keeper of the uhf block has dim {dim!r}, not 2 or 3; {_REMEDY}")
     try:
-        check_architecture(architecture, dim=dim, where="the keeper of the uhf block")
+        check_architecture(architecture, dim=dim, where="the keeper of the uhf block", network=network)
     except KeeperFileError as error:
         raise UHFError(f"{where}: {error}") from error
+    reason = why_no_guide(network, architecture)
+    if reason is not None:
+        raise UHFError(f"{where}: the keeper of the uhf block cannot guide: {reason}; {_REMEDY}")
     entries = {
         "keeper.sha256": isinstance(keeper.get("sha256"), str) and len(keeper["sha256"]) == 64,
         "keeper.provenance": isinstance(keeper.get("provenance"), Mapping),

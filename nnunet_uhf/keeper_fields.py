@@ -1,4 +1,4 @@
-"""Type and range of every field of a keeper's header, and of every argument its networks may be built from.
+"""Type and range of every field of a keeper's header; those of its networks' arguments: ``keeper_networks``.
 
 A table of predicates with, for the error message, what would have fitted. Design: ours.
 """
@@ -13,20 +13,21 @@ from typing import Any
 AXIS_ORDER = "transposed SimpleITK zyx"
 ROUTES = ("paired", "simulated", "unpaired", "unicoal")
 
-# Bounds of what a file may ask to be built; the reference keeper has 16 features and kernels of 7.
-MAX_BASE_FEATURES = 64
-MAX_KERNEL_SIZE = 9
 LEVELS = 5
+#: Of one level, in any network a header may describe.
+MAX_CHANNELS = 1024
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
-def _is_int(value: object, low: int, high: int) -> bool:
+def is_int(value: object, low: int, high: int) -> bool:
+    """A whole number, and no boolean, within the range."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_number(value: object, low: float, high: float) -> bool:
+def is_number(value: object, low: float, high: float) -> bool:
+    """A number, and no boolean, within the range."""
     # the range excludes NaN, infinity and integers no float can hold
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
@@ -38,18 +39,19 @@ def _is_text(value: object, *, longest: int = 500, empty: bool = False, lines: b
     return (value.replace("\n", "") if lines else value).isprintable() or not value
 
 
-def _is_list(value: object, fits: Callable[[Any], bool], low: int, high: int) -> bool:
+def is_list(value: object, fits: Callable[[Any], bool], low: int, high: int) -> bool:
+    """A list of so many items that all fit."""
     return isinstance(value, list) and low <= len(value) <= high and all(fits(item) for item in value)
 
 
 def _is_cases(value: object) -> bool:
-    return _is_list(value, _is_text, 0, 100_000)
+    return is_list(value, _is_text, 0, 100_000)
 
 
 def _is_metrics(value: object, depth: int = 3) -> bool:
     if isinstance(value, dict):
         return depth > 0 and all(_is_text(k) and _is_metrics(v, depth - 1) for k, v in value.items())
-    return depth < 3 and (value is None or _is_number(value, -1e9, 1e9) or _is_text(value, empty=True))
+    return depth < 3 and (value is None or is_number(value, -1e9, 1e9) or _is_text(value, empty=True))
 
 
 def _is_plain(value: object, depth: int) -> bool:
@@ -60,27 +62,50 @@ def _is_plain(value: object, depth: int) -> bool:
         )
     if isinstance(value, list):
         return depth > 0 and len(value) <= 1000 and all(_is_plain(item, depth - 1) for item in value)
-    return value is None or isinstance(value, bool) or _is_number(value, -1e9, 1e9) or _is_text(value, empty=True)
+    return value is None or isinstance(value, bool) or is_number(value, -1e9, 1e9) or _is_text(value, empty=True)
 
 
 def _is_intensity(value: object) -> bool:
     return (
         isinstance(value, dict)
         and value.keys() == {"mean", "std"}
-        and _is_number(value["mean"], -1e9, 1e9)
-        and _is_number(value["std"], 1e-9, 1e9)
+        and is_number(value["mean"], -1e9, 1e9)
+        and is_number(value["std"], 1e-9, 1e9)
     )
 
 
-def _is_strides(value: object) -> bool:
-    def is_step(step: object) -> bool:
-        return _is_list(step, lambda item: _is_int(item, 1, 2), 2, 3)
+def _is_distances(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"mean", "std", "p95", "max"}
+        and all(is_number(number, 0, 1e9) for number in value.values())
+    )
 
-    return _is_list(value, is_step, LEVELS, LEVELS)
+
+def _is_level(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"mean", "std", "distances"}
+        and is_list(value["mean"], lambda item: is_number(item, -1e9, 1e9), 1, MAX_CHANNELS)
+        and is_list(value["std"], lambda item: is_number(item, 0, 1e9), 1, MAX_CHANNELS)
+        and len(value["mean"]) == len(value["std"])
+        and _is_distances(value["distances"])
+    )
+
+
+def _is_statistics(value: object) -> bool:
+    """What :func:`nnunet_uhf.feature_statistics.summarise` gives."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"cases", "levels", "distances"}
+        and is_int(value["cases"], 1, 100_000)
+        and is_list(value["levels"], _is_level, LEVELS, LEVELS)
+        and _is_distances(value["distances"])
+    )
 
 
 def _is_field(value: object) -> bool:
-    return value is None or _is_number(value, 1e-3, 30)
+    return value is None or is_number(value, 1e-3, 30)
 
 
 def _is_hash(value: object) -> bool:
@@ -93,7 +118,7 @@ def _is_identifier(value: object) -> bool:
 
 Check = tuple[Callable[[Any], bool], str]
 
-_DIM: Check = (lambda value: _is_int(value, 2, 3), "2 or 3")
+DIM: Check = (lambda value: is_int(value, 2, 3), "2 or 3")
 _TEXT: Check = (_is_text, "printable text of at most 500 characters")
 _CASES: Check = (_is_cases, "a list of case identifiers")
 _TESLA: Check = (_is_field, "a field strength in tesla (at most 30) or null")
@@ -103,21 +128,21 @@ _LONG_TEXT: Check = (
 )
 
 FIELDS: dict[str, Check] = {
-    "dim": _DIM,
+    "dim": DIM,
     "architecture": (lambda value: isinstance(value, dict), "an object"),
     "decoder_architecture": (lambda value: value is None or isinstance(value, dict), "an object or null"),
     "channel": _TEXT,
     "spacing_mm": (
-        lambda value: _is_list(value, lambda item: _is_number(item, 1e-3, 1e3), 2, 3),
+        lambda value: is_list(value, lambda item: is_number(item, 1e-3, 1e3), 2, 3),
         "2 or 3 spacings in mm",
     ),
     "axis_order": (lambda value: value == AXIS_ORDER, repr(AXIS_ORDER)),
     "transpose_forward": (
-        lambda value: _is_list(value, lambda axis: _is_int(axis, 0, 2), 3, 3) and len(set(value)) == 3,
+        lambda value: is_list(value, lambda axis: is_int(axis, 0, 2), 3, 3) and len(set(value)) == 3,
         "a permutation of 0, 1, 2",
     ),
     "patch_size": (
-        lambda value: _is_list(value, lambda item: _is_int(item, 1, 4096), 2, 3),
+        lambda value: is_list(value, lambda item: is_int(item, 1, 4096), 2, 3),
         "2 or 3 whole numbers",
     ),
     "normalisation": (_is_identifier, "the name of a normalisation scheme"),
@@ -127,40 +152,23 @@ FIELDS: dict[str, Check] = {
     "target_field_T": _TESLA,
     "route": (lambda value: value in ROUTES, f"one of {', '.join(ROUTES)}"),
     "dataset": _TEXT,
-    "fold": (lambda value: value == "all" or _is_int(value, 0, 999), "a fold number or 'all'"),
+    "fold": (lambda value: value == "all" or is_int(value, 0, 999), "a fold number or 'all'"),
     "configuration": _TEXT,
     "training_cases": _CASES,
     "validation_cases": _CASES,
     "metrics": (lambda value: isinstance(value, dict) and _is_metrics(value), "an object of finite numbers"),
     "simulation": (
-        lambda value: isinstance(value, dict) and _is_plain(value, 4),
-        "an object of the simulation's parameters",
+        lambda value: value is None or (isinstance(value, dict) and _is_plain(value, 4)),
+        "an object of the simulation's parameters, or null",
+    ),
+    "network": (_is_identifier, "the name of a network"),
+    "feature_statistics": (
+        lambda value: value is None or _is_statistics(value),
+        f"an object of cases, {LEVELS} levels (mean, std, distances) and distances, or null",
     ),
     "sha256": (_is_hash, "64 hexadecimal digits"),
     "decoder_sha256": (lambda value: value is None or _is_hash(value), "64 hexadecimal digits or null"),
     "package_version": _TEXT,
     "licence": _LONG_TEXT,
     "citation": _LONG_TEXT,
-}
-
-_BASE_FEATURES: Check = (
-    lambda value: _is_int(value, 4, MAX_BASE_FEATURES) and value % 4 == 0,
-    f"a multiple of 4 up to {MAX_BASE_FEATURES}",
-)
-
-#: What ``config()`` of the two networks gives, and the range of each argument.
-NETWORKS: dict[str, dict[str, Check]] = {
-    "architecture": {
-        "dim": _DIM,
-        # one source image in, so that one guide channel can be named
-        "in_channels": (lambda value: _is_int(value, 1, 1), "1"),
-        "base_features": _BASE_FEATURES,
-        "strides": (_is_strides, f"{LEVELS} levels of steps of 1 or 2"),
-        "kernel_size": (
-            lambda value: _is_int(value, 1, MAX_KERNEL_SIZE) and value % 2 == 1,
-            f"an odd number up to {MAX_KERNEL_SIZE}",
-        ),
-        "position_branch": (lambda value: isinstance(value, bool), "true or false"),
-    },
-    "decoder_architecture": {"dim": _DIM, "base_features": _BASE_FEATURES},
 }

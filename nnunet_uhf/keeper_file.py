@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keeper_header import FORMAT_VERSION, KeeperHeader, header_json, parse_header
+from nnunet_uhf.keeper_networks import why_no_guide
 from nnunet_uhf.keeper_report import describe
 from nnunet_uhf.whole_file import written_whole
 
 if TYPE_CHECKING:
-    from nnunet_uhf.networks.distillation import EnhancementNet
-    from nnunet_uhf.networks.keeper import KnowledgeKeeper
+    from nnunet_uhf.networks.kinds import EnhancingNet, Keeper
 
 __all__ = [
     "FORMAT_VERSION",
@@ -104,10 +104,9 @@ def write_keeper(
     except (TypeError, ValueError) as error:
         raise KeeperFileError(f"{path}: the keeper's header cannot be written as JSON ({error}).") from None
     header = parse_header(text, where=str(path))
-    tensors: dict[str, Tensor] = {}
-    for prefix, state in zip(_PREFIXES, (keeper_state, decoder_state or {}), strict=True):
-        _check_finite(state, path)
-        tensors |= {prefix + k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+    tensors = joined(keeper_state, decoder_state or {})
+    _check_finite(tensors, path)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         with written_whole(path) as temporary:
             save_file(tensors, temporary, metadata={METADATA_KEY: text})
@@ -152,32 +151,46 @@ def read_keeper(path: str | Path) -> KeeperFile:
     return KeeperFile(path=path, header=header, keeper_state=states["keeper."], decoder_state=decoder)
 
 
-def build_keeper(file: KeeperFile) -> KnowledgeKeeper:
+def build_keeper(file: KeeperFile) -> Keeper:
     """Build the keeper a file describes, load its weights strictly; in eval mode, without gradients.
 
     Raises:
-        KeeperFileError: the weights are not those of the architecture in the header.
+        KeeperFileError: the network cannot guide, or the weights are not those of the architecture in the header.
     """
-    from nnunet_uhf.networks.keeper import KnowledgeKeeper
+    from nnunet_uhf.networks.kinds import KINDS
 
-    return build_network(KnowledgeKeeper, file.header.architecture, file.keeper_state, file.path)
+    header = file.header
+    reason = why_no_guide(header.network, header.architecture)
+    if reason is not None:
+        raise KeeperFileError(
+            f"{file.path} can enhance but not guide: {reason}. Take a keeper of UHFKeeperTrainer, or of SIQTTrainer in "
+            '"regrid" mode without masks.'
+        )
+    return build_network(KINDS[header.network].keeper, header.architecture, file.keeper_state, file.path)
 
 
-def build_enhancer(file: KeeperFile) -> EnhancementNet:
-    """Build keeper and teacher decoder as one network from image to image; in eval mode, without gradients.
+def build_enhancer(file: KeeperFile) -> EnhancingNet:
+    """Build keeper and decoder as one network from image to image; in eval mode, without gradients.
 
     Raises:
         KeeperFileError: the file has no decoder, or weights and architecture differ.
     """
-    from nnunet_uhf.networks.distillation import EnhancementNet
-    from nnunet_uhf.networks.teacher import TeacherDecoder
+    from nnunet_uhf.networks.kinds import KINDS
 
-    if file.decoder_state is None or file.header.decoder_architecture is None:
+    header = file.header
+    if file.decoder_state is None or header.decoder_architecture is None:
         raise KeeperFileError(
             f"{file.path} holds no decoder, so it can guide but not enhance. Export it again with its decoder."
         )
-    decoder = build_network(TeacherDecoder, file.header.decoder_architecture, file.decoder_state, file.path)
-    return EnhancementNet(build_keeper(file), decoder).eval()
+    arguments = {"architecture": header.architecture, "decoder": header.decoder_architecture}
+    state = joined(file.keeper_state, file.decoder_state)
+    return build_network(KINDS[header.network].enhancer, arguments, state, file.path)
+
+
+def joined(keeper_state: Mapping[str, Tensor], decoder_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of an enhancer, named as in a keeper file."""
+    parts = zip(_PREFIXES, (keeper_state, decoder_state), strict=True)
+    return {prefix + name: tensor for prefix, state in parts for name, tensor in state.items()}
 
 
 def find_keepers(value: str | None) -> list[Path]:
@@ -268,7 +281,7 @@ def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def build_network(
-    network_class: type[nn.Module], arguments: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
+    network_class: Callable[..., nn.Module], arguments: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
 ) -> Any:
     """Build a network and load its weights strictly; in eval mode, without gradients.
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from nnunet_uhf import __version__
 from nnunet_uhf.errors import KeeperFileError
-from nnunet_uhf.keeper_fields import AXIS_ORDER, FIELDS, NETWORKS
+from nnunet_uhf.keeper_fields import AXIS_ORDER, FIELDS
+from nnunet_uhf.keeper_networks import DEFAULT_NETWORK, NETWORKS
 
-# 2 adds `simulation`. A keeper without one is written as format 1, which every version reads.
-FORMAT_VERSION = 2
-_SINCE_FORMAT_2 = frozenset({"simulation"})
+FORMAT_VERSION = 3
+# What each format added. A header is written in the oldest one that holds it, which the most versions read.
+_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics")}
 MAX_HEADER_CHARACTERS = 1_000_000
 
 
@@ -31,6 +32,8 @@ class KeeperHeader:
     a decoded image back to scanner units. ``metrics`` are held-out values: PSNR in dB, SSIM in -1..1. Hashes are
     :func:`nnunet_uhf.keeper_file.weights_sha256` of the keeper's and the decoder's weights; ``write_keeper``
     fills them in. ``simulation``, of a keeper whose source was simulated while training: all parameters.
+    ``network``: a name of :data:`nnunet_uhf.keeper_networks.NETWORKS`. ``feature_statistics``: what its features look
+    like on its own cases (:mod:`nnunet_uhf.feature_statistics`), None when that was not measured.
     """
 
     architecture: dict[str, Any]
@@ -59,6 +62,8 @@ class KeeperHeader:
     decoder_sha256: str | None = None
     package_version: str = __version__
     simulation: dict[str, Any] | None = None
+    network: str = DEFAULT_NETWORK
+    feature_statistics: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -75,12 +80,21 @@ class KeeperHeader:
 def header_json(header: KeeperHeader) -> str:
     """Return the header as one JSON string. Raises ValueError or TypeError for what JSON cannot hold."""
     content = asdict(header)
-    content["format_version"] = FORMAT_VERSION
-    if header.simulation is None:
-        content["format_version"] = 1
-        for name in _SINCE_FORMAT_2:
-            del content[name]
+    content["format_version"] = _oldest_format(header)
+    for name in _younger_than(content["format_version"]):
+        del content[name]
     return json.dumps(content, allow_nan=False, sort_keys=True)
+
+
+def _oldest_format(header: KeeperHeader) -> int:
+    if header.network != DEFAULT_NETWORK or header.feature_statistics is not None:
+        return 3
+    return 1 if header.simulation is None else 2
+
+
+def _younger_than(version: int) -> set[str]:
+    """Fields that a format does not have yet."""
+    return {name for added, names in _ADDED.items() if added > version for name in names}
 
 
 def parse_header(text: str, *, where: str) -> KeeperHeader:
@@ -98,9 +112,7 @@ def parse_header(text: str, *, where: str) -> KeeperHeader:
     if not isinstance(content, dict):
         raise _bad(where, "its header is not a JSON object")
     _check_format_version(content, where)
-    known = {field.name for field in fields(KeeperHeader)}
-    if content["format_version"] == 1:
-        known -= _SINCE_FORMAT_2
+    known = {field.name for field in fields(KeeperHeader)} - _younger_than(content["format_version"])
     missing, unknown = sorted(known - content.keys()), sorted(content.keys() - known)
     if missing:
         raise _bad(where, f"its header lacks {', '.join(missing)}")
@@ -136,31 +148,55 @@ def _check_format_version(content: Mapping[str, Any], where: str) -> None:
 
 def _check_agreement(content: Mapping[str, Any], where: str) -> None:
     """Hold fields against each other: everything follows ``dim``, and a decoder has both architecture and hash."""
-    dim = content["dim"]
+    dim, network = content["dim"], content.get("network", DEFAULT_NETWORK)
     for name in ("spacing_mm", "patch_size"):
         if len(content[name]) != dim:
             raise _bad(where, f"its header field {name!r} must have {dim} entries, as dim is {dim}")
-    check_architecture(content["architecture"], dim=dim, where=where)
-    decoder = content["decoder_architecture"]
+    if content["format_version"] == 2 and content["simulation"] is None:
+        raise _bad(where, "its header field 'simulation' must not be null in format 2")
+    architecture, decoder = content["architecture"], content["decoder_architecture"]
+    check_architecture(architecture, dim=dim, where=where, network=network)
     if decoder is not None:
-        check_architecture(decoder, dim=dim, where=where, name="decoder_architecture")
+        check_architecture(decoder, dim=dim, where=where, name="decoder_architecture", network=network)
+        if decoder["base_features"] != architecture["base_features"]:
+            raise _bad(where, "architecture and decoder_architecture have different base_features")
     if (decoder is None) != (content["decoder_sha256"] is None):
         raise _bad(where, "its header must give decoder_architecture and decoder_sha256 together or not at all")
+    statistics = content.get("feature_statistics")
+    if statistics is not None:
+        channels = NETWORKS[network].channels(architecture)
+        if tuple(len(level["mean"]) for level in statistics["levels"]) != channels:
+            raise _bad(where, f"its header field 'feature_statistics' must be of {channels} channels")
 
 
-def check_architecture(architecture: Mapping[str, Any], *, dim: int, where: str, name: str = "architecture") -> None:
+def check_architecture(
+    architecture: Mapping[str, Any],
+    *,
+    dim: int,
+    where: str,
+    name: str = "architecture",
+    network: object = DEFAULT_NETWORK,
+) -> None:
     """Bound the arguments a network would be built from, before it is built.
 
     Args:
         architecture: keyword arguments as the network's ``config()`` gives them.
         dim: the header's.
         where: the file, for messages.
-        name: the header field: ``architecture`` (keeper) or ``decoder_architecture`` (teacher's decoder).
+        name: the header field: ``architecture`` (keeper) or ``decoder_architecture`` (what makes an image of its maps).
+        network: the header's or the block's name of the network.
 
     Raises:
-        KeeperFileError: an argument is unknown, missing, mistyped, out of range, or disagrees with ``dim``.
+        KeeperFileError: the network is unknown; an argument is unknown, missing, mistyped, out of range, or disagrees
+            with another or with ``dim``.
     """
-    wanted = NETWORKS[name]
+    if not isinstance(network, str) or network not in NETWORKS:
+        raise KeeperFileError(
+            f"{where} names the network {network!r:.80}, which nnunet-uhf {__version__} does not have (it has "
+            f"{', '.join(NETWORKS)}). Upgrade with: pip install --upgrade nnunet-uhf"
+        )
+    facts = NETWORKS[network]
+    wanted = facts.arguments if name == "architecture" else facts.decoder_arguments
     differing = sorted(wanted.keys() ^ architecture.keys())
     if differing:
         problem = "lacks the argument" if differing[0] in wanted else "has the unknown argument"
@@ -170,6 +206,6 @@ def check_architecture(architecture: Mapping[str, Any], *, dim: int, where: str,
             raise _bad(where, f"{name} argument {key!r} must be {range_}, not {architecture[key]!r:.80}")
     if architecture["dim"] != dim:
         raise _bad(where, f"{name} has {architecture['dim']} dimensions, the header says {dim}")
-    steps = architecture.get("strides", [])
-    if any(len(step) != dim for step in steps) or any(k != 1 for step in steps[:1] for k in step):
-        raise _bad(where, f"{name} argument 'strides' must have {dim} steps a level, ones at the first")
+    disagreement = facts.problem(architecture) if name == "architecture" else None
+    if disagreement is not None:
+        raise _bad(where, f"{name} {disagreement}")

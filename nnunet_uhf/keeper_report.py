@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nnunet_uhf.keeper_header import KeeperHeader
+from nnunet_uhf.keeper_networks import why_no_guide
 
 
 def describe(header: KeeperHeader) -> Table:
@@ -38,6 +39,9 @@ def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
     rows += [(f"simulated {name}", _metric(value)) for name, value in (header.simulation or {}).items()]
     rows += [(f"held-out {name}", _metric(value)) for name, value in header.metrics.items()]
     rows += [
+        ("feature statistics", _statistics(header.feature_statistics)),
+        ("network", header.network),
+        ("can guide", _guidance(header)),
         ("architecture", _arguments(header.architecture)),
         ("decoder", _arguments(header.decoder_architecture) if header.decoder_architecture else "none"),
         ("sha256", header.sha256),
@@ -47,6 +51,18 @@ def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
         ("citation", header.citation or "not stated"),
     ]
     return rows
+
+
+def _statistics(statistics: dict[str, Any] | None) -> str:
+    if statistics is None:
+        return "none"
+    usual = statistics["distances"]
+    return f"of {statistics['cases']} cases; usual distances: {_metric(usual)}"
+
+
+def _guidance(header: KeeperHeader) -> str:
+    reason = why_no_guide(header.network, header.architecture)
+    return "yes" if reason is None else f"no: {reason}"
 
 
 def _tesla(value: float | None) -> str:

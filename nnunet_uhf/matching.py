@@ -13,6 +13,7 @@ from typing import Any
 
 from nnunet_uhf.errors import MatchError
 from nnunet_uhf.keeper_header import KeeperHeader
+from nnunet_uhf.keeper_networks import why_no_guide
 
 GUIDE_CHANNEL_VARIABLE = "nnUNet_UHF_GUIDE_CHANNEL"
 #: Those that give arrays as AXIS_ORDER says: as stored, (z, y, x).
@@ -120,6 +121,7 @@ def match(
         raise MatchError(
             f"Configuration {configuration} is {dim}D, the keeper {header.dim}D. Use a keeper of {dim} dimensions."
         )
+    require_guide(header)
     if plans["image_reader_writer"] not in READERS:
         raise MatchError(
             f"The plans read images with {plans['image_reader_writer']}, which need not give the keeper's axes "
@@ -146,6 +148,17 @@ def match(
             f"input by {_scheme(there)}: its intensities would mean something else. {_PRETRAIN_THERE}"
         )
     return guide, spacing_ratio(settings["spacing"], header.spacing_mm, configuration=configuration)
+
+
+def require_guide(header: KeeperHeader) -> None:
+    """MatchError for a keeper that can enhance but not guide."""
+    reason = why_no_guide(header.network, header.architecture)
+    if reason is not None:
+        raise MatchError(
+            f"The keeper trained on {header.dataset} ({header.configuration}, fold {header.fold}) can enhance but not "
+            f'guide: {reason}. Name another keeper: one of UHFKeeperTrainer, or of SIQTTrainer in "regrid" mode '
+            "without masks."
+        )
 
 
 def match_notes(block: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,15 @@ from nnunet_uhf.errors import MatchError, UHFError
 from nnunet_uhf.guided_block import FORMAT
 from nnunet_uhf.keeper_file import keeper_files, read_header, read_keeper
 from nnunet_uhf.keeper_header import KeeperHeader
-from nnunet_uhf.matching import GUIDE_CHANNEL_VARIABLE, match, match_notes, overlapping_cases, spacing_ratio
+from nnunet_uhf.keeper_networks import DEFAULT_NETWORK, why_no_guide
+from nnunet_uhf.matching import (
+    GUIDE_CHANNEL_VARIABLE,
+    match,
+    match_notes,
+    overlapping_cases,
+    require_guide,
+    spacing_ratio,
+)
 from nnunet_uhf.nnunet_files import dataset_name, read_json, root_folder
 from nnunet_uhf.presets import DEFAULT_PRESET, PRESETS, guidance_preset
 from nnunet_uhf.whole_file import written_whole
@@ -43,7 +51,8 @@ _PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 def select_keeper(paths: Sequence[str | Path], *, dim: int, spacing: Sequence[float] | None = None) -> KeeperHeader:
     """Return the header of the one keeper of ``dim`` dimensions; among several, the one whose spacing fits within 10 %.
 
-    Copies of the same weights count as one.
+    Files that can enhance but not guide are passed over where there is another one. Copies of the same weights count
+    as one.
 
     Args:
         paths: keeper files, as :func:`nnunet_uhf.keeper_file.find_keepers` gives them.
@@ -61,12 +70,13 @@ def select_keeper(paths: Sequence[str | Path], *, dim: int, spacing: Sequence[fl
     if not fitting:
         listed = ", ".join(f"{path} ({header.dim}D)" for path, header in headers.items())
         raise MatchError(f"No keeper for {dim}D among {listed}. Add one to nnUNet_UHF_KKN.")
+    guides = {path: h for path, h in fitting.items() if why_no_guide(h.network, h.architecture) is None}
+    if not guides:
+        require_guide(next(iter(fitting.values())))
     exact = {
-        path: header
-        for path, header in fitting.items()
-        if spacing is not None and _is_exact(spacing, header.spacing_mm)
+        path: header for path, header in guides.items() if spacing is not None and _is_exact(spacing, header.spacing_mm)
     }
-    return fitting[_only_one(exact or fitting, f"{dim}D")]
+    return guides[_only_one(exact or guides, f"{dim}D")]
 
 
 def attach(
@@ -101,6 +111,7 @@ def attach(
         "role": "guided",
         "preset": chosen,
         "keeper": {
+            **({} if header.network == DEFAULT_NETWORK else {"network": header.network}),
             "architecture": json.loads(json.dumps(header.architecture)),
             "sha256": header.sha256,
             "provenance": header.provenance(),

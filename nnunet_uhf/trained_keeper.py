@@ -8,19 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch import Tensor
+from torch import Tensor, nn
 
 from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.enhancement_task import read_task
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.keeper_file import KeeperHeader, build_network, weights_sha256
+from nnunet_uhf.keeper_file import KeeperHeader, build_network, joined, weights_sha256
+from nnunet_uhf.keeper_networks import DEFAULT_NETWORK
 from nnunet_uhf.matching import READERS
+from nnunet_uhf.networks.anisotropic_unet import AnisotropicUNet
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
-from nnunet_uhf.networks.teacher import TeacherDecoder, UHFTeacher
+from nnunet_uhf.networks.kinds import KINDS, EnhancingNet
+from nnunet_uhf.networks.teacher import UHFTeacher
 from nnunet_uhf.nnunet_files import read_json
 
 CHECKPOINT = "checkpoint_final.pth"
-CITATION = "Method: arXiv:2402.08409. Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (2021)."
+METHODS = {
+    "knowledge_keeper": "arXiv:2402.08409",
+    "anisotropic_unet": "Lin et al., Medical Image Analysis 87, 102807 (2023)",
+}
+FRAMEWORK = "Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (2021)."
 _ADVICE = "give the results folder of a finished training, or restore that file"
 
 
@@ -29,8 +36,17 @@ class TrainedKeeper:
     """What one fold of a keeper trainer's results folder holds; the header without cases and metrics."""
 
     header: KeeperHeader
-    keeper: KnowledgeKeeper
-    decoder: TeacherDecoder
+    network: EnhancingNet
+
+    @property
+    def keeper(self) -> nn.Module:
+        """The part that makes five maps ``(B, c_l, *S_l)`` of an image ``(B, 1, *S)``, finest first."""
+        return self.network.keeper
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The part that makes an image of the maps."""
+        return self.network.decoder
 
 
 def finished_folds(folder: Path) -> tuple[int | str, ...]:
@@ -60,18 +76,19 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
             f"{folder} was trained on images read by {plans['image_reader_writer']}, which a keeper file cannot "
             f"describe; plan its dataset with one of {', '.join(READERS)} (overwrite_image_reader_writer)"
         )
-    weights, teacher = checkpoint["network_weights"], block["teacher"]["architecture"]
-    keeper = build_network(KnowledgeKeeper, block["architecture"], _part(weights, "keeper."), path)
-    options = {name: teacher[name] for name in ("dim", "base_features")}
-    decoder = build_network(TeacherDecoder, options, _part(weights, "teacher.decoder."), path)
-    task = read_task(dataset_json, dataset=plans["dataset_name"], networks=(UHFTeacher, KnowledgeKeeper))
+    name = block.get("network", DEFAULT_NETWORK)
+    network = _network(name, block, checkpoint["network_weights"], path)
+    sizes = (UHFTeacher, KnowledgeKeeper, AnisotropicUNet)
+    task = read_task(dataset_json, dataset=plans["dataset_name"], networks=sizes)
     source, simulation = block["source_channel"], block.get("simulation")
     source_field = task.source_field_T
     if source_field is None and simulation is not None:
         source_field = float(simulation["preset"]["field_T"])
+    cited = f"Method: {METHODS[name]}. {FRAMEWORK}"
     header = KeeperHeader(
-        architecture=keeper.config(),
-        decoder_architecture=decoder.config(),
+        network=name,
+        architecture=network.keeper.config(),
+        decoder_architecture=network.decoder.config(),
         dim=len(configuration_manager.patch_size),
         channel=task.source,
         spacing_mm=tuple(float(s) for s in configuration_manager.spacing),
@@ -90,12 +107,26 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         validation_cases=[],
         metrics={},
         simulation=simulation,
-        sha256=weights_sha256(keeper.state_dict()),
-        decoder_sha256=weights_sha256(decoder.state_dict()),
+        sha256=weights_sha256(network.keeper.state_dict()),
+        decoder_sha256=weights_sha256(network.decoder.state_dict()),
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
-        citation=" ".join(filter(None, (CITATION, str(dataset_json.get("reference") or "")))),
+        citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
     )
-    return TrainedKeeper(header, keeper, decoder)
+    return TrainedKeeper(header, network)
+
+
+def _network(name: str, block: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> EnhancingNet:
+    """Keeper and decoder of a finished training."""
+    if name not in KINDS:
+        raise UHFError(f"{path} holds the network {name!r:.80}, this version has {', '.join(KINDS)}; update nnunet-uhf")
+    teacher = block.get("teacher", block)["architecture"]
+    arguments = {
+        "architecture": block["architecture"],
+        "decoder": {option: teacher[option] for option in ("dim", "base_features")},
+    }
+    state = joined(_part(weights, "keeper."), _part(weights, KINDS[name].trained_decoder))
+    network: EnhancingNet = build_network(KINDS[name].enhancer, arguments, state, path)
+    return network
 
 
 def keeper_block(plans: dict[str, Any], configuration: str, folder: Path) -> dict[str, Any]:

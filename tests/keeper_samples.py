@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,27 @@ def make_header(dim: int = 2, **changes: Any) -> KeeperHeader:
         "metrics": {"keeper": {"psnr": 29.5, "ssim": 0.88}, "input": {"psnr": 27.6, "ssim": 0.63}},
     }
     return KeeperHeader(**(values | changes))
+
+
+def anisotropic(dim: int = 2, **changes: Any) -> dict[str, Any]:
+    """Arguments of a small anisotropic U-Net that can guide."""
+    return {
+        "dim": dim,
+        "in_channels": 1,
+        "base_features": 4,
+        "ratio": 1,
+        "slice_axis": None,
+        "masks": None,
+        "mask_scale": 2.0,
+        **changes,
+    }
+
+
+def statistics(channels: Sequence[int] = (4, 4, 4, 4, 4)) -> dict[str, Any]:
+    """Feature statistics of a keeper with these channels; by default those of the 2D sample."""
+    distances = {"mean": 1.0, "std": 0.1, "p95": 1.2, "max": 1.5}
+    levels = [{"mean": [0.5] * c, "std": [0.1] * c, "distances": distances} for c in channels]
+    return {"cases": 12, "levels": levels, "distances": distances}
 
 
 def some_weights(seed: int = 3) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ from nnunet_uhf.keeper_file import describe, read_header
 
 def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
     path = write(tmp_path / "kkn.safetensors")
-    rewrite_header(path, lambda header: header.update(format_version=3, something_new=1))
-    refused(path, "format 3", "pip install --upgrade")
+    rewrite_header(path, lambda header: header.update(format_version=4, something_new=1))
+    refused(path, "format 4", "pip install --upgrade")
 
 
 @pytest.mark.parametrize(

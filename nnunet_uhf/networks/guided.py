@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import resize
 from nnunet_uhf.networks.fusion_kinds import Fusion, build_fusion
-from nnunet_uhf.networks.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.kinds import Keeper, guide_of
 
 
 class KeeperNet(nn.Module):
@@ -34,7 +34,7 @@ class KeeperNet(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        keeper: KnowledgeKeeper,
+        keeper: Keeper,
         *,
         guide_channel: int = 0,
         spacing_ratio: Sequence[float] | None = None,
@@ -83,7 +83,7 @@ class UHFGuidedNet(KeeperNet):
     def __init__(
         self,
         backbone: nn.Module,
-        keeper: KnowledgeKeeper,
+        keeper: Keeper,
         fusions: Sequence[Fusion],
         *,
         guide_channel: int = 0,
@@ -128,14 +128,15 @@ def build_guided_net(
 
     Args:
         backbone: the network nnU-Net built.
-        block: ``{"keeper": {"architecture": ...}, "guide_channel": .., "spacing_ratio": .., "fusion": {..}}``.
+        block: ``{"keeper": {"architecture": .., "network": .. or absent}, "guide_channel": .., "spacing_ratio": ..,
+            "fusion": {..}}``.
         network: the class to build.
 
     Returns:
         The guided network; the keeper's weights are random until loaded.
     """
     channels = stage_channels(backbone)
-    keeper = KnowledgeKeeper(**block["keeper"]["architecture"])
+    keeper = guide_of(block["keeper"])
     fusions = [build_fusion(block["fusion"], keeper.channels, c, dim=keeper.dim) for c in channels]
     return network(
         backbone, keeper, fusions, guide_channel=block["guide_channel"], spacing_ratio=block["spacing_ratio"]
