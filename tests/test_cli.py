@@ -32,6 +32,7 @@ VERBS = (
     "simulate",
     "synthesise",
     "trainer-path",
+    "volumes",
 )
 
 

@@ -22,6 +22,7 @@ from nnunet_uhf.cli import (
     setup_verbs,
     synthesis_verbs,
     view_verbs,
+    volume_verbs,
 )
 from nnunet_uhf.errors import UHFError
 
@@ -33,11 +34,21 @@ LIST_OPTIONS = {
     "enhance": {"-f"},
     "synthesise": {"--field"},
     "aggregate-views": {"-i", "--weights"},
+    "volumes": {"-i"},
     "convert": {"--test", "--contrast", "--entity", "--label-entity"},
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-for verbs in (setup_verbs, keeper_verbs, image_verbs, synthesis_verbs, convert_verbs, view_verbs, check_verbs):
+for verbs in (
+    setup_verbs,
+    keeper_verbs,
+    image_verbs,
+    synthesis_verbs,
+    convert_verbs,
+    view_verbs,
+    check_verbs,
+    volume_verbs,
+):
     verbs.add_to(app)
 
 
