@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TaskID
-from torch import Tensor
+from torch import Tensor, nn
 
 from nnunet_uhf import __version__
 from nnunet_uhf.errors import UHFError
@@ -27,7 +27,9 @@ from nnunet_uhf.inference import ImagePredictor
 from nnunet_uhf.keeper_file import KeeperHeader, build_enhancer, read_keeper
 from nnunet_uhf.networks.kinds import EnhancingNet
 from nnunet_uhf.nifti_files import check_image, note_path, pair_files, read_image
+from nnunet_uhf.thick_scans import SliceGeometry, slice_geometry, stretch_of
 from nnunet_uhf.trained_keeper import finished_folds, read_trained_keeper
+from nnunet_uhf.uncertainty import uncertainty_path, with_spread, wrapped
 from nnunet_uhf.whole_file import written_whole
 
 
@@ -53,6 +55,8 @@ def enhance(
     tile_step_size: float = 0.5,
     console: Console | None = None,
     progress: bool = True,
+    axis: str | None = None,
+    uncertainty: bool = False,
 ) -> list[Path]:
     """Infer the high-field-like image of every NIfTI file; returns the paths written.
 
@@ -63,48 +67,73 @@ def enhance(
     the target's typical intensities; each has a JSON note beside it that says what it is. Files that are already
     there are left alone unless ``overwrite``.
 
-    Raises UHFError before anything is computed when an input is no single 3D NIfTI image, the model cannot
-    enhance, or the device is absent; later when an image holds NaN or no contrast.
+    A model of thick slices writes r times the slices; ``axis`` names the one they lie along where it is not the
+    training's (see :func:`nnunet_uhf.thick_scans.slice_geometry`). ``uncertainty`` also writes, beside each image, the
+    standard deviation over the members of a Masksembles model, in the same units (``NAME_uncertainty.nii.gz``).
+
+    Raises UHFError before anything is computed when an input is no single 3D NIfTI image or has its slices along
+    another axis, the model cannot enhance or has no uncertainty, or the device is absent; later when an image holds
+    NaN or no contrast.
     """
     console = console or Console(stderr=True)
     device = _checked_device(device)
     tasks = pair_files(Path(inputs), Path(output))
     enhancer = load_enhancer(model, folds=folds)
+    header = enhancer.headers[0]
+    network: nn.Module = enhancer.network
+    parameters: Sequence[Mapping[str, Tensor]] = enhancer.parameters
+    if uncertainty:
+        network = with_spread(network, header=header)
+        parameters = [wrapped(one) for one in parameters]
+        twice = sorted({target for _, target in tasks} & {uncertainty_path(target) for _, target in tasks})
+        if twice:
+            raise UHFError(f"{twice[0]} would be an image and the uncertainty of another one: rename its input")
     for source, _ in tasks:
-        check_image(source, dim=enhancer.headers[0].dim)
-    waiting = [(source, target) for source, target in tasks if overwrite or not target.exists()]
+        check_image(source, dim=header.dim)
+    geometries = {source: slice_geometry(header, source, axis=axis) for source, _ in tasks}
+    waiting = [(source, target) for source, target in tasks if overwrite or not _all_there(target, uncertainty)]
     if len(waiting) < len(tasks):
         console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
 
-    header = enhancer.headers[0]
-    plans_manager, configuration_manager = managers(header)
     predictor = ImagePredictor(device=device, tile_step_size=tile_step_size, use_mirroring=mirroring)
+    stretch = stretch_of(header)
     predictor.set_network(
-        enhancer.network,
-        configuration_manager,
-        parameters=enhancer.parameters,
-        mirroring_axes=range(header.dim) if mirroring else None,
+        network,
+        managers(header)[1],
+        parameters=parameters,
+        # mirrored slices would not lie where the model expects their samples
+        mirroring_axes=[n for n in range(header.dim) if stretch[n - header.dim] == 1] if mirroring else None,
+        stretch=stretch,
+        outputs=2 if uncertainty else 1,
     )
     with Progress(console=console, disable=not progress) as bar:
         task = bar.add_task("enhance", total=len(waiting))
         for index, (source, target) in enumerate(waiting):
             bar.update(task, description=escape(source.name))
-            data, mask, properties = preprocess_image(source, plans_manager, configuration_manager)
+            geometry = geometries[source]
+            if geometry is not None and geometry.warning:
+                console.print(f"warning: {source.name}: {geometry.warning}", highlight=False, markup=False)
+            read = managers(header if geometry is None else geometry.header)
+            data, mask, properties = preprocess_image(source, *read)
             report = functools.partial(_report, bar, task, index)
-            image = predictor.predict_image(torch.from_numpy(data), on_patch=report)
-            _write_note(target, source, enhancer)  # first, so that no image is ever without it
-            export_image(
-                image,
-                target,
-                properties,
-                plans_manager,
-                configuration_manager,
-                mean=header.target_intensity["mean"],
-                std=header.target_intensity["std"],
-                mask=mask if header.use_mask_for_norm else None,
-            )
+            images = predictor.predict_image(torch.from_numpy(data), on_patch=report)
+            written = read
+            if geometry is not None:
+                written = managers(geometry.written_header)
+                mask, properties = geometry.mask(mask), geometry.properties(properties)
+            # first, so that no image is ever without it
+            _write_note(target, source, enhancer, geometry=geometry, uncertainty=uncertainty)
+            intensity = header.target_intensity
+            scales = {target: (intensity["mean"], intensity["std"]), uncertainty_path(target): (0.0, intensity["std"])}
+            for image, (path, (mean, std)) in reversed(list(zip(images, scales.items(), strict=False))):
+                inside = mask if header.use_mask_for_norm else None
+                export_image(image[None], path, properties, *written, mean=mean, std=std, mask=inside)
             bar.update(task, completed=index + 1)
     return [target for _, target in waiting]
+
+
+def _all_there(target: Path, uncertainty: bool) -> bool:
+    return target.exists() and (not uncertainty or uncertainty_path(target).exists())
 
 
 def _report(bar: Progress, task: TaskID, finished: int, done: int, total: int) -> None:
@@ -180,7 +209,9 @@ def preprocess_image(
     return data, seg[0] >= 0, properties
 
 
-def _write_note(target: Path, source: Path, enhancer: Enhancer) -> None:
+def _write_note(
+    target: Path, source: Path, enhancer: Enhancer, *, geometry: SliceGeometry | None, uncertainty: bool
+) -> None:
     header = enhancer.headers[0]
     note = {
         "description": describe_image(header),
@@ -203,6 +234,18 @@ def _write_note(target: Path, source: Path, enhancer: Enhancer) -> None:
         "target_field_T": header.target_field_T,
         "nnunet_uhf_version": __version__,
     }
+    if geometry is not None:
+        note["slices"] = {
+            "made_of_one": geometry.ratio,
+            "array_axis": geometry.file_axis,
+            "spacing_mm": geometry.spacing_mm / geometry.ratio,
+            "trained_spacing_mm": geometry.trained_spacing_mm,
+        }
+    if uncertainty:
+        note["uncertainty"] = {
+            "file": uncertainty_path(target).name,
+            "meaning": "standard deviation over the members of the ensemble, mean over folds; not an error bar",
+        }
     with written_whole(note_path(target)) as temporary:
         temporary.write_text(json.dumps(note, indent=2) + "\n")
 

@@ -103,7 +103,7 @@ def test_the_note_says_what_the_image_is(tmp_path: Path, keepers: dict[int, Path
 def test_no_image_is_ever_without_its_note(
     tmp_path: Path, keepers: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: Any) -> None:
+    def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -35,7 +35,8 @@ class ThickSlices:
 
     def of_blocks(self, image: Tensor) -> Tensor:
         """The first voxel of every block: n voxels along the slice axis -> ceil(n / r) slices."""
-        return image[(..., slice(None, None, self.ratio), *(slice(None),) * (-self.axis - 1))]
+        first: tuple[Any, ...] = (..., slice(None, None, self.ratio), *(slice(None),) * (-self.axis - 1))
+        return image[first]
 
     def as_blocks(self, slices: Tensor, size: int) -> Tensor:
         """Every slice r times, cut to `size` voxels along the slice axis."""

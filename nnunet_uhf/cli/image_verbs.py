@@ -140,9 +140,19 @@ def enhance(
         list[str] | None,
         typer.Option("-f", metavar="FOLD...", help="Folds of a model folder, averaged. Default: all."),
     ] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(
+            "--axis",
+            help="Plane of thick slices (axial, coronal, sagittal) or their array axis 0, 1, 2. Default: as trained.",
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write NAME_uncertainty, of a Masksembles model.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is already there.")] = False,
 ) -> None:
-    """Write the high-field-like image of every scan, in the scan's own geometry."""
+    """Write the high-field-like image of every scan, in the scan's own geometry; more slices from thick ones."""
     from rich.console import Console
 
     from nnunet_uhf.enhance import enhance as run
@@ -154,6 +164,8 @@ def enhance(
         device=torch_device(device),
         folds=[fold_number(fold) for fold in folds] if folds else None,
         overwrite=overwrite,
+        axis=axis,
+        uncertainty=uncertainty,
         console=Console(stderr=True),
     )
     sys.stdout.write(f"wrote {len(written)} images to {output}\n")
