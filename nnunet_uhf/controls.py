@@ -51,16 +51,18 @@ def extra_input_channels(block: Mapping[str, Any]) -> int:
     return int(block.get("control") == ENHANCED_INPUT)
 
 
-def drawn_keeper(architecture: Mapping[str, Any], seed: int) -> nn.Module:
-    """A keeper with random weights: the paper's initialisation, drawn on the CPU; the global state is not touched.
+def drawn_keeper(entry: Mapping[str, Any], seed: int) -> nn.Module:
+    """The keeper of a block's entry with random weights: its own initialisation, drawn on the CPU.
+
+    The global random state is not touched.
 
     The same version of torch draws the same weights; every checkpoint carries them, so prediction needs no redraw.
     """
-    from nnunet_uhf.networks.keeper import KnowledgeKeeper
+    from nnunet_uhf.networks.kinds import guide_of
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return KnowledgeKeeper(**architecture)
+        return guide_of(entry)
 
 
 def controlled_block(
@@ -105,7 +107,8 @@ def controlled_block(
 def _same_origin(block: Mapping[str, Any], trained: Mapping[str, Any], control: str, seed: int) -> bool:
     before, now = trained["keeper"], block["keeper"]
     if CONTROLS[control].drawn:
-        return before["architecture"] == now["architecture"] and before["seed"] == seed
+        same_network = all(before.get(name) == now.get(name) for name in ("architecture", "network"))
+        return same_network and bool(before["seed"] == seed)
     return bool(before["sha256"] == now["sha256"])
 
 
@@ -126,7 +129,7 @@ def _drawn_entry(keeper: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "validation_cases": [],
         "metrics": {},
     }
-    weights = drawn_keeper(keeper["architecture"], seed).state_dict()
+    weights = drawn_keeper(keeper, seed).state_dict()
     return {**keeper, "sha256": weights_sha256(weights), "seed": seed, "provenance": provenance}
 
 

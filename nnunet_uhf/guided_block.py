@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nnunet_uhf.controls import CONTROLS, ENHANCED_INPUT, MAX_SEED, has_drawn_keeper
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.keeper_header import check_architecture
 from nnunet_uhf.keeper_networks import DEFAULT_NETWORK, why_no_guide
@@ -59,6 +60,33 @@ def check_guided_block(block: Mapping[str, Any], *, where: str) -> None:
     wrong = [name for name, fits in entries.items() if not fits]
     if wrong:
         raise UHFError(f"{where}: the uhf block has no valid {', '.join(wrong)}; {_REMEDY}")
+    _check_control(block, dim=dim, where=where)
+
+
+def _check_control(block: Mapping[str, Any], *, dim: int, where: str) -> None:
+    """UHFError for an unknown control, or one that lacks what its network is built from."""
+    control, keeper = block.get("control"), block["keeper"]
+    if control is not None and (not isinstance(control, str) or control not in CONTROLS):
+        raise UHFError(f"{where}: the uhf block has the unknown control {control!r:.80}; {_REMEDY}")
+    seed = keeper.get("seed")
+    if has_drawn_keeper(block) and (type(seed) is not int or not 0 <= seed <= MAX_SEED):
+        raise UHFError(f"{where}: the uhf block has no valid keeper.seed; {_REMEDY}")
+    if control != ENHANCED_INPUT:
+        return
+    decoder = keeper.get("decoder")
+    architecture = decoder.get("architecture") if isinstance(decoder, Mapping) else None
+    if not isinstance(architecture, Mapping) or not isinstance(decoder.get("sha256"), str):
+        raise UHFError(f"{where}: the uhf block names no decoder for the enhanced input; {_REMEDY}")
+    try:
+        check_architecture(
+            architecture,
+            dim=dim,
+            where="the decoder of the uhf block",
+            name="decoder_architecture",
+            network=keeper.get("network", DEFAULT_NETWORK),
+        )
+    except KeeperFileError as error:
+        raise UHFError(f"{where}: {error}") from error
 
 
 def _is_ratio(value: object, dim: int) -> bool:

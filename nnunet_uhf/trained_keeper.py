@@ -96,9 +96,9 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         patch_size=tuple(int(n) for n in configuration_manager.patch_size),
         normalisation=configuration_manager.normalization_schemes[source],
         use_mask_for_norm=bool(configuration_manager.use_mask_for_norm[source]),
-        target_intensity=foreground_intensity(plans, block["target_channel"]),
+        target_intensity=foreground_intensity(plans, learnt_channel(block)),
         source_field_T=source_field,
-        target_field_T=task.target_field_T,
+        target_field_T=source_field if is_same_field(block) else task.target_field_T,
         route=task.route,
         dataset=plans["dataset_name"],
         fold=fold,
@@ -135,6 +135,16 @@ def keeper_block(plans: dict[str, Any], configuration: str, folder: Path) -> dic
     if not isinstance(block, dict) or block.get("role") != "keeper":
         raise UHFError(f"{folder} is not the model of a keeper trainer; give one of UHFKeeperTrainer (-tr)")
     return block
+
+
+def is_same_field(block: Mapping[str, Any]) -> bool:
+    """Whether the keeper of this block learnt from its own low-field source, as a control."""
+    return bool(block.get("same_field", False))
+
+
+def learnt_channel(block: Mapping[str, Any]) -> int:
+    """The channel whose images the keeper's decoder makes."""
+    return int(block["source_channel" if is_same_field(block) else "target_channel"])
 
 
 def foreground_intensity(plans: Mapping[str, Any], channel: int) -> dict[str, float]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 
 from support import PLANS, TinyDataset, threaded_pools, tiny_keeper
@@ -68,3 +71,16 @@ def use_keeper(folder: Path, dim: int, channel: str = "LF", **options: Any) -> P
 def forget_keeper() -> None:
     """Unset nnU-Net's variable."""
     os.environ.pop(KEEPER_VARIABLE, None)
+
+
+@contextmanager
+def refused(capsys: pytest.CaptureFixture[str], *phrases: str) -> Iterator[None]:
+    """Exit status 2 and one line on stderr that holds every phrase."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        yield
+    assert stopped.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    for phrase in phrases:
+        assert phrase in lines[0]

@@ -64,3 +64,40 @@ def test_a_damaged_entry_is_named_with_its_file(path: tuple[str, ...], value: ob
 
     assert "model/plans.json" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def enhanced() -> dict[str, Any]:
+    """The block of the enhanced input, whose network has a decoder."""
+    made = {**block(), "control": "enhanced_input"}
+    decoder = {"architecture": {"dim": 2, "base_features": 4}, "sha256": "0" * 64}
+    return {**made, "keeper": {**made["keeper"], "decoder": decoder}}
+
+
+def test_the_blocks_of_controls_pass() -> None:
+    check_guided_block(enhanced(), where="plans.json")
+    check_guided_block({**block(), "control": "unfrozen"}, where="plans.json")
+    for control in ("random", "zero", "trainable"):
+        drawn = {**block(), "control": control}
+        drawn["keeper"]["seed"] = 3
+        check_guided_block(drawn, where="plans.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("control",), "placebo", "control"),
+        (("control",), ["random"], "control"),
+        (("control",), "random", "seed"),
+        (("keeper", "decoder"), None, "decoder"),
+        (("keeper", "decoder", "sha256"), 1, "decoder"),
+        (("keeper", "decoder", "architecture", "base_features"), 4096, "base_features"),
+    ],
+)
+def test_a_damaged_entry_of_a_control_is_named(path: tuple[str, ...], value: object, told: str) -> None:
+    damaged = enhanced()
+    place = damaged
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(UHFError, match=told):
+        check_guided_block(damaged, where="model/plans.json")

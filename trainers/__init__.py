@@ -1,6 +1,18 @@
-"""nnU-Net trainer classes: everything nnU-Net may be asked for with -tr, and the mixins for one's own trainers."""
+"""nnU-Net trainer classes: everything nnU-Net may be asked for with -tr, and the mixins for one's own trainers.
+
+Every trainer exists at every length: ``UHFTrainer_1epoch``, ``UHFTrainer_50epochs``.
+"""
+
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as _nnUNetTrainer
 
 from nnunet_uhf.trainers.baseline import StartFromBaseline, UHFTrainerFromBaseline
+from nnunet_uhf.trainers.controls import (
+    UHFTrainerEnhancedInput,
+    UHFTrainerRandomKeeper,
+    UHFTrainerTrainableKeeper,
+    UHFTrainerUnfrozenKeeper,
+    UHFTrainerZeroGuide,
+)
 from nnunet_uhf.trainers.demo import (
     UHFKeeperTrainer_demo,
     UHFTeacherTrainer_demo,
@@ -10,69 +22,52 @@ from nnunet_uhf.trainers.demo import (
 from nnunet_uhf.trainers.guidance import UHFGuidance
 from nnunet_uhf.trainers.guided import UHFTrainer, UHFTrainerNoMirroring
 from nnunet_uhf.trainers.keeper import UHFKeeperTrainer, UHFKeeperTrainerNoAdversarial
-from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
-from nnunet_uhf.trainers.variants import (
-    UHFKeeperTrainer_1epoch,
-    UHFKeeperTrainer_5epochs,
-    UHFKeeperTrainer_20epochs,
-    UHFKeeperTrainer_50epochs,
-    UHFKeeperTrainer_100epochs,
-    UHFKeeperTrainer_250epochs,
-    UHFTeacherTrainer_1epoch,
-    UHFTeacherTrainer_5epochs,
-    UHFTeacherTrainer_20epochs,
-    UHFTeacherTrainer_50epochs,
-    UHFTeacherTrainer_100epochs,
-    UHFTeacherTrainer_250epochs,
-    UHFTrainer_1epoch,
-    UHFTrainer_5epochs,
-    UHFTrainer_20epochs,
-    UHFTrainer_50epochs,
-    UHFTrainer_100epochs,
-    UHFTrainer_250epochs,
-    UHFTrainerFromBaseline_1epoch,
-    UHFTrainerFromBaseline_5epochs,
-    UHFTrainerFromBaseline_20epochs,
-    UHFTrainerFromBaseline_50epochs,
-    UHFTrainerFromBaseline_100epochs,
-    UHFTrainerFromBaseline_250epochs,
+from nnunet_uhf.trainers.same_field import UHFKeeperTrainerSameField, UHFTeacherTrainerSameField
+from nnunet_uhf.trainers.siqt import (
+    SIQTTrainer,
+    SIQTTrainerHuber,
+    SIQTTrainerMAE,
+    SIQTTrainerMasksembles,
+    SIQTTrainerSSIM,
 )
+from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
+from nnunet_uhf.trainers.variants import base_and_length as _base_and_length
+from nnunet_uhf.trainers.variants import fixed_length as _fixed_length
 
 __all__ = [
+    "SIQTTrainer",
+    "SIQTTrainerHuber",
+    "SIQTTrainerMAE",
+    "SIQTTrainerMasksembles",
+    "SIQTTrainerSSIM",
     "StartFromBaseline",
     "UHFGuidance",
     "UHFKeeperTrainer",
     "UHFKeeperTrainerNoAdversarial",
-    "UHFKeeperTrainer_1epoch",
-    "UHFKeeperTrainer_5epochs",
-    "UHFKeeperTrainer_20epochs",
-    "UHFKeeperTrainer_50epochs",
-    "UHFKeeperTrainer_100epochs",
-    "UHFKeeperTrainer_250epochs",
+    "UHFKeeperTrainerSameField",
     "UHFKeeperTrainer_demo",
     "UHFTeacherTrainer",
-    "UHFTeacherTrainer_1epoch",
-    "UHFTeacherTrainer_5epochs",
-    "UHFTeacherTrainer_20epochs",
-    "UHFTeacherTrainer_50epochs",
-    "UHFTeacherTrainer_100epochs",
-    "UHFTeacherTrainer_250epochs",
+    "UHFTeacherTrainerSameField",
     "UHFTeacherTrainer_demo",
     "UHFTrainer",
+    "UHFTrainerEnhancedInput",
     "UHFTrainerFromBaseline",
-    "UHFTrainerFromBaseline_1epoch",
-    "UHFTrainerFromBaseline_5epochs",
-    "UHFTrainerFromBaseline_20epochs",
-    "UHFTrainerFromBaseline_50epochs",
-    "UHFTrainerFromBaseline_100epochs",
-    "UHFTrainerFromBaseline_250epochs",
     "UHFTrainerNoMirroring",
-    "UHFTrainer_1epoch",
-    "UHFTrainer_5epochs",
-    "UHFTrainer_20epochs",
-    "UHFTrainer_50epochs",
-    "UHFTrainer_100epochs",
-    "UHFTrainer_250epochs",
+    "UHFTrainerRandomKeeper",
+    "UHFTrainerTrainableKeeper",
+    "UHFTrainerUnfrozenKeeper",
+    "UHFTrainerZeroGuide",
     "UHFTrainer_demo",
     "nnUNetTrainer_demo",
 ]
+
+
+def __getattr__(name: str) -> type[_nnUNetTrainer]:
+    """A trainer of a fixed length, made when it is asked for and kept, so that pickle finds it again."""
+    asked = _base_and_length(name)
+    trainer = globals().get(asked[0]) if asked else None
+    if asked is None or trainer is None or asked[0] not in __all__ or not issubclass(trainer, _nnUNetTrainer):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = _fixed_length(trainer, asked[1], name=name, module=__name__)
+    globals()[name] = made
+    return made

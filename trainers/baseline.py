@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keeper_file import read_keeper
-from nnunet_uhf.networks.guided import UHFGuidedNet, build_guided_net
+from nnunet_uhf.networks.guided import KeeperNet, build_guided_net
 from nnunet_uhf.nnunet_files import read_json
 from nnunet_uhf.plans import attach
 from nnunet_uhf.trainers.guidance import UHFGuidance, build_backbone
@@ -99,7 +99,7 @@ class UHFTrainerFromBaseline(StartFromBaseline, nnUNetTrainer):
     """UHFTrainer whose backbone starts from the finished nnUNetTrainer model of the same fold (the paper's route)."""
 
 
-def load_backbone(network: UHFGuidedNet, checkpoint: Path) -> None:
+def load_backbone(network: KeeperNet, checkpoint: Path) -> None:
     """Load a plain model's weights, heads included, into the backbone of a guided network.
 
     Raises:
@@ -108,7 +108,7 @@ def load_backbone(network: UHFGuidedNet, checkpoint: Path) -> None:
     copy_backbone(network, load_checkpoint_weights(checkpoint)["network_weights"], origin=checkpoint)
 
 
-def copy_backbone(network: UHFGuidedNet, weights: Mapping[str, Tensor], *, origin: Path) -> None:
+def copy_backbone(network: KeeperNet, weights: Mapping[str, Tensor], *, origin: Path) -> None:
     """Copy ``weights`` of a plain network into the guided one, keeper and fusion modules untouched."""
     own = {key: value for key, value in network.state_dict().items() if not key.startswith(GUIDANCE_PREFIXES)}
     for key in sorted(own.keys() ^ weights.keys()):

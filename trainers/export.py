@@ -16,8 +16,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keeper_file import write_keeper
 from nnunet_uhf.nnunet_files import dataset_name, read_json, root_folder
-from nnunet_uhf.trained_keeper import keeper_block, read_trained_keeper
+from nnunet_uhf.trained_keeper import is_same_field, keeper_block, learnt_channel, read_trained_keeper
 from nnunet_uhf.trainers.target_intensity import training_intensity
+
+ALL_CASES = "fold all: measured on training cases, nothing was held out"
+SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
 
 
 def export_keeper(
@@ -51,21 +54,22 @@ def export_keeper(
     trained = read_trained_keeper(folder, fold)
     if not summary.is_file():
         raise UHFError(f"{summary} does not exist, so nobody knows how good this keeper is; run: {again} --val")
-    metrics = _held_out_metrics(summary)
-    if not accept_worse:
-        _refuse_worse_than_input(metrics, summary)
     used_plans = read_json(folder / "plans.json", advice="train again")
+    block = keeper_block(used_plans, configuration, folder)
+    metrics = _held_out_metrics(summary, same_field=is_same_field(block))
+    if not accept_worse and not is_same_field(block):
+        _refuse_worse_than_input(metrics, summary)
     data_identifier = PlansManager(used_plans).get_configuration(configuration).data_identifier
     training, validation = _cases(preprocessed, data_identifier, fold)
     if fold == "all":
-        metrics["note"] = "fold all: measured on training cases, nothing was held out"
+        metrics["note"] = " ".join(filter(None, (metrics.get("note"), ALL_CASES)))
     raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - nnU-Net's name
     intensity = training_intensity(
         None if not raw else Path(raw) / name,
         used_plans,
         read_json(folder / "dataset.json", advice="train again"),
         configuration=configuration,
-        channel=keeper_block(used_plans, configuration, folder)["target_channel"],
+        channel=learnt_channel(block),
         cases=training,
     )
     header = replace(
@@ -86,18 +90,23 @@ def export_keeper(
     return output
 
 
-def _held_out_metrics(summary: Path) -> dict[str, Any]:
-    """Mean held-out PSNR and SSIM of keeper, input and, where it was measured, teacher."""
+def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
+    """Mean held-out PSNR and SSIM of keeper, input and, where it was measured, teacher.
+
+    Where the target is the input itself there is no row of the input, and a note says so.
+    """
     mean = read_json(summary, advice="validate again with --val").get("mean", {})
     names = {"keeper": "prediction", "input": "input", "teacher": "teacher"}
     metrics: dict[str, Any] = {ours: dict(mean[theirs]) for ours, theirs in names.items() if theirs in mean}
     complete = all(
         np.isfinite(metrics.get(name, {}).get(metric, np.nan))
-        for name in ("keeper", "input")
+        for name in (("keeper",) if same_field else ("keeper", "input"))
         for metric in ("psnr", "ssim")
     )
     if not complete:
         raise UHFError(f"{summary} lacks the PSNR and SSIM of keeper and input; validate again with --val")
+    if same_field:
+        metrics["note"] = SAME_FIELD
     return metrics
 
 

@@ -21,24 +21,32 @@ a keeper with decoder 5 dB below the input was seen.
 """
 
 
+DEFAULT = "UHFTeacherTrainer"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinishedTeacher:
-    """A finished fold of a teacher trainer: its held-out PSNR and that of the low-field input, both in dB."""
+    """A finished fold of a teacher trainer: its held-out PSNR and that of the low-field input, both in dB.
+
+    A teacher of the low field itself has no input to be held against: None.
+    """
 
     trainer: str
     checkpoint: Path
     psnr: float
-    input_psnr: float
+    input_psnr: float | None
 
 
-def teacher_names(keeper: str) -> list[str]:
+def teacher_names(keeper: str, default: str = DEFAULT) -> list[str]:
     """Names under which the teacher of a keeper trainer may lie: that of the same length first, then the default."""
     _, _, length = keeper.partition("_")
-    names = [keeper.replace("Keeper", "Teacher"), f"UHFTeacherTrainer_{length}" if length else "", "UHFTeacherTrainer"]
+    names = [keeper.replace("Keeper", "Teacher"), f"{default}_{length}" if length else "", default]
     return list(dict.fromkeys(name for name in names if name))
 
 
-def find_teacher(keeper: str, *, dataset: str, plans: str, configuration: str, fold: int | str) -> FinishedTeacher:
+def find_teacher(
+    keeper: str, *, dataset: str, plans: str, configuration: str, fold: int | str, default: str = DEFAULT
+) -> FinishedTeacher:
     """The teacher of the same dataset, plans, configuration and fold that is finished, validated and good enough.
 
     Args:
@@ -47,11 +55,12 @@ def find_teacher(keeper: str, *, dataset: str, plans: str, configuration: str, f
         plans: plans name.
         configuration: 2d, 3d_fullres or 3d_lowres.
         fold: number of the fold or "all".
+        default: the teacher's trainer where there is none of the keeper's own name.
 
     Raises:
         UHFError: when there is none, it was not validated, or it reconstructs too badly to be learnt from.
     """
-    names = teacher_names(keeper)
+    names = teacher_names(keeper, default)
     place = root_folder("nnUNet_results") / dataset
     folders = [place / f"{name}__{plans}__{configuration}" / f"fold_{fold}" for name in names]
     found = [folder for folder in folders if (folder / "checkpoint_final.pth").is_file()]
@@ -66,12 +75,13 @@ def find_teacher(keeper: str, *, dataset: str, plans: str, configuration: str, f
     command = _command(dataset, configuration, fold, trainer, plans)
     try:
         mean = json.loads(summary.read_text())["mean"]
-        teacher, low_field = float(mean["prediction"]["psnr"]), float(mean["input"]["psnr"])
+        teacher = float(mean["prediction"]["psnr"])
+        low_field = float(mean["input"]["psnr"]) if default == DEFAULT else None
     except FileNotFoundError as error:
         raise UHFError(f"{summary}: the teacher was not validated; do it first: {command} --val") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UHFError(f"{summary}: not the summary of a teacher's validation; repeat it: {command} --val") from error
-    if not teacher >= low_field - TOLERANCE_DB:
+    if low_field is not None and not teacher >= low_field - TOLERANCE_DB:
         raise UHFError(
             f"{summary}: the teacher reconstructs held-out images at {teacher:.1f} dB, its low-field input is at "
             f"{low_field:.1f} dB: no keeper can learn from it; train the teacher longer ({names[-1]} without a suffix "

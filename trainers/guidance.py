@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from nnunet_uhf.controls import CONTROLS, extra_input_channels, has_drawn_keeper
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.guided_block import check_guided_block
 from nnunet_uhf.keeper_file import build_keeper, read_keeper, weights_sha256
 from nnunet_uhf.matching import channel_names, match_notes, overlapping_cases
-from nnunet_uhf.networks.guided import UHFGuidedNet, build_guided_net
+from nnunet_uhf.networks.controls import build_network
+from nnunet_uhf.networks.guided import KeeperNet
 from nnunet_uhf.trainers.keeper_choice import BLOCK, KEEPER_VARIABLE, choose_keeper
 from nnunet_uhf.trainers.safe_checkpoints import SafeCheckpoints
 from nnunet_uhf.trainers.unwrap import unwrap
@@ -54,6 +56,11 @@ class UHFGuidance(SafeCheckpoints):
             written then. TypeError when the backbone is no encoder-decoder network.
     """
 
+    control: ClassVar[str | None] = None
+    """One of :data:`nnunet_uhf.controls.CONTROLS`, in a subclass that changes one thing."""
+    keeper_seed: ClassVar[int] = 0
+    """Of the keeper's weights, in a control that draws them."""
+
     def __init__(
         self,
         plans: dict[str, Any],
@@ -70,7 +77,15 @@ class UHFGuidance(SafeCheckpoints):
         self, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any]
     ) -> None:
         """Put the block into the plans before nnU-Net makes any folder: from there it reaches every checkpoint."""
-        choice = choose_keeper(plans, configuration, dataset_json, trainer=type(self).__name__, fold=fold)
+        choice = choose_keeper(
+            plans,
+            configuration,
+            dataset_json,
+            trainer=type(self).__name__,
+            fold=fold,
+            control=self.control,
+            seed=self.keeper_seed,
+        )
         plans["configurations"][configuration][BLOCK] = choice.block
         self.keeper_file = choice.path
 
@@ -101,27 +116,31 @@ class UHFGuidance(SafeCheckpoints):
             super().build_network_architecture,
             plans_manager,
             configuration_manager,
-            input_channels=num_input_channels,
+            input_channels=num_input_channels + extra_input_channels(block),
             output_channels=num_output_channels,
             deep_supervision=enable_deep_supervision,
         )
-        return build_guided_net(backbone, block=block)
+        return build_network(backbone, block=block)
 
     @exit_on_user_error
     def initialize(self) -> None:
         """Build everything as nnU-Net does, then load the keeper: the weight initialiser must not touch it."""
         super().initialize()
+        self.load_keeper()
+        self._log_guidance()
+
+    def load_keeper(self) -> None:
+        """Give the network the weights of the keeper file; without one a checkpoint has to bring them."""
         if self.keeper_file is not None:
             keeper = build_keeper(read_keeper(self.keeper_file))
             self.guided_network.keeper.load_state_dict(keeper.state_dict())
-        self._log_guidance()
 
     @property
-    def guided_network(self) -> UHFGuidedNet:
+    def guided_network(self) -> KeeperNet:
         """The network without the wrappers of DDP and torch.compile."""
         network = unwrap(self.network)
-        if not isinstance(network, UHFGuidedNet):
-            raise TypeError(f"{type(self).__name__} built a {type(network).__name__}, not a UHFGuidedNet")
+        if not isinstance(network, KeeperNet):
+            raise TypeError(f"{type(self).__name__} built a {type(network).__name__}, not a network with a keeper")
         return network
 
     def configure_optimizers(self, *args: Any, **kwargs: Any) -> Any:
@@ -150,8 +169,11 @@ class UHFGuidance(SafeCheckpoints):
         """UHFError unless the keeper in memory has the hash that the plans name."""
         wanted = self.guidance["keeper"]["sha256"]
         present = weights_sha256(self.guided_network.keeper.state_dict())
-        if present == wanted:
-            return
+        if present != wanted:
+            self.refuse_keeper(present, wanted)
+
+    def refuse_keeper(self, present: str, wanted: str) -> None:
+        """UHFError: the weights in memory are not those the plans name."""
         if self.keeper_file is None:
             raise UHFError(
                 f"the weights of keeper {wanted[:8]} are not at hand: set {KEEPER_VARIABLE} to its file to start anew, "
@@ -180,11 +202,17 @@ class UHFGuidance(SafeCheckpoints):
         """Say which keeper guides, where it comes from, which channel it sees, and how well it fits."""
         block = self.guidance
         origin, channel = block["keeper"]["provenance"], block["guide_channel"]
-        self.print_to_log_file(
-            f"UHF guidance by keeper {block['keeper']['sha256'][:8]}: {origin['source_field_T']} T -> "
-            f"{origin['target_field_T']} T, route {origin['route']}, trained on {origin['dataset']} "
-            f"{origin['configuration']} fold {origin['fold']}; held-out quality: {origin['metrics'] or 'not stated'}"
-        )
+        guidance = f"UHF guidance by keeper {block['keeper']['sha256'][:8]}"
+        if self.control is not None:
+            guidance = f"CONTROL {self.control}, {CONTROLS[self.control].description}. {guidance}"
+        if has_drawn_keeper(block):
+            self.print_to_log_file(f"{guidance}: random weights, seed {block['keeper']['seed']}")
+        else:
+            self.print_to_log_file(
+                f"{guidance}: {origin['source_field_T']} T -> {origin['target_field_T']} T, route {origin['route']}, "
+                f"trained on {origin['dataset']} {origin['configuration']} fold {origin['fold']}; "
+                f"held-out quality: {origin['metrics'] or 'not stated'}"
+            )
         self.print_to_log_file(
             f"The keeper sees channel {channel} ({channel_names(self.dataset_json)[channel]}); preset "
             f"{block['preset']}, fusion {block['fusion']}"

@@ -82,6 +82,8 @@ def _validate_case(
             f"case {case} of {trainer.plans_manager.dataset_name} cannot be judged ({error}); "
             "check its target image and that its label file marks the brain"
         ) from error
+    if block.get("same_field", False):
+        del row["input"]  # it is the target itself
     restored = restore_grid(prediction, properties, trainer.plans_manager, trainer.configuration_manager)
     write_image(restored, folder / f"{case}{trainer.dataset_json['file_ending']}", properties)
     return row

@@ -17,7 +17,7 @@ from nnunet_uhf.networks.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation import DistillationNet
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.teacher import UHFTeacher
-from nnunet_uhf.trainers.finished_teacher import find_teacher, read_teacher
+from nnunet_uhf.trainers.finished_teacher import DEFAULT, find_teacher, read_teacher
 from nnunet_uhf.trainers.image_to_image import Block, ImageToImageTrainer, checked_config, planned_strides
 from nnunet_uhf.trainers.unwrap import unwrap
 
@@ -32,6 +32,8 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     """
 
     role: ClassVar[str] = "keeper"
+    teacher_trainer: ClassVar[str] = DEFAULT
+    """Where there is no teacher of the keeper's own name."""
     adversarial: ClassVar[bool] = True
     """Train against a discriminator. Realistic detail may be invented detail: report features with and without."""
 
@@ -41,7 +43,12 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         """`architecture` of the keeper, `teacher` with its provenance, and `discriminator`, null without one."""
         dataset = plans["dataset_name"]
         teacher = find_teacher(
-            type(self).__name__, dataset=dataset, plans=plans["plans_name"], configuration=configuration, fold=fold
+            type(self).__name__,
+            dataset=dataset,
+            plans=plans["plans_name"],
+            configuration=configuration,
+            fold=fold,
+            default=self.teacher_trainer,
         )
         teacher_architecture, weights = read_teacher(teacher.checkpoint, configuration)
         self.teacher_checkpoint = teacher.checkpoint  # not in the block, which travels to other people's machines
@@ -89,9 +96,10 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         teacher = self.block["teacher"]
         _, weights = read_teacher(self.teacher_checkpoint, self.configuration_name)
         self.distillation.teacher.load_state_dict(weights)
+        low_field = "" if teacher["input_psnr"] is None else f", the low-field input {teacher['input_psnr']:.2f} dB"
         self.print_to_log_file(
-            f"Learning from {teacher['trainer']} {teacher['sha256'][:8]}: {teacher['psnr']:.2f} dB on held-out images, "
-            f"the low-field input {teacher['input_psnr']:.2f} dB; "
+            f"Learning from {teacher['trainer']} {teacher['sha256'][:8]}: {teacher['psnr']:.2f} dB on held-out images"
+            f"{low_field}; "
             f"adversarial term {'on' if self.block['discriminator'] else 'off'}"
         )
 

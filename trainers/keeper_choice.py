@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_uhf.controls import controlled_block, has_drawn_keeper
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.guided_block import check_guided_block
 from nnunet_uhf.keeper_file import find_keepers, read_header, read_keeper
@@ -18,7 +19,7 @@ from nnunet_uhf.presets import PRESET_VARIABLE
 KEEPER_VARIABLE = "nnUNet_UHF_KKN"
 BLOCK = "uhf"
 # What decides the network's output; provenance is for people and may differ between two files with equal weights.
-DECISIVE = ("preset", "guide_channel", "spacing_ratio", "fusion")
+DECISIVE = ("control", "preset", "guide_channel", "spacing_ratio", "fusion")
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
 
@@ -37,11 +38,14 @@ def choose_keeper(
     *,
     trainer: str,
     fold: int | str,
+    control: str | None = None,
+    seed: int = 0,
 ) -> KeeperChoice:
     """Find the keeper of one training without writing anything.
 
     The order is: a block in the plans, a fitting file of ``nnUNet_UHF_KKN``, the block the model folder was trained
     with (only where a checkpoint can be continued or validated, which also holds the keeper's weights).
+    A ``control`` changes the block; where it draws its keeper from ``seed``, the file gives the architecture alone.
 
     Raises:
         UHFError: no keeper, a keeper file that is missing, or a model folder trained with another keeper.
@@ -62,9 +66,19 @@ def choose_keeper(
             f"no keeper: set {KEEPER_VARIABLE} to a keeper file (*.safetensors), or train one with "
             "`nnunet-uhf pretrain`"
         )
+    file = file_with_weights(paths, block["keeper"]["sha256"])
+    block = controlled_block(
+        block,
+        control,
+        seed=seed,
+        header=None if file is None else read_header(file),
+        trained=trained,
+        where=f"plans {plans['plans_name']}, {configuration}",
+    )
     if (folder / "plans.json").is_file():
         refuse_other_keeper(block, trained, folder)
-    file = file_with_weights(paths, block["keeper"]["sha256"])
+    if has_drawn_keeper(block):
+        return KeeperChoice(block, None)
     if file is None and not resumable:
         raise UHFError(_not_at_hand(block, paths))
     if file is not None:

@@ -1,16 +1,14 @@
-"""Trainers of a fixed, shorter length; nnU-Net's own full length is 1000 epochs."""
+"""Trainers of a fixed, shorter length, made when they are asked for; nnU-Net's own full length is 1000 epochs."""
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_uhf.trainers.baseline import UHFTrainerFromBaseline
-from nnunet_uhf.trainers.guided import UHFTrainer
-from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
-from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
+_NAME = re.compile(r"(?P<trainer>[A-Za-z]+)_(?:(?P<one>1)epoch|(?P<more>[2-9]|[1-9][0-9]{1,3})epochs)")
 
 
 class FixedLength(nnUNetTrainer):
@@ -30,145 +28,13 @@ class FixedLength(nnUNetTrainer):
         self.num_epochs = self.length
 
 
-class UHFTrainer_1epoch(FixedLength, UHFTrainer):
-    """UHFTrainer for 1 epoch."""
-
-    length = 1
-
-
-class UHFTrainer_5epochs(FixedLength, UHFTrainer):
-    """UHFTrainer for 5 epochs."""
-
-    length = 5
-
-
-class UHFTrainer_20epochs(FixedLength, UHFTrainer):
-    """UHFTrainer for 20 epochs."""
-
-    length = 20
-
-
-class UHFTrainer_50epochs(FixedLength, UHFTrainer):
-    """UHFTrainer for 50 epochs."""
-
-    length = 50
-
-
-class UHFTrainer_100epochs(FixedLength, UHFTrainer):
-    """UHFTrainer for 100 epochs."""
-
-    length = 100
-
-
-class UHFTrainer_250epochs(FixedLength, UHFTrainer):
-    """UHFTrainer for 250 epochs."""
-
-    length = 250
-
-
-class UHFTrainerFromBaseline_1epoch(FixedLength, UHFTrainerFromBaseline):
-    """UHFTrainerFromBaseline for 1 epoch."""
-
-    length = 1
-
-
-class UHFTrainerFromBaseline_5epochs(FixedLength, UHFTrainerFromBaseline):
-    """UHFTrainerFromBaseline for 5 epochs."""
-
-    length = 5
-
-
-class UHFTrainerFromBaseline_20epochs(FixedLength, UHFTrainerFromBaseline):
-    """UHFTrainerFromBaseline for 20 epochs."""
-
-    length = 20
-
-
-class UHFTrainerFromBaseline_50epochs(FixedLength, UHFTrainerFromBaseline):
-    """UHFTrainerFromBaseline for 50 epochs."""
-
-    length = 50
-
-
-class UHFTrainerFromBaseline_100epochs(FixedLength, UHFTrainerFromBaseline):
-    """UHFTrainerFromBaseline for 100 epochs."""
-
-    length = 100
-
-
-class UHFTrainerFromBaseline_250epochs(FixedLength, UHFTrainerFromBaseline):
-    """UHFTrainerFromBaseline for 250 epochs."""
-
-    length = 250
-
-
-class UHFTeacherTrainer_1epoch(FixedLength, UHFTeacherTrainer):
-    """UHFTeacherTrainer for 1 epoch."""
-
-    length = 1
-
-
-class UHFTeacherTrainer_5epochs(FixedLength, UHFTeacherTrainer):
-    """UHFTeacherTrainer for 5 epochs."""
-
-    length = 5
-
-
-class UHFTeacherTrainer_20epochs(FixedLength, UHFTeacherTrainer):
-    """UHFTeacherTrainer for 20 epochs."""
-
-    length = 20
-
-
-class UHFTeacherTrainer_50epochs(FixedLength, UHFTeacherTrainer):
-    """UHFTeacherTrainer for 50 epochs."""
-
-    length = 50
-
-
-class UHFTeacherTrainer_100epochs(FixedLength, UHFTeacherTrainer):
-    """UHFTeacherTrainer for 100 epochs."""
-
-    length = 100
-
-
-class UHFTeacherTrainer_250epochs(FixedLength, UHFTeacherTrainer):
-    """UHFTeacherTrainer for 250 epochs."""
-
-    length = 250
-
-
-class UHFKeeperTrainer_1epoch(FixedLength, UHFKeeperTrainer):
-    """UHFKeeperTrainer for 1 epoch."""
-
-    length = 1
-
-
-class UHFKeeperTrainer_5epochs(FixedLength, UHFKeeperTrainer):
-    """UHFKeeperTrainer for 5 epochs."""
-
-    length = 5
-
-
-class UHFKeeperTrainer_20epochs(FixedLength, UHFKeeperTrainer):
-    """UHFKeeperTrainer for 20 epochs."""
-
-    length = 20
-
-
-class UHFKeeperTrainer_50epochs(FixedLength, UHFKeeperTrainer):
-    """UHFKeeperTrainer for 50 epochs."""
-
-    length = 50
-
-
-class UHFKeeperTrainer_100epochs(FixedLength, UHFKeeperTrainer):
-    """UHFKeeperTrainer for 100 epochs."""
-
-    length = 100
-
-
-class UHFKeeperTrainer_250epochs(FixedLength, UHFKeeperTrainer):
-    """UHFKeeperTrainer for 250 epochs."""
-
-    length = 250
+def base_and_length(name: str) -> tuple[str, int] | None:
+    """``UHFTrainer_50epochs`` -> ``("UHFTrainer", 50)``; one epoch is ``_1epoch``; None for any other name."""
+    match = _NAME.fullmatch(name)
+    return None if match is None else (match["trainer"], int(match["one"] or match["more"]))
+
+
+def fixed_length(trainer: type[nnUNetTrainer], length: int, *, name: str, module: str) -> type[nnUNetTrainer]:
+    """A subclass of the trainer that trains for ``length`` epochs; ``module`` is where pickle finds it by name."""
+    text = f"{trainer.__name__} for {length} {'epoch' if length == 1 else 'epochs'}."
+    return type(name, (FixedLength, trainer), {"length": length, "__doc__": text, "__module__": module})

@@ -7,7 +7,13 @@ from typing import Any, ClassVar
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_uhf.trainers import UHFKeeperTrainer, UHFTeacherTrainer, UHFTrainer
+from nnunet_uhf.trainers import (
+    UHFKeeperTrainer,
+    UHFKeeperTrainerSameField,
+    UHFTeacherTrainer,
+    UHFTeacherTrainerSameField,
+    UHFTrainer,
+)
 
 # The default of teacher and keeper, and three times it where fewer steps must do.
 LEARNING_RATE = {"2d": 1e-3, "3d_fullres": 3e-3}
@@ -54,4 +60,25 @@ class UHFKeeperTrainer_short(Short, UHFKeeperTrainer):
     lengths = {"2d": 3, "3d_fullres": 1}  # noqa: RUF012 - a constant of the class
 
 
-__all__ = ["UHFKeeperTrainer_short", "UHFTeacherTrainer_short", "UHFTrainer_short", "nnUNetTrainer_short"]
+class UHFTeacherTrainerSameField_short(Short, UHFTeacherTrainerSameField):
+    """A teacher of low-field images, as long as the other."""
+
+    learning_rates = LEARNING_RATE
+    lengths = UHFTeacherTrainer_short.lengths
+
+
+class UHFKeeperTrainerSameField_short(Short, UHFKeeperTrainerSameField):
+    """A keeper of low-field features, as long as the other."""
+
+    learning_rates = LEARNING_RATE
+    lengths = UHFKeeperTrainer_short.lengths
+
+
+__all__ = [
+    "UHFKeeperTrainerSameField_short",
+    "UHFKeeperTrainer_short",
+    "UHFTeacherTrainerSameField_short",
+    "UHFTeacherTrainer_short",
+    "UHFTrainer_short",
+    "nnUNetTrainer_short",
+]

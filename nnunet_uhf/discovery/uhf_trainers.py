@@ -5,3 +5,4 @@ nnU-Net imports every module of this folder and forgets it again afterwards, so 
 """
 
 from nnunet_uhf.trainers import *  # noqa: F403 - the names are the trainers' ``__all__``
+from nnunet_uhf.trainers import __getattr__  # noqa: F401 - those of a fixed length, made on demand

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from nnunet_uhf.controls import ENHANCED_INPUT
 from nnunet_uhf.networks.blocks import resize
 from nnunet_uhf.networks.guided import KeeperNet, UHFGuidedNet, build_guided_net
-from nnunet_uhf.networks.keeper import KnowledgeKeeper
-from nnunet_uhf.networks.teacher import TeacherDecoder
+from nnunet_uhf.networks.kinds import DEFAULT_KIND, KINDS, Keeper, guide_of
 
 
 class ZeroGuideNet(UHFGuidedNet):
@@ -51,7 +50,7 @@ class EnhancedInputNet(KeeperNet):
     Args:
         backbone: takes one channel more than the data has.
         keeper: gives the maps.
-        image_decoder: the teacher's decoder.
+        image_decoder: makes the image of the maps, as in a keeper file.
         guide_channel: the input channel the keeper sees.
         spacing_ratio: network spacing / keeper spacing per axis.
     """
@@ -59,8 +58,8 @@ class EnhancedInputNet(KeeperNet):
     def __init__(
         self,
         backbone: nn.Module,
-        keeper: KnowledgeKeeper,
-        image_decoder: TeacherDecoder,
+        keeper: Keeper,
+        image_decoder: nn.Module,
         *,
         guide_channel: int = 0,
         spacing_ratio: Sequence[float] | None = None,
@@ -104,10 +103,11 @@ def build_network(backbone: nn.Module, *, block: Mapping[str, Any]) -> KeeperNet
     control = block.get("control")
     if control != ENHANCED_INPUT:
         return build_guided_net(backbone, block=block, network=GUIDED_NETWORKS.get(str(control), UHFGuidedNet))
+    entry = block["keeper"]
     return EnhancedInputNet(
         backbone,
-        KnowledgeKeeper(**block["keeper"]["architecture"]),
-        TeacherDecoder(**block["keeper"]["decoder"]["architecture"]),
+        guide_of(entry),
+        KINDS[entry.get("network", DEFAULT_KIND)].decoder(**entry["decoder"]["architecture"]),
         guide_channel=block["guide_channel"],
         spacing_ratio=block["spacing_ratio"],
     )

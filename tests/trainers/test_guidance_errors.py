@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from guided_runs import KEEPER_VARIABLE, brief, forget_keeper, model_folder, train, use_keeper
+from guided_runs import KEEPER_VARIABLE, brief, forget_keeper, model_folder, refused, train, use_keeper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
@@ -19,19 +19,6 @@ from nnunet_uhf.plans import write_plans
 from nnunet_uhf.registration import trainer_path
 from nnunet_uhf.trainers import UHFGuidance, UHFTrainer
 from support import Workspace, run_command, tiny_keeper, tiny_trainer
-
-
-@contextmanager
-def refused(capsys: pytest.CaptureFixture[str], *phrases: str) -> Iterator[None]:
-    """Exit status 2 and one line on stderr that holds every phrase."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        yield
-    assert stopped.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    for phrase in phrases:
-        assert phrase in lines[0]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
