@@ -1,0 +1,81 @@
+"""Measures every prediction of every case, several cases at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from nibabel.affines import voxel_sizes
+from rich.console import Console
+from rich.progress import Progress
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.nifti import require_same_grid
+from nnunet_uhf.report.case_scores import Scores, case_scores
+from nnunet_uhf.report.label_maps import read_labels
+from nnunet_uhf.report.structures import Task
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case with its true label map and its predicted ones, by entry."""
+
+    name: str
+    reference: Path
+    predictions: Mapping[str, Path]
+
+
+#: case -> entry -> structure -> score
+Measured = dict[str, dict[str, dict[str, Scores]]]
+
+
+def measure(
+    cases: Sequence[Case], task: Task, *, tolerance_mm: float, num_processes: int, console: Console | None = None
+) -> Measured:
+    """Scores of all cases, in their order, whatever the number of processes.
+
+    Raises:
+        UHFError: a damaged file, or grids that differ within a case.
+    """
+    done: Measured = {}
+    with Progress(console=console, disable=console is None) as bar:
+        advance = bar.add_task("measuring", total=len(cases))
+        for name, scores in _each_done(cases, task, tolerance_mm, num_processes):
+            done[name] = scores
+            bar.advance(advance)
+    return {case.name: done[case.name] for case in cases}
+
+
+def measure_case(case: Case, task: Task, tolerance_mm: float) -> tuple[str, dict[str, dict[str, Scores]]]:
+    """The name of a case, and its scores by entry and structure."""
+    reference, affine = read_labels(case.reference)
+    spacing = [float(size) for size in voxel_sizes(affine)]
+    scores = {}
+    for entry, path in case.predictions.items():
+        require_same_grid(case.reference, path)
+        prediction, _ = read_labels(path)
+        scores[entry] = case_scores(reference, prediction, task, spacing_mm=spacing, tolerance_mm=tolerance_mm)
+    return case.name, scores
+
+
+def _each_done(
+    cases: Sequence[Case], task: Task, tolerance_mm: float, num_processes: int
+) -> Iterator[tuple[str, dict[str, dict[str, Scores]]]]:
+    """The scores of each case as it is done."""
+    workers = min(num_processes, len(cases))
+    if workers <= 1:
+        for case in cases:
+            yield measure_case(case, task, tolerance_mm)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for future in as_completed([pool.submit(measure_case, case, task, tolerance_mm) for case in cases]):
+                yield future.result()
+        except BrokenProcessPool:
+            raise UHFError("a worker was killed, most likely for want of memory: use fewer at a time (-np)") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
