@@ -18,6 +18,7 @@ from support import run_command
 
 VERBS = (
     "aggregate-views",
+    "compare",
     "convert",
     "demo",
     "doctor",

@@ -16,6 +16,7 @@ from rich.text import Text
 from nnunet_uhf import __version__
 from nnunet_uhf.cli import (
     check_verbs,
+    compare_verbs,
     convert_verbs,
     image_verbs,
     keeper_verbs,
@@ -34,6 +35,7 @@ LIST_OPTIONS = {
     "enhance": {"-f"},
     "synthesise": {"--field"},
     "aggregate-views": {"-i", "--weights"},
+    "compare": {"-m", "-pred", "-names", "--bins"},
     "volumes": {"-i"},
     "convert": {"--test", "--contrast", "--entity", "--label-entity"},
 }
@@ -47,6 +49,7 @@ for verbs in (
     convert_verbs,
     view_verbs,
     check_verbs,
+    compare_verbs,
     volume_verbs,
 ):
     verbs.add_to(app)

@@ -1,0 +1,86 @@
+"""Verb that compares finished models: compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnunet_uhf.cli.arguments import OutputFolder
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `app` the verb of this module."""
+    example = "compare -m RESULTS/nnUNetTrainer__nnUNetPlans__2d RESULTS/UHFTrainer__nnUNetPlans__2d -o OUT"
+    app.command("compare", epilog=f"Example: nnunet-uhf {example}")(compare)
+
+
+def compare(
+    output: OutputFolder,
+    models: Annotated[
+        list[Path] | None, typer.Option("-m", metavar="MODEL...", help="Finished nnU-Net model folders.")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option("-pred", metavar="FOLDER...", help="Folders of predicted label maps.")
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("-ref", metavar="FOLDER", help="True label maps. Default: those of the first model's dataset."),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("-names", metavar="NAME...", help="Names for the report, those of -m before those of -pred."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="NAME", help="What the others are held against. Default: the first."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--metric-tolerance", metavar="MM", help="Of NSD. Default: the longest edge of a voxel, at least 1 mm."
+        ),
+    ] = None,
+    subgroups: Annotated[
+        Path | None, typer.Option("--subgroups", metavar="CSV", help="Table with a column case and others to group by.")
+    ] = None,
+    bins: Annotated[
+        list[str] | None,
+        typer.Option("--bins", metavar="COLUMN=A,B", help="Cuts a column of numbers there. Default: at the median."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("-i", metavar="FOLDER", help="Images for the pictures. Default: where nnU-Net has them."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap.")] = 0,
+    processes: Annotated[
+        int | None, typer.Option("-np", metavar="N", min=1, help="Cases at a time. Default: as nnU-Net.")
+    ] = None,
+) -> None:
+    """Compare segmentation models on the same subjects: scores, paired statistics, and a page with pictures."""
+    from nnunetv2.configuration import default_num_processes
+    from rich.console import Console
+
+    from nnunet_uhf.report.compare import compare as run
+    from nnunet_uhf.report.subgroups import parse_bins
+
+    record = run(
+        models or [],
+        predictions or [],
+        output,
+        reference=reference,
+        images=images,
+        names=names,
+        baseline=baseline,
+        tolerance_mm=tolerance,
+        subgroups=subgroups,
+        bins=parse_bins(bins or []),
+        seed=seed,
+        num_processes=processes or default_num_processes,
+        console=Console(stderr=True),
+    )
+    for verdict in record["verdicts"].values():
+        sys.stdout.write(f"{verdict['headline']}\n  {' '.join(verdict['sentences'])}\n")
+    sys.stdout.write(f"wrote {output / 'index.html'}\n")

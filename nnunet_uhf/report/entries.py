@@ -1,0 +1,169 @@
+"""What is compared: finished nnU-Net model folders with their validation, or folders of predictions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nifti_files import case_files
+from nnunet_uhf.nnunet_files import description_of, read_json
+from nnunet_uhf.plans import configuration_settings
+
+FOLD_FOLDER = re.compile(r"fold_(\d+|all)$")
+_MODEL = "name a folder such as nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One side of a comparison.
+
+    Attributes:
+        name: as it is called in the report.
+        folder: model folder, or folder of predictions.
+        files: predicted label map by case.
+        folds: fold by case; empty for predictions.
+        plans: content of plans.json, None where predictions come without.
+        dataset_json: content of dataset.json, None where predictions come without.
+        trainer: class name of the trainer, None for predictions.
+        configuration: such as 3d_fullres, None where predictions do not tell.
+        fold_folders: by fold; empty for predictions.
+        warnings: what the reader has to know.
+    """
+
+    name: str
+    folder: Path
+    files: Mapping[str, Path]
+    folds: Mapping[str, str] = field(default_factory=dict)
+    plans: Mapping[str, Any] | None = None
+    dataset_json: Mapping[str, Any] | None = None
+    trainer: str | None = None
+    configuration: str | None = None
+    fold_folders: Mapping[str, Path] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a model folder, with trainings to look at."""
+        return self.trainer is not None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings of the configuration, inheritance resolved; empty where it is not known."""
+        if self.plans is None or self.configuration is None:
+            return {}
+        return configuration_settings(self.plans, self.configuration)
+
+    @property
+    def block(self) -> Mapping[str, Any] | None:
+        """The `uhf` block of the configuration; None without guidance, or when that cannot be known."""
+        if self.plans is None:
+            return None
+        names = list(self.plans.get("configurations", {})) if self.configuration is None else [self.configuration]
+        blocks = [configuration_settings(self.plans, name).get("uhf") for name in names]
+        found: list[Mapping[str, Any]] = [block for block in blocks if isinstance(block, dict)]
+        return found[0] if len(found) == 1 else None
+
+
+def read_model(folder: Path) -> Entry:
+    """A finished nnU-Net model folder: the validation of all its numbered folds.
+
+    ``fold_all`` is validated on the cases it was trained on. It is used only where there is no other fold, with a
+    warning.
+
+    Raises:
+        UHFError: no model folder, no validated fold, a case in two folds.
+    """
+    parts = folder.resolve().name.split("__")
+    if not folder.is_dir() or len(parts) != 3:
+        raise UHFError(f"{folder} is no model folder: {_MODEL}")
+    plans, dataset_json = (read_json(folder / name, advice=_MODEL) for name in ("plans.json", "dataset.json"))
+    folds = {m[1]: path for path in sorted(folder.iterdir()) if (m := FOLD_FOLDER.match(path.name)) and path.is_dir()}
+    warnings = []
+    if "all" in folds and len(folds) > 1:
+        del folds["all"]
+        warnings.append(f"{folder.name}: fold_all is left out, it is validated on the cases it was trained on.")
+    elif "all" in folds:
+        warnings.append(
+            f"{folder.name} has only fold_all, which is validated on the cases IT WAS TRAINED ON: its scores are no "
+            "held-out scores."
+        )
+    files: dict[str, Path] = {}
+    fold_of: dict[str, str] = {}
+    for fold, path in folds.items():
+        validation = path / "validation"
+        if not (validation / "summary.json").is_file():
+            warnings.append(f"{folder.name}: fold {fold} is left out, it has no finished validation (summary.json).")
+            continue
+        for case, file in case_files(validation).items():
+            if case in files:
+                raise UHFError(f"{validation} holds case {case}, and so does fold {fold_of[case]}: remove one of them")
+            files[case], fold_of[case] = file, fold
+    if not files:
+        raise UHFError(
+            f"{folder} has no fold with a finished validation: finish its training, or run nnUNetv2_train with --val"
+        )
+    used = {fold: folds[fold] for fold in sorted(set(fold_of.values()))}
+    trainer, _, configuration = parts
+    name = folder.resolve().name
+    return Entry(name, folder, files, fold_of, plans, dataset_json, trainer, configuration, used, tuple(warnings))
+
+
+def read_predictions(folder: Path) -> Entry:
+    """A folder of predicted label maps; plans.json and dataset.json, which nnU-Net leaves there, are read if present.
+
+    Raises:
+        UHFError: no such folder, no NIfTI file in it, damaged JSON.
+    """
+    files = case_files(folder)
+    described = (description_of(folder, name) for name in ("plans.json", "dataset.json"))
+    plans, dataset_json = (
+        read_json(path, advice="remove or repair it") if path.is_file() else None for path in described
+    )
+    return Entry(folder.resolve().name, folder, files, plans=plans, dataset_json=dataset_json)
+
+
+def name_entries(entries: Sequence[Entry], names: Sequence[str] | None) -> list[Entry]:
+    """The entries under the names given, or under the part of their folder's name that tells them apart.
+
+    Raises:
+        UHFError: not one name an entry, an empty name, or two alike.
+    """
+    if names is None:
+        chosen = _short_names([entry.name for entry in entries])
+    elif len(names) != len(entries):
+        raise UHFError(f"-names: {len(names)} names for {len(entries)} folders; give one a folder, -m before -pred")
+    else:
+        chosen = [name.strip() for name in names]
+    twice = [name for name, count in Counter(chosen).items() if count > 1]
+    if twice or not all(chosen):
+        raise UHFError(f"Several folders are called {(twice or [''])[0]!r}: give each a name of its own (-names)")
+    return [replace(entry, name=name) for entry, name in zip(entries, chosen, strict=True)]
+
+
+def baseline_first(entries: Sequence[Entry], baseline: str | None) -> list[Entry]:
+    """The entries with the baseline, by name or folder, in front.
+
+    Raises:
+        UHFError: none or several are called so.
+    """
+    if baseline is None:
+        return list(entries)
+    found = [entry for entry in entries if baseline in (entry.name, entry.folder.resolve().name, str(entry.folder))]
+    if len(found) != 1:
+        listed = ", ".join(entry.name for entry in entries)
+        raise UHFError(f"--baseline {baseline}: choose one of {listed}")
+    return [found[0], *(entry for entry in entries if entry is not found[0])]
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Names without the parts (trainer, plans, configuration) that all of them share."""
+    split = [name.split("__") for name in names]
+    if len({len(parts) for parts in split}) != 1 or len(set(names)) < len(names) or len(names) < 2:
+        return list(names)
+    kept = [index for index, column in enumerate(zip(*split, strict=True)) if len(set(column)) > 1]
+    return [" ".join(parts[index] for index in kept) for parts in split]

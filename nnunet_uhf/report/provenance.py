@@ -1,0 +1,100 @@
+"""Which keepers guided the compared models, what these were trained on, and whether that spoils the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nnunet_uhf.controls import CONTROLS
+from nnunet_uhf.matching import overlapping_cases
+from nnunet_uhf.report.entries import Entry
+
+
+@dataclass(frozen=True)
+class KeeperFacts:
+    """What the `uhf` block of an entry says of its keeper; None is "not stated".
+
+    Attributes:
+        entry: name of the entry.
+        rows: (what, value) to be read by people.
+        overlap: compared cases that the keeper was trained on.
+        held_out: compared cases that its training was validated on.
+        control: description of the control, None for guidance as it is meant.
+    """
+
+    entry: str
+    rows: tuple[tuple[str, str], ...]
+    overlap: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    control: str | None = None
+
+
+def keeper_facts(entry: Entry, cases: Sequence[str]) -> KeeperFacts | None:
+    """What is known of the keeper of an entry; None where no guidance is recorded.
+
+    Args:
+        entry: model folder, or predictions with nnU-Net's plans.json.
+        cases: the compared ones.
+    """
+    block = entry.block
+    if block is None or not isinstance(block.get("keeper"), dict):
+        return None
+    keeper = block["keeper"]
+    origin: Mapping[str, Any] = keeper.get("provenance") or {}
+    training = [str(case) for case in origin.get("training_cases") or []]
+    held_out = [str(case) for case in origin.get("validation_cases") or []]
+    control = CONTROLS.get(str(block.get("control")))
+    fields = " → ".join(
+        "unknown field" if origin.get(name) is None else f"{origin[name]:g} T"
+        for name in ("source_field_T", "target_field_T")
+    )
+    rows = [
+        ("network", str(keeper.get("network", "knowledge_keeper"))),
+        (
+            "trained on",
+            f"{origin.get('dataset', '?')}, {origin.get('configuration', '?')}, {_fold(origin)}",
+        ),
+        ("field", f"{fields}, route: {origin.get('route', 'not stated')}"),
+        ("subjects", f"{len(training)} for training, {len(held_out)} held out"),
+        ("held-out quality", _quality(origin.get("metrics"))),
+        ("preset", str(block.get("preset", "not stated"))),
+        ("weights (sha256)", str(keeper.get("sha256", "not stated"))),
+    ]
+    if control is not None:
+        rows.insert(0, ("CONTROL", control.description))
+    return KeeperFacts(
+        entry=entry.name,
+        rows=tuple(rows),
+        overlap=tuple(overlapping_cases({"training_cases": training}, cases)),
+        held_out=tuple(overlapping_cases({"training_cases": held_out}, cases)),
+        control=None if control is None else control.description,
+    )
+
+
+def overlap_warning(facts: KeeperFacts, cases: int) -> str | None:
+    """The warning that compared subjects are in the keeper's training; None where none is."""
+    if not facts.overlap:
+        return None
+    shown = ", ".join(facts.overlap[:10]) + (", ..." if len(facts.overlap) > 10 else "")
+    return (
+        f"THE KEEPER OF {facts.entry} WAS TRAINED ON {len(facts.overlap)} OF THE {cases} COMPARED SUBJECTS ({shown}). "
+        "Its scores on them are no held-out scores: the comparison favours it, and no conclusion may be drawn from it."
+    )
+
+
+def _fold(origin: Mapping[str, Any]) -> str:
+    fold = str(origin.get("fold", "?"))
+    return fold if fold.startswith("seed") else f"fold {fold}"  # drawn weights have a seed in place of a fold
+
+
+def _quality(metrics: object) -> str:
+    """PSNR and SSIM of the keeper and of its input, where the header has them."""
+    if not isinstance(metrics, Mapping):
+        return "not stated"
+    parts = [
+        f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in values.items())
+        for name, values in metrics.items()
+        if isinstance(values, Mapping) and all(isinstance(value, int | float) for value in values.values())
+    ]
+    return "; ".join(parts) or "not stated"

@@ -1,0 +1,109 @@
+"""Where the true label maps and the images of the compared cases lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nifti_files import ENDINGS, case_files
+from nnunet_uhf.nnunet_files import read_json
+from nnunet_uhf.report.entries import Entry
+from nnunet_uhf.report.structures import Task, read_structures, structures_of_values
+
+_ARGUMENTS = "predict_from_raw_data_args.json"
+
+
+def find_references(entries: Sequence[Entry], reference: Path | None) -> tuple[Path, dict[str, Path]]:
+    """The folder of the true label maps, and its files by case.
+
+    Without ``reference`` it is that of the first model folder's dataset: ``gt_segmentations`` in nnUNet_preprocessed,
+    which nnU-Net itself validates against, else ``labelsTr`` in nnUNet_raw.
+
+    Raises:
+        UHFError: there is none.
+    """
+    if reference is not None:
+        return reference, case_files(reference)
+    model = next((entry for entry in entries if entry.is_model), None)
+    if model is None or model.plans is None:
+        raise UHFError("Folders of predictions (-pred) need the folder of the true label maps: add -ref FOLDER")
+    dataset = str(model.plans.get("dataset_name", model.folder.resolve().parent.name))
+    tried = []
+    for variable, name in (("nnUNet_preprocessed", "gt_segmentations"), ("nnUNet_raw", "labelsTr")):
+        if os.environ.get(variable):
+            tried.append(Path(os.environ[variable]) / dataset / name)
+            if tried[-1].is_dir():
+                return tried[-1], case_files(tried[-1])
+    where = " or ".join(map(str, tried)) or "nnUNet_preprocessed or nnUNet_raw (neither variable is set)"
+    raise UHFError(f"The true label maps of {dataset} are not in {where}: set the variables, or add -ref FOLDER")
+
+
+def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, Path]) -> Task:
+    """The structures to compare, as the dataset.json of the entries (or the one beside the references) names them.
+
+    Without any, every label value of the true label maps is a structure.
+
+    Raises:
+        UHFError: two entries that do not mean the same by their labels.
+    """
+    tasks = [
+        (entry, read_structures(entry.dataset_json, where=entry.folder / "dataset.json"))
+        for entry in entries
+        if entry.dataset_json is not None
+    ]
+    for entry, task in tasks[1:]:
+        if task != tasks[0][1]:
+            raise UHFError(
+                f"{entry.folder} and {tasks[0][0].folder} have different labels in dataset.json: compare models of "
+                "one task"
+            )
+    if tasks:
+        return tasks[0][1]
+    described = folder.parent / "dataset.json"
+    if described.is_file():
+        return read_structures(read_json(described, advice="repair or remove it"), where=described)
+    from nnunet_uhf.report.label_maps import label_values
+
+    return structures_of_values(value for path in references.values() for value in label_values(path))
+
+
+class ImageFinder:
+    """Finds the image that a case was segmented from; None where it is not known.
+
+    Looks in the folder given, else where nnU-Net has the images: imagesTr and imagesTs of the dataset, the folder that
+    nnUNetv2_predict noted beside its predictions, the image folder beside a reference folder labelsTr or labelsTs.
+    """
+
+    def __init__(self, entries: Sequence[Entry], reference: Path, images: Path | None) -> None:
+        if images is not None and not images.is_dir():
+            raise UHFError(f"{images} is not a folder: name the folder of the images (-i)")
+        self.folders = [images] if images is not None else _image_folders(entries, reference)
+        blocks = [entry.block for entry in entries]
+        #: the channel that the keeper sees, where there is one
+        self.channel = next((int(block.get("guide_channel", 0)) for block in blocks if block is not None), 0)
+
+    def __call__(self, case: str) -> Path | None:
+        """The file of the case: CASE_0000 in nnU-Net's way, or CASE alone."""
+        for folder in self.folders:
+            for stem in (f"{case}_{self.channel:04d}", case):
+                for ending in ENDINGS:
+                    if (path := folder / f"{stem}{ending}").is_file():
+                        return path
+        return None
+
+
+def _image_folders(entries: Sequence[Entry], reference: Path) -> list[Path]:
+    candidates = []
+    if reference.name.startswith("labels"):
+        candidates.append(reference.parent / reference.name.replace("labels", "images", 1))
+    for entry in entries:
+        if entry.is_model and entry.plans is not None and os.environ.get("nnUNet_raw"):  # noqa: SIM112 - nnU-Net's name
+            dataset = Path(os.environ["nnUNet_raw"]) / str(entry.plans.get("dataset_name"))  # noqa: SIM112
+            candidates += [dataset / "imagesTr", dataset / "imagesTs"]
+        elif (entry.folder / _ARGUMENTS).is_file():
+            noted = read_json(entry.folder / _ARGUMENTS, advice="repair or remove it")
+            source = noted.get("list_of_lists_or_source_folder")
+            candidates += [Path(source)] if isinstance(source, str) else []
+    return [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]

@@ -1,0 +1,110 @@
+"""What can and what cannot be concluded from a comparison, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nnunet_uhf.report.analysis import Result, metric_of
+from nnunet_uhf.report.entries import Entry
+from nnunet_uhf.report.formatting import interval, number, p_value
+from nnunet_uhf.report.statistics import smallest_p
+from nnunet_uhf.report.structures import MEAN
+
+ALPHA = 0.05
+FEW = 10  # subjects below which bootstrap intervals are known to be too narrow
+
+Kind = Literal["better", "worse", "unclear", "equal", "spoiled"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A headline, what it rests on, and what it leaves open."""
+
+    kind: Kind
+    headline: str
+    sentences: tuple[str, ...]
+
+
+def verdict(result: Result, baseline: Entry, model: Entry, *, models: int, overlap: Sequence[str]) -> Verdict:
+    """Judge the main result of one model against the baseline.
+
+    A difference is called one only where the confidence interval leaves out 0 and Wilcoxon's corrected p is below 0.05.
+
+    Args:
+        result: the pooled result of the main structure and metric.
+        baseline: the first entry.
+        model: the other entry.
+        models: how many models are compared with the baseline, over which p is corrected.
+        overlap: compared cases that a keeper of either was trained on.
+    """
+    metric, paired = metric_of(result.metric), result.paired
+    what = (
+        f"{metric.title} (mean over structures)"
+        if result.structure == MEAN
+        else f"{metric.title} of {result.structure}"
+    )
+    sentences = []
+    kind: Kind = "unclear"
+    if paired.difference is None or paired.baseline_mean is None or paired.model_mean is None:
+        return Verdict(kind, f"No subject has the {what} in both models.", ("Nothing can be concluded.",))
+    subjects = f"{paired.n} subject{'s' * (paired.n != 1)}"
+    if paired.ties == paired.n:
+        kind, headline = "equal", f"{model.name} and {baseline.name} have exactly the same {what} on {subjects}."
+    else:
+        values = f"{number(paired.baseline_mean, metric.digits)} → {number(paired.model_mean, metric.digits)}"
+        change = f"{number(paired.difference, metric.digits, sign=True)} {interval(paired.ci, metric.digits)}".strip()
+        headline = f"{model.name} against {baseline.name}: {what} {values}, {change} on {subjects}."
+        kind, sentence = _judge(result, baseline.name, models)
+        sentences.append(sentence)
+    if 1 < paired.n < FEW:
+        floor = smallest_p(paired.n)
+        unable = f"; no signed-rank test of {paired.n} can give a p below {floor:g}" if floor > ALPHA else ""
+        sentences.append(f"{paired.n} subjects are few: the interval is narrower than it ought to be{unable}.")
+    sentences.append(_training_noise(baseline, model))
+    if overlap:
+        kind = "spoiled"
+        sentences.insert(0, "Subjects of this comparison were in the training of a keeper: nothing can be concluded.")
+    return Verdict(kind, headline, tuple(sentences))
+
+
+def _judge(result: Result, baseline: str, models: int) -> tuple[Kind, str]:
+    paired = result.paired
+    test = f"Wilcoxon's p is {p_value(paired.p)}"
+    if models > 1:
+        test += f", {p_value(result.p_holm)} after Holm's correction over {models} models"
+    better = (paired.difference or 0) > 0 if metric_of(result.metric).higher_is_better else (paired.difference or 0) < 0
+    if paired.ci is None:
+        return "unclear", "One subject says nothing about others."
+    if paired.ci[0] <= 0 <= paired.ci[1]:
+        return "unclear", (
+            f"The 95 % interval contains 0 ({test}): these subjects do not show that the models differ, nor that they "
+            "are equal; any difference inside the interval is compatible with them."
+        )
+    if result.p_holm is None or result.p_holm >= ALPHA:
+        return "unclear", (
+            f"The 95 % interval leaves out 0, but the signed-rank test does not confirm it ({test}): treat the "
+            "difference as not shown."
+        )
+    kind: Kind = "better" if better else "worse"
+    return kind, (
+        f"The 95 % interval leaves out 0 and {test}: on subjects like these {result.model} is {kind} than {baseline}, "
+        "as far as these very trainings go."
+    )
+
+
+def _training_noise(baseline: Entry, model: Entry) -> str:
+    if not (baseline.is_model and model.is_model):
+        behind = "How many trainings stand behind predictions is not recorded"
+    else:
+        counts = [len(entry.fold_folders) for entry in (baseline, model)]
+        behind = (
+            "Each model was trained once"
+            if counts == [1, 1]
+            else f"The models were trained {counts[0]} and {counts[1]} times, once a fold, each time on other subjects"
+        )
+    return (
+        f"{behind}. Training the same network again changes such numbers, too; by how much is not known here, and "
+        "nothing in this report corrects for it."
+    )
