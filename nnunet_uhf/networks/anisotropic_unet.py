@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nnunet_uhf.networks.anisotropic_blocks import Core, ImageHead, SkipBottleneck, initialise
 from nnunet_uhf.networks.blocks import LEVELS, crop_levels, cumulative, extend
-from nnunet_uhf.networks.masksembles import MaskMaker
+from nnunet_uhf.networks.masksembles import MaskMaker, check_masks
 
 FACTORS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 6: (2, 3), 8: (2, 2, 2)}
 """Prime factors of the ratios, finest level first. The paper's are 2, 4 and 8."""
@@ -30,11 +30,11 @@ class AnisotropicBody(nn.Module):
     Args:
         dim: 2 or 3.
         in_channels: channels of the source image, 1.
-        base_features: f, 16 in the paper; even.
+        base_features: f, 16 in the paper; a multiple of 4.
         ratio: how many times the output's slices are the input's: 1, 2, 3, 4, 6 or 8. At 1 an isotropic U-Net.
         slice_axis: the spatial axis of the slices, 0 .. dim - 1; None where the ratio is 1.
-        masks: members of a Masksembles ensemble, 16 in the paper; None for none.
-        mask_scale: the masks' scale, 2 in the paper.
+        masks: members of a Masksembles ensemble, 2 or more, 16 in the paper; None for none.
+        mask_scale: the masks' scale, 1 to 6, 2 in the paper.
 
     Attributes:
         channels: of the five maps, finest first.
@@ -58,6 +58,7 @@ class AnisotropicBody(nn.Module):
     ) -> None:
         super().__init__()
         _check_arguments(dim, base_features, ratio, slice_axis)
+        check_masks(masks, mask_scale)
         self.dim, self.in_channels, self.base_features = dim, in_channels, base_features
         self.ratio, self.slice_axis, self.masks, self.mask_scale = ratio, slice_axis, masks, mask_scale
         self.channels = tuple(base_features * 2**level for level in range(LEVELS))
@@ -258,8 +259,8 @@ class AnisotropicKeeper(AnisotropicBody):
 def _check_arguments(dim: int, base_features: int, ratio: int, slice_axis: int | None) -> None:
     if dim not in (2, 3):
         raise ValueError(f"dim must be 2 or 3, got {dim}")
-    if base_features < 2 or base_features % 2:
-        raise ValueError(f"base_features must be a positive even number, got {base_features}")
+    if base_features < 4 or base_features % 4:
+        raise ValueError(f"base_features must be a positive multiple of 4, got {base_features}")
     if ratio not in FACTORS:
         raise ValueError(f"ratio must be one of {', '.join(map(str, FACTORS))}, got {ratio}")
     if slice_axis is None and ratio != 1:

@@ -11,6 +11,12 @@ MAX_SCALE = 6.0
 """Beyond it a mask keeps too few channels (the bound of Durasov et al.)."""
 
 
+def check_masks(masks: int | None, scale: float) -> None:
+    """ValueError for less than two masks, or a scale outside 1 .. 6; None stands for a network without masks."""
+    if (masks is not None and masks < 2) or not 1.0 <= scale <= MAX_SCALE:
+        raise ValueError(f"masks must be at least 2 and mask_scale within 1 .. {MAX_SCALE:g}, got {masks} and {scale}")
+
+
 def make_masks(channels: int, *, masks: int, scale: float, seed: int) -> Tensor:
     """Draw the masks of one layer: ``(masks, channels)`` of zeros and ones, the same for the same arguments.
 
@@ -20,10 +26,9 @@ def make_masks(channels: int, *, masks: int, scale: float, seed: int) -> Tensor:
     still differ by their other layers.
 
     Raises:
-        ValueError: no masks, a scale outside 1 .. 6, or channels that the masks cannot cover.
+        ValueError: less than two masks, a scale outside 1 .. 6, or channels that the masks cannot cover.
     """
-    if masks < 1 or not 1.0 <= scale <= MAX_SCALE:
-        raise ValueError(f"masks must be at least 1 and mask_scale within 1 .. {MAX_SCALE:g}, got {masks} and {scale}")
+    check_masks(masks, scale)
     kept = min(channels, round(channels / (scale * (1 - (1 - 1 / scale) ** masks))))
     if kept < 1 or kept * masks < channels:
         raise ValueError(f"{masks} masks of scale {scale} cannot cover {channels} channels")

@@ -133,8 +133,9 @@ def test_the_smallest_patch_can_be_trained_on_alone() -> None:
         ({"ratio": 5, "slice_axis": 0}, "ratio"),
         ({"ratio": 4}, "slice_axis"),
         ({"ratio": 4, "slice_axis": 2}, "slice_axis"),
-        ({"base_features": 5}, "base_features"),
-        ({"masks": 0}, "masks"),
+        ({"base_features": 6}, "base_features"),
+        ({"masks": 1}, "masks"),
+        ({"mask_scale": 7.0}, "mask_scale"),
     ],
 )
 def test_arguments_without_a_meaning_are_refused(options: dict[str, Any], told: str) -> None:
