@@ -65,7 +65,7 @@ def paired_plot(differences: Mapping[str, float], paired: PairedResult, metric: 
 def forest_plot(rows: Sequence[ForestRow], metric: Metric, *, baseline: str, model: str) -> Markup:
     """Mean difference and confidence interval of every row, with numbers beside them."""
     line, head, foot = 25.0, 34.0, 46.0
-    left, right = 210.0, 560.0
+    left, right = 236.0, 570.0
     height = head + line * len(rows) + foot
     drawing = Drawing(WIDTH, height, f"{metric.title}: mean differences with confidence intervals")
     bounds = [b for row in rows for b in (*(row.paired.ci or ()), *_some(row.paired.difference))]
@@ -108,7 +108,7 @@ def distribution_plot(values: Mapping[str, Mapping[str, float]], metric: Metric)
         values: score by entry and case; NaN is left out.
         metric: what the scores are of.
     """
-    row, head, foot, left, right = 62.0, 8.0, 40.0, 210.0, WIDTH - 20
+    row, head, foot, left, right = 62.0, 8.0, 40.0, 236.0, WIDTH - 20
     height = head + row * len(values) + foot
     unit = f" ({metric.unit})" if metric.unit else ""
     drawing = Drawing(WIDTH, height, f"{metric.title}{unit} of every subject, by model")
@@ -174,5 +174,5 @@ def _some(value: float | None) -> tuple[float, ...]:
     return () if value is None else (value,)
 
 
-def _short(label: str, length: int = 27) -> str:
+def _short(label: str, length: int = 31) -> str:
     return label if len(label) <= length else label[: length - 1] + "…"

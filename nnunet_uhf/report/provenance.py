@@ -45,10 +45,7 @@ def keeper_facts(entry: Entry, cases: Sequence[str]) -> KeeperFacts | None:
     training = [str(case) for case in origin.get("training_cases") or []]
     held_out = [str(case) for case in origin.get("validation_cases") or []]
     control = CONTROLS.get(str(block.get("control")))
-    fields = " → ".join(
-        "unknown field" if origin.get(name) is None else f"{origin[name]:g} T"
-        for name in ("source_field_T", "target_field_T")
-    )
+    fields = " → ".join(_tesla(origin.get(name)) for name in ("source_field_T", "target_field_T"))
     rows = [
         ("network", str(keeper.get("network", "knowledge_keeper"))),
         (
@@ -81,6 +78,10 @@ def overlap_warning(facts: KeeperFacts, cases: int) -> str | None:
         f"THE KEEPER OF {facts.entry} WAS TRAINED ON {len(facts.overlap)} OF THE {cases} COMPARED SUBJECTS ({shown}). "
         "Its scores on them are no held-out scores: the comparison favours it, and no conclusion may be drawn from it."
     )
+
+
+def _tesla(value: object) -> str:
+    return f"{value:g} T" if isinstance(value, int | float) else "unknown field"
 
 
 def _fold(origin: Mapping[str, Any]) -> str:

@@ -81,8 +81,9 @@ class ImageFinder:
             raise UHFError(f"{images} is not a folder: name the folder of the images (-i)")
         self.folders = [images] if images is not None else _image_folders(entries, reference)
         blocks = [entry.block for entry in entries]
+        channels = [block.get("guide_channel") for block in blocks if block is not None]
         #: the channel that the keeper sees, where there is one
-        self.channel = next((int(block.get("guide_channel", 0)) for block in blocks if block is not None), 0)
+        self.channel = next((channel for channel in channels if type(channel) is int), 0)
 
     def __call__(self, case: str) -> Path | None:
         """The file of the case: CASE_0000 in nnU-Net's way, or CASE alone."""
