@@ -27,6 +27,7 @@ VERBS = (
     "export-keeper",
     "init",
     "inspect",
+    "normalise",
     "plan",
     "pretrain",
     "qc",

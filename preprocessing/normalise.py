@@ -1,0 +1,102 @@
+"""``nnunet-uhf normalise``: scans of one contrast and field strength on one standard intensity scale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+import nnunet_uhf
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nifti_files import case_files
+from nnunet_uhf.nnunet_files import read_json
+from nnunet_uhf.preprocessing.nifti import Volume, appearing_together, read_volume, require_same_grid, write_volume
+from nnunet_uhf.preprocessing.nyul import PERCENTILES, Landmarks, landmarks_of, learn_scale, to_scale
+
+RECORD_NAME = "landmarks.json"
+METHOD = "Nyul et al. 2000, landmarks of SIQT (Lin et al., Medical Image Analysis 2023)"
+
+
+def normalise_folder(
+    images: Path,
+    output: Path,
+    *,
+    masks: Path | None = None,
+    landmarks: Path | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Write every scan of a folder on the standard scale, and the scale itself as `landmarks.json`.
+
+    Args:
+        images: folder of 3D NIfTI scans of one contrast and field strength, skull-stripped unless `masks` are given.
+        output: new folder; it appears complete or not at all.
+        masks: folder of brain masks of the same names and grids; by default the nonzero voxels. Outside stays as it
+            is where it is 0, and becomes 0 where it is not.
+        landmarks: a `landmarks.json` learnt on other scans (the training's); by default it is learnt on these.
+        console: shows a progress bar when given.
+
+    Returns:
+        The path of `landmarks.json`.
+
+    Raises:
+        UHFError: no scans, missing masks, another grid, a scan without contrast, a damaged landmarks file.
+    """
+    files = case_files(images)
+    brains = {} if masks is None else case_files(masks)
+    missing = sorted(files.keys() - brains.keys()) if masks is not None else []
+    if missing:
+        raise UHFError(f"{masks} has no mask for case {missing[0]}: add it, or leave out --masks")
+    for case, path in brains.items():
+        if case in files:
+            require_same_grid(files[case], path)
+    known = None if landmarks is None else read_landmarks(landmarks)
+    with appearing_together(output) as (staged,):
+        histograms: dict[str, Landmarks] = {}
+        for case in _shown(list(files), console, "reading histograms"):
+            image = read_volume(files[case])
+            try:
+                histograms[case] = landmarks_of(image.data[_brain(image, brains.get(case))])
+            except UHFError as error:
+                raise UHFError(f"{files[case]}: {error}") from error
+        scale = learn_scale(histograms.values()) if known is None else known
+        for case in _shown(list(files), console, "normalising"):
+            image = read_volume(files[case])
+            brain = _brain(image, brains.get(case))
+            changed = np.where(brain, to_scale(image.data, histograms[case], scale), np.float32(0))
+            write_volume(staged / f"{case}.nii.gz", changed, image.affine, header=image.header)
+        record = {
+            "format": 1,
+            "package_version": nnunet_uhf.__version__,
+            "method": METHOD,
+            "percentiles": list(PERCENTILES),
+            "scale": scale.tolist(),
+            "learnt_on": sorted(files) if known is None else f"another folder: {landmarks}",
+        }
+        (staged / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return output / RECORD_NAME
+
+
+def read_landmarks(path: Path) -> Landmarks:
+    """The scale in a `landmarks.json`; UHFError when it is none."""
+    advice = "give a landmarks.json of nnunet-uhf normalise"
+    content = read_json(path, advice=advice)
+    try:
+        scale = np.array(content["scale"], dtype=np.float64)
+        fits = content["percentiles"] == list(PERCENTILES) and scale.shape == (len(PERCENTILES),)
+    except (KeyError, TypeError, ValueError):
+        fits = False
+    if not fits or not np.isfinite(scale).all() or not (np.diff(scale) > 0).all():
+        raise UHFError(f"{path} holds no increasing scale of {len(PERCENTILES)} landmarks; {advice}")
+    return scale
+
+
+def _brain(image: Volume, mask: Path | None) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    values = image.data if mask is None else read_volume(mask).data
+    return np.asarray(values != 0)
+
+
+def _shown(cases: list[str], console: Console | None, what: str) -> list[str]:
+    return cases if console is None else list(track(cases, description=what, console=console))
