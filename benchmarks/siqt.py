@@ -1,0 +1,251 @@
+"""SIQT on real scans: thick slices of simulated 0.36 T in, isotropic 3 T-like images out, against cubic interpolation.
+
+The network trains on patches whose low-field partners are simulated while training; every subject that is measured is
+held out. Two tables: nnU-Net's held-out fold (normalised intensities, from summary.json), and further subjects that go
+through the commands as a user's scans would: thick-slice NIfTI files in, `nnunet-uhf enhance`, NIfTI files out. A
+stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import nibabel as nib
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nnunet_uhf import registration
+from nnunet_uhf.demo.stages import Stage, open_folder, run_stages
+from nnunet_uhf.metrics import image_quality, linear_fit
+from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
+from nnunet_uhf.preprocessing.pairs import write_segmentation_dataset
+from nnunet_uhf.preprocessing.simulate import slice_axis
+
+DATASET = "Dataset111_IXIHighField"
+PLANS = "nnUNetPlans_short"
+CONFIGURATION = "3d_fullres"
+PRESET = "t1w_0.36T_probable"
+LABELS = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
+PATCH = [32, 32, 32]  # the paper's
+METRICS = (("psnr", 2), ("ssim", 3), ("psnr_brain", 2), ("ssim_brain", 3))
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+
+@dataclass(frozen=True)
+class Job:
+    """Numbers that decide what is computed."""
+
+    training_subjects: int = 24
+    held_out_subjects: int = 12
+    file_subjects: int = 8
+    ratio: int = 4
+    batch: int = 8
+    trainer: str = "SIQTTrainer_3epochs"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of one run."""
+
+    data: Path
+    out: Path
+
+    @property
+    def preprocessed(self) -> Path:
+        """nnU-Net's preprocessed dataset."""
+        return self.out / "nnUNet_preprocessed" / DATASET
+
+    def fold(self, job: Job) -> Path:
+        """Results of the training."""
+        return self.out / "nnUNet_results" / DATASET / f"{job.trainer}__{PLANS}__{CONFIGURATION}" / "fold_0"
+
+    @property
+    def keeper(self) -> Path:
+        """The exported model."""
+        return self.out / "siqt.safetensors"
+
+    def of(self, folder: str, cases: list[str]) -> dict[str, Path]:
+        """Files of the data by case."""
+        return {case: self.data / folder / f"{case}.nii.gz" for case in cases}
+
+
+def subjects(job: Job, places: Places) -> tuple[list[str], list[str], list[str]]:
+    """Cases for training, for the held-out fold and for the files, in the order of their names."""
+    cases = sorted(path.name.removesuffix(".nii.gz") for path in (places.data / "images").glob("*.nii.gz"))
+    first, second = job.training_subjects, job.training_subjects + job.held_out_subjects
+    return cases[:first], cases[first:second], cases[second : second + job.file_subjects]
+
+
+def write_dataset(job: Job, places: Places) -> None:
+    """High-field images and their tissues; dataset.json says how thick slices are simulated."""
+    training, held_out, _ = subjects(job, places)
+    images = places.of("images", training + held_out)
+    # all scans have the same axes; nnU-Net's arrays have them in reverse
+    axial = 2 - slice_axis(nib.load(next(iter(images.values()))).affine, "axial")
+    simulate = {
+        "preset": PRESET,
+        "source": "T1w",
+        "mode": "native",
+        "ratios": [job.ratio],
+        "axes": [axial],
+        "noise_mask": "brain",
+    }
+    folder = places.out / "nnUNet_raw" / DATASET
+    shutil.rmtree(folder, ignore_errors=True)
+    write_segmentation_dataset(
+        folder,
+        images=images,
+        labels=places.of("labels_tissue", training + held_out),
+        label_names=LABELS,
+        channel="T1w_3T",
+        uhf={"target": "T1w_3T", "target_field_T": 3.0, "simulate": simulate},
+    )
+
+
+def write_short_plans(job: Job, places: Places) -> None:
+    """The paper's patches in plans of their own, and one fold that holds out the subjects in question."""
+    plans: dict[str, Any] = json.loads((places.preprocessed / "nnUNetPlans.json").read_text())
+    plans["configurations"][CONFIGURATION].update(patch_size=PATCH, batch_size=job.batch)
+    plans["plans_name"] = PLANS
+    (places.preprocessed / f"{PLANS}.json").write_text(json.dumps(plans, indent=4))
+    training, held_out, _ = subjects(job, places)
+    splits = [{"train": training, "val": held_out}]
+    (places.preprocessed / "splits_final.json").write_text(json.dumps(splits, indent=4))
+
+
+def environment(places: Places) -> dict[str, str]:
+    """Environment of the commands: nnU-Net's folders in the output folder."""
+    folders = {name: str(places.out / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    variables = {
+        **os.environ,
+        **folders,
+        "nnUNet_def_n_proc": "2",
+        "nnUNet_n_proc_DA": "1",
+        "nnUNet_compile": "f",
+        "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # other work on the machine must not be waited for by spinning
+    }
+    registration.register(variables)
+    return variables
+
+
+def chain(job: Job, places: Places, device: str) -> list[Stage]:
+    """All stages, in order."""
+    high_field = places.out / "high_field"
+    files = subjects(job, places)[2]
+    dataset = DATASET[len("Dataset") :][:3]
+
+    def choose() -> None:
+        high_field.mkdir(exist_ok=True)
+        for path in places.of("images", files).values():
+            shutil.copyfile(path, high_field / path.name)
+
+    model = ("-d", dataset, "-c", CONFIGURATION, "-f", "0", "-p", PLANS, "-tr", job.trainer)
+    go_on = ("--c",) if (places.fold(job) / "checkpoint_latest.pth").is_file() else ()
+    train = ("nnUNetv2_train", dataset, CONFIGURATION, "0", "-tr", job.trainer, "-p", PLANS, "-device", device, *go_on)
+    plan = (
+        "nnUNetv2_plan_and_preprocess", "-d", dataset, "-c", CONFIGURATION, "-npfp", "2", "-np", "2",
+        "--verify_dataset_integrity",
+    )  # fmt: skip
+    simulate = (
+        "nnunet-uhf", "simulate", "-i", str(high_field), "-o", str(places.out / "thick_slices"),
+        "--labels", str(places.data / "labels_tissue"), "--preset", PRESET, "--ratio", str(job.ratio),
+        "--mode", "native", "--axis", "axial", "--noise-mask", "brain", "--targets", str(places.out / "targets"),
+        "--seed", "0",
+    )  # fmt: skip
+    enhance = (
+        "nnunet-uhf", "enhance", "-i", str(places.out / "thick_slices"), "-o", str(places.out / "enhanced"),
+        "-m", str(places.keeper), "-device", device,
+    )  # fmt: skip
+    return [
+        Stage("dataset", "raw dataset", function=lambda: write_dataset(job, places)),
+        Stage("plan", "plan and preprocess", plan),
+        Stage("plans", "short plans", function=lambda: write_short_plans(job, places)),
+        Stage("train", "train and validate", train, epochs=3),
+        Stage("export", "export", ("nnunet-uhf", "export-keeper", *model, "-o", str(places.keeper))),
+        Stage("choose", "subjects of the files", function=choose),
+        Stage("simulate", "thick slices as files", simulate),
+        Stage("enhance", "enhance the files", enhance),
+    ]
+
+
+def of_the_fold(job: Job, places: Places) -> list[dict[str, Any]]:
+    """Quality of prediction and cubic interpolation of every held-out subject, from nnU-Net's validation."""
+    rows = json.loads((places.fold(job) / "validation" / "summary.json").read_text())["metric_per_case"]
+    return [{"case": row["case"], "siqt": row["prediction"], "cubic": row["input"]} for row in rows]
+
+
+def of_the_files(job: Job, places: Places) -> list[dict[str, Any]]:
+    """The same of the enhanced files, both after their best linear fit to the high-field image."""
+    rows = []
+    for case in subjects(job, places)[2]:
+        name = f"{case}.nii.gz"
+        scan, enhanced = (nib.load(places.out / folder / name) for folder in ("thick_slices", "enhanced"))
+        target = nib.load(places.out / "targets" / name)
+        if enhanced.shape != target.shape or not np.allclose(enhanced.affine, target.affine, atol=1e-4):
+            raise RuntimeError(f"{places.out / 'enhanced' / name} has not the geometry of its target")
+        truth, image = (np.asarray(file.dataobj, dtype=np.float32) for file in (target, enhanced))
+        axis = slice_axis(scan.affine, "axial")
+        cubic = fill_slices(np.asarray(scan.dataobj, np.float32), ratio=job.ratio, size=truth.shape[axis], axis=axis)
+        brain = truth > 0
+
+        def quality(image: np.ndarray, truth: np.ndarray = truth, brain: np.ndarray = brain) -> dict[str, float]:
+            whole = image_quality(truth, linear_fit(truth, image), brain)
+            inside = image_quality(truth, linear_fit(truth, image, brain), brain)
+            return {key: (inside if key.endswith("brain") else whole)[key] for key, _ in METRICS}
+
+        rows.append({"case": case, "siqt": quality(image), "cubic": quality(cubic)})
+    return rows
+
+
+def table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """Mean (standard deviation over subjects) of both, and of their difference within subjects with its range."""
+    shown = Table(title=f"{title}: {len(rows)} subjects")
+    for heading in ("", "PSNR dB", "SSIM", "PSNR dB (brain)", "SSIM (brain)"):
+        shown.add_column(heading)
+    for name in ("cubic", "siqt"):
+        values = {key: [row[name][key] for row in rows] for key, _ in METRICS}
+        shown.add_row(name, *(f"{np.mean(values[k]):.{d}f} ({np.std(values[k], ddof=1):.{d}f})" for k, d in METRICS))
+    cells = []
+    for key, digits in METRICS:
+        gains = [row["siqt"][key] - row["cubic"][key] for row in rows]
+        cells.append(f"{np.mean(gains):+.{digits}f} ({min(gains):+.{digits}f} to {max(gains):+.{digits}f})")
+    shown.add_row("gain", *cells)
+    return shown
+
+
+@app.command()
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with images/ and labels_tissue/ of ixi_hh_2mm.")],
+    out: Annotated[Path, typer.Option(help="Output folder; a stopped run goes on there.")],
+    device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train, measure, and print the tables.
+
+    Example: python benchmarks/siqt.py --data ../shared/data/ixi_hh_2mm --out /tmp/siqt
+    """
+    job, places = Job(), Places(data.resolve(), out.resolve())
+    state = open_folder(places.out, asdict(job))
+    run_stages(
+        chain(job, places, device),
+        state=state,
+        environment=environment(places),
+        logs=places.out / "logs",
+        console=console,
+    )
+    results = {"fold": of_the_fold(job, places), "files": of_the_files(job, places)}
+    console.print(table("Held-out fold", results["fold"]), table("Enhanced files", results["files"]))
+    (places.out / "results.json").write_text(json.dumps({**results, "seconds": state.finished}, indent=1))
+
+
+if __name__ == "__main__":
+    app()
