@@ -1,0 +1,255 @@
+"""The experiment's plan of work and its statistics, without a training."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nnunet_uhf.demo.stages import State
+from nnunet_uhf.errors import UHFError
+from support import REPOSITORY, write_image
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    names = ("experiment", "experiment_settings", "experiment_data", "experiment_tables")
+    return SimpleNamespace(**{name.removeprefix("experiment_"): importlib.import_module(name) for name in names})
+
+
+def settings(benchmark: SimpleNamespace, **changed: Any) -> Any:
+    severity = benchmark.settings.Severity
+    fields = {
+        "task": "tissue",
+        "keeper_subjects": 4,
+        "pool": 5,
+        "test_subjects": 3,
+        "labels": (2, 4),
+        "trained": severity(3, 4),
+        "tests": (severity(3, 4), severity(4, 8)),
+        "draws": 2,
+        "epochs": 2,
+        "iterations": 10,
+        "learning_rate": 0.0,
+        "pretraining_epochs": 1,
+        "batch": 2,
+        "features": (4, 8, 16),
+        "keeper_features": 4,
+        "keeper": "",
+        "same_field_keeper": "",
+        **changed,
+    }
+    return benchmark.settings.Settings(**fields)
+
+
+@pytest.fixture
+def places(benchmark: SimpleNamespace, tmp_path: Path) -> Any:
+    """Thirteen subjects of 4^3 voxels with three tissues."""
+    data = tmp_path / "data"
+    rng = np.random.default_rng(0)
+    for number in range(13):
+        labels = rng.integers(0, 4, (4, 4, 4)).astype(np.uint8)
+        write_image(data / "images" / f"case_{number:02d}.nii.gz", labels.astype(np.float32), np.eye(4))
+        write_image(data / "labels_tissue" / f"case_{number:02d}.nii.gz", labels, np.eye(4))
+    (data / "labels.json").write_text(json.dumps({"tissue": {"background": 0, "CSF": 1, "GM": 2, "WM": 3}}))
+    return benchmark.settings.Places(data, tmp_path / "out")
+
+
+@pytest.fixture
+def task(benchmark: SimpleNamespace, places: Any) -> Any:
+    return benchmark.settings.find_task("tissue", places.data)
+
+
+def chain(benchmark: SimpleNamespace, chosen: Any, task: Any, places: Any, conditions: list[str]) -> list[Any]:
+    return benchmark.experiment.chain(chosen, task, places, conditions=conditions, seeds=[0, 1], device="cpu")
+
+
+def test_keeper_labelled_and_test_subjects_are_disjoint(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
+    groups = benchmark.data.subjects(settings(benchmark), task, places)
+    assert [len(groups[name]) for name in ("keeper", "pool", "held_out", "test")] == [4, 5, 1, 3]
+    everybody = [case for group in groups.values() for case in group]
+    assert len(set(everybody)) == len(everybody)
+
+
+def test_more_subjects_than_there_are_is_refused(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
+    with pytest.raises(UHFError, match="has 13 subjects"):
+        benchmark.data.subjects(settings(benchmark, test_subjects=9), task, places)
+
+
+def test_few_labelled_subjects_are_among_the_many_of_the_same_seed(benchmark: SimpleNamespace) -> None:
+    pool = [f"case_{number}" for number in range(20)]
+    few, many = (set(benchmark.data.training_cases(pool, labels, 3)) for labels in (3, 10))
+    assert len(few) == 3
+    assert few < many
+    assert few != set(benchmark.data.training_cases(pool, 3, 4))
+
+
+def test_every_fold_holds_the_subjects_it_says(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
+    chosen, conditions = settings(benchmark), benchmark.settings.CONDITIONS
+    low, high = benchmark.settings.LOW, benchmark.settings.HIGH
+    for dataset in (low, high):
+        (places.out / "nnUNet_preprocessed" / dataset).mkdir(parents=True)
+    benchmark.data.write_splits(chosen, task, places)
+    folds = {
+        dataset: json.loads((places.out / "nnUNet_preprocessed" / dataset / "splits_final.json").read_text())
+        for dataset in (low, high)
+    }
+    groups = benchmark.data.subjects(chosen, task, places)
+    for labels in (2, 4):
+        plain = folds[low][chosen.fold(conditions["plain"], labels, 7)]
+        images = folds[high][chosen.fold(conditions["high_plain"], labels, 7)]
+        draws = folds[high][chosen.fold(conditions["high_simulated"], labels, 7)]
+        assert plain == images
+        assert len(plain["train"]) == labels
+        assert set(plain["train"]) <= set(groups["pool"])
+        assert draws["train"] == [f"{case}_draw{draw}" for case in plain["train"] for draw in range(2)]
+        assert plain["val"] == draws["val"] == groups["held_out"]
+
+
+def test_every_condition_is_trained_and_predicted_for_every_label_count_and_seed(
+    benchmark: SimpleNamespace, task: Any, places: Any
+) -> None:
+    conditions = list(benchmark.settings.CONDITIONS)
+    stages = chain(benchmark, settings(benchmark), task, places, conditions)
+    keys = [stage.key for stage in stages]
+    assert len(set(keys)) == len(keys)
+    expected = [f"run_{name}_{labels}_{seed}" for seed in (0, 1) for labels in (2, 4) for name in conditions]
+    assert keys[-len(expected) :] == expected
+
+
+def test_every_trainer_of_the_chain_exists(
+    benchmark: SimpleNamespace, task: Any, places: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment_trainers"))
+    trainers = importlib.import_module("experiment_trainers")
+    stages = chain(benchmark, settings(benchmark), task, places, list(benchmark.settings.CONDITIONS))
+    commands = [stage.command for stage in stages if "-tr" in stage.command]
+    names = {command[command.index("-tr") + 1] for command in commands}
+    names |= {condition.trainer for condition in benchmark.settings.CONDITIONS.values()}
+    assert len(names) == 7 + 4
+    assert names == set(trainers.__all__)
+    assert all(getattr(trainers, name).__name__ == name for name in names)
+
+
+def test_a_run_has_its_own_seed_keeper_and_model_folder(
+    benchmark: SimpleNamespace, task: Any, places: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, str]] = []
+    monkeypatch.setattr(benchmark.experiment, "train_and_predict", lambda **_: seen.append(dict(os.environ)))
+    before = dict(os.environ)
+    stages = {s.key: s for s in chain(benchmark, settings(benchmark), task, places, ["plain", "guided", "efficient"])}
+    for key in ("run_plain_2_0", "run_guided_4_1", "run_efficient_2_0"):
+        stages[key].function()
+    plain, guided, _ = seen
+    assert dict(os.environ) == before
+    assert plain["nnUNet_UHF_KKN"] == ""
+    assert guided["nnUNet_UHF_KKN"].endswith("high_field.safetensors")
+    assert [one["UHF_EXPERIMENT_SEED"] for one in seen] == ["0", "1", "0"]
+    assert [one["nnUNet_UHF_PRESET"] for one in seen] == ["reference", "reference", "efficient"]
+    assert len({one["nnUNet_results"] for one in seen}) == 3
+    assert (places.out / "logs" / "run_guided_4_1.log").is_file()
+
+
+def test_a_given_keeper_is_taken_and_no_pairs_are_made(
+    benchmark: SimpleNamespace, task: Any, places: Any, tmp_path: Path
+) -> None:
+    given = tmp_path / "keeper.safetensors"
+    given.write_bytes(b"a keeper")
+    stages = chain(benchmark, settings(benchmark, keeper=str(given)), task, places, ["plain", "guided"])
+    keys = [stage.key for stage in stages]
+    assert not any(key.startswith(("teacher_", "simulate_r3n4_keeper")) for key in keys)
+    take = next(stage for stage in stages if stage.key == "file_high_field")
+    places.out.mkdir()
+    take.function()
+    assert places.keeper("high_field").read_bytes() == b"a keeper"
+
+
+def test_only_models_of_high_field_labels_are_tested_at_high_field(benchmark: SimpleNamespace) -> None:
+    chosen = settings(benchmark)
+    assert chosen.tested(benchmark.settings.LOW) == ["r3n4", "r4n8"]
+    assert chosen.tested(benchmark.settings.HIGH) == ["r3n4", "r4n8", "high"]
+
+
+@pytest.mark.parametrize(("text", "values"), [("3,10", [3, 10]), ("0", [0])])
+def test_lists_of_numbers_are_read(benchmark: SimpleNamespace, text: str, values: list[int]) -> None:
+    assert benchmark.experiment.numbers(text, "--labels") == values
+
+
+@pytest.mark.parametrize("text", ["", "3;10", "3,3", "-1"])
+def test_other_lists_are_refused(benchmark: SimpleNamespace, text: str) -> None:
+    with pytest.raises(UHFError, match="--labels"):
+        benchmark.experiment.numbers(text, "--labels")
+
+
+def test_an_odd_severity_is_refused(benchmark: SimpleNamespace) -> None:
+    assert benchmark.settings.Severity.parse("3:4").name == "r3n4"
+    with pytest.raises(UHFError, match="RATIO:NOISE"):
+        benchmark.settings.Severity.parse("three")
+
+
+def test_dice_is_that_of_two_hand_counted_maps(benchmark: SimpleNamespace) -> None:
+    truth, predicted = np.array([1, 1, 1, 0, 2]), np.array([1, 1, 0, 1, 0])
+    assert benchmark.tables.dice(truth, predicted, 1) == pytest.approx(100 * 2 * 2 / 6)
+    assert benchmark.tables.dice(truth, predicted, 2) == 0
+    assert np.isnan(benchmark.tables.dice(truth, predicted, 3))
+
+
+def made_scores(benchmark: SimpleNamespace, shift: float) -> list[Any]:
+    """Two seeds, three subjects, two structures; guided is plain plus a shift."""
+    return [
+        benchmark.tables.Score(
+            name, 2, seed, "r3n4", f"case_{case}", structure, 50 + 7 * seed + 3 * case + 11 * k + gain
+        )
+        for name, gain in (("plain", 0.0), ("guided", shift))
+        for seed in (0, 1)
+        for case in range(3)
+        for k, structure in enumerate(("CSF", "GM"))
+    ]
+
+
+def test_a_known_shift_is_found_and_no_shift_is_none(benchmark: SimpleNamespace) -> None:
+    for shift in (0.0, 2.5):
+        line = benchmark.tables.row(made_scores(benchmark, shift), condition="guided", baseline="plain")
+        assert line["difference"] == pytest.approx(shift)
+        assert line["ci"] == pytest.approx((shift, shift))
+        assert line["difference_by_seed"] == pytest.approx([shift, shift])
+        assert line["mean"] == pytest.approx(50 + 3.5 + 3 + 5.5 + shift)
+        assert line["sd_seeds"] == pytest.approx(7 / np.sqrt(2))
+        assert line["structures"]["GM"] == pytest.approx(50 + 3.5 + 3 + 11 + shift)
+
+
+def test_only_seeds_of_both_conditions_are_compared(benchmark: SimpleNamespace) -> None:
+    found = [score for score in made_scores(benchmark, 1.0) if score.condition == "plain" or score.seed == 1]
+    line = benchmark.tables.row(found, condition="guided", baseline="plain")
+    assert line["seeds"] == [1]
+    assert line["sd_seeds"] is None
+    assert benchmark.tables.row(found, condition="guided", baseline="random") is None
+
+
+def test_the_report_reads_what_is_finished(
+    benchmark: SimpleNamespace, task: Any, places: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    chosen = settings(benchmark)
+    state = State(places.out / "demo.json", {}, {"run_plain_2_0": 1.0, "run_guided_2_0": 1.0})
+    for name in ("plain", "guided"):
+        for case in benchmark.data.subjects(chosen, task, places)["test"]:
+            for severity in chosen.tested(benchmark.settings.LOW):
+                truth = places.data / "labels_tissue" / f"{case}.nii.gz"
+                target = places.prediction(name, 2, 0) / f"{case}_{severity}.nii.gz"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(truth.read_bytes())
+    benchmark.tables.report(chosen, task, places, state, console=Console(width=160))
+    assert "+0.00" in capsys.readouterr().out
+    written = json.loads((places.out / "results.json").read_text())
+    assert [line["condition"] for line in written["tables"]["2 labels, tested at r4n8"]] == ["plain", "guided"]
+    assert written["tables"]["2 labels, tested at r3n4"][1]["mean"] == 100
+    assert len((places.out / "results.csv").read_text().splitlines()) == 1 + 2 * 3 * 2 * 3
