@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from nnunet_uhf.preprocessing.convert.foreground import Mask, foreground, outline
+from nnunet_uhf.preprocessing.convert.foreground import Mask, foreground, foreground_within, outline
 from nnunet_uhf.preprocessing.convert.registration import Motion
 from nnunet_uhf.preprocessing.nifti import FloatArray
 
@@ -65,7 +65,7 @@ def measure(
         motions: what the transforms do.
     """
     still = foreground(reference)
-    mean, p95 = outline_distance(still, foreground(moved) & reach, reach=reach, spacing=spacing)
+    mean, p95 = outline_distance(still, foreground_within(moved, reach), reach=reach, spacing=spacing)
     stretches = [max(*motion.scales, 1 / min(motion.scales)) for motion in motions]
     found = Alignment(
         outline_mm=mean,

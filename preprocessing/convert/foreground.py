@@ -60,6 +60,17 @@ def foreground(data: FloatArray) -> Mask:
     return _filled(_largest(ndimage.binary_opening(roots > threshold_otsu(roots.ravel()), _structure(data.shape))))
 
 
+def foreground_within(data: FloatArray, reach: Mask) -> Mask:
+    """As :func:`foreground`, of a scan that was moved onto another grid and knows nothing beyond its field of view.
+
+    The constant that fills the rest of the grid must not be taken for the background of a skull-stripped scan.
+    """
+    mask = np.zeros(data.shape, dtype=bool)
+    for box in ndimage.find_objects(reach.astype(np.uint8)):
+        mask[box] = foreground(data[box])
+    return mask & reach
+
+
 def outline(mask: Mask) -> Mask:
     """Voxels of the mask that touch what is not mask; the border of the array does not count.
 

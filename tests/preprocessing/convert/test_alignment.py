@@ -64,6 +64,16 @@ def test_a_bad_pair_is_named_with_its_reasons_and_a_good_one_is_not() -> None:
         assert reason in reasons
 
 
+def test_the_grid_beyond_a_small_field_of_view_is_not_taken_for_stripped_background() -> None:
+    rng = np.random.default_rng(1)
+    head = (ball() * 50.0 + np.abs(rng.normal(0, 2, (32, 32, 32)))).astype(np.float32)
+    reach = np.zeros(head.shape, bool)
+    reach[4:-4, 4:-4, 4:-4] = True
+    moved = np.where(reach, head, np.float32(0))
+    found = measure(head, moved, moved, reach=reach, spacing=(1, 1, 1), motions=[STILL])
+    assert found.outline_mm < 0.5
+
+
 def test_only_what_stands_apart_from_the_others_is_an_outlier() -> None:
     pairs = {str(k): fit(outline_mm=1 + 0.02 * k, nmi_after=1.2 - 0.001 * k) for k in range(6)}
     flag_outliers(pairs)
