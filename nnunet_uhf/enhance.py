@@ -21,6 +21,7 @@ from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
 from nnunet_uhf import __version__
+from nnunet_uhf.check_input import InputCheck, check_for_enhancing, without_statistics
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.image_io import export_image
 from nnunet_uhf.inference import ImagePredictor
@@ -71,6 +72,9 @@ def enhance(
     training's (see :func:`nnunet_uhf.thick_scans.slice_geometry`). ``uncertainty`` also writes, beside each image, the
     standard deviation over the members of a Masksembles model, in the same units (``NAME_uncertainty.nii.gz``).
 
+    Where the keeper file has feature statistics, each input is held against them: the note has the distances, and the
+    console a warning for an image unlike those of the training (see :mod:`nnunet_uhf.check_input`).
+
     Raises UHFError before anything is computed when an input is no single 3D NIfTI image or has its slices along
     another axis, the model cannot enhance or has no uncertainty, or the device is absent; later when an image holds
     NaN or no contrast.
@@ -95,6 +99,9 @@ def enhance(
     if len(waiting) < len(tasks):
         console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
 
+    if header.feature_statistics is None:
+        console.print(f"inputs are not checked: {without_statistics(header)}", highlight=False, markup=False)
+
     predictor = ImagePredictor(device=device, tile_step_size=tile_step_size, use_mirroring=mirroring)
     stretch = stretch_of(header)
     predictor.set_network(
@@ -115,6 +122,7 @@ def enhance(
                 console.print(f"warning: {source.name}: {geometry.warning}", highlight=False, markup=False)
             read = managers(header if geometry is None else geometry.header)
             data, mask, properties = preprocess_image(source, *read)
+            check = check_for_enhancing(header, enhancer.network.keeper, data[0], device, source, console)
             report = functools.partial(_report, bar, task, index)
             images = predictor.predict_image(torch.from_numpy(data), on_patch=report)
             written = read
@@ -122,7 +130,7 @@ def enhance(
                 written = managers(geometry.written_header)
                 mask, properties = geometry.mask(mask), geometry.properties(properties)
             # first, so that no image is ever without it
-            _write_note(target, source, enhancer, geometry=geometry, uncertainty=uncertainty)
+            _write_note(target, source, enhancer, geometry=geometry, uncertainty=uncertainty, check=check)
             intensity = header.target_intensity
             scales = {target: (intensity["mean"], intensity["std"]), uncertainty_path(target): (0.0, intensity["std"])}
             for image, (path, (mean, std)) in reversed(list(zip(images, scales.items(), strict=False))):
@@ -210,7 +218,13 @@ def preprocess_image(
 
 
 def _write_note(
-    target: Path, source: Path, enhancer: Enhancer, *, geometry: SliceGeometry | None, uncertainty: bool
+    target: Path,
+    source: Path,
+    enhancer: Enhancer,
+    *,
+    geometry: SliceGeometry | None,
+    uncertainty: bool,
+    check: InputCheck | None,
 ) -> None:
     header = enhancer.headers[0]
     note = {
@@ -232,6 +246,7 @@ def _write_note(
         "channel": header.channel,
         "source_field_T": header.source_field_T,
         "target_field_T": header.target_field_T,
+        "input_check": None if check is None else check.note(),
         "nnunet_uhf_version": __version__,
     }
     if geometry is not None:

@@ -18,6 +18,7 @@ from support import run_command
 
 VERBS = (
     "aggregate-views",
+    "check-input",
     "compare",
     "convert",
     "demo",
@@ -216,8 +217,10 @@ def test_export_keeper_hands_over_its_options(folders: Path, monkeypatch: pytest
         "trainer": "T",
         "output": Path("k"),
         "with_decoder": False,
+        "with_statistics": True,
         "accept_worse": False,
     }
+    assert recorder.options.pop("console") is not None
     assert recorder.options == expected
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keeper_file import write_keeper
 from nnunet_uhf.nnunet_files import dataset_name, read_json, root_folder
 from nnunet_uhf.trained_keeper import is_same_field, keeper_block, learnt_channel, read_trained_keeper
+from nnunet_uhf.trainers.keeper_statistics import keeper_statistics
 from nnunet_uhf.trainers.target_intensity import training_intensity
 
 ALL_CASES = "fold all: measured on training cases, nothing was held out"
@@ -32,15 +34,19 @@ def export_keeper(
     trainer: str = "UHFKeeperTrainer",
     output: str | Path,
     with_decoder: bool = True,
+    with_statistics: bool = True,
     accept_worse: bool = False,
+    console: Console | None = None,
 ) -> Path:
     """Write a finished keeper training as a keeper file and return its path.
 
-    ``with_decoder`` puts the teacher's decoder in, which ``enhance`` needs. Reads nnUNet_results and
+    ``with_decoder`` puts the decoder in, which ``enhance`` needs, ``with_statistics`` those of the keeper's features
+    over its cases, which ``check-input`` needs; ``console`` shows how far they are. Reads nnUNet_results and
     nnUNet_preprocessed, and nnUNet_raw for the target's intensities (see :func:`training_intensity`).
 
-    Raises UHFError when the training or its validation is not finished, when the model is no keeper, or when the
-    keeper's held-out images are worse than its input in both PSNR and SSIM, unless ``accept_worse``.
+    Raises UHFError when the training or its validation is not finished, when the model is no keeper, when cases are
+    not preprocessed that the statistics need, or when the keeper's held-out images are worse than its input in both
+    PSNR and SSIM, unless ``accept_worse``.
     """
     name = dataset_name(dataset)
     folder = root_folder("nnUNet_results") / name / f"{trainer}__{plans}__{configuration}"
@@ -63,21 +69,35 @@ def export_keeper(
     training, validation = _cases(preprocessed, data_identifier, fold)
     if fold == "all":
         metrics["note"] = " ".join(filter(None, (metrics.get("note"), ALL_CASES)))
+    dataset_json = read_json(folder / "dataset.json", advice="train again")
     raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - nnU-Net's name
     intensity = training_intensity(
         None if not raw else Path(raw) / name,
         used_plans,
-        read_json(folder / "dataset.json", advice="train again"),
+        dataset_json,
         configuration=configuration,
         channel=learnt_channel(block),
         cases=training,
     )
+    statistics = None
+    if with_statistics:
+        statistics = keeper_statistics(
+            trained.header,
+            trained.keeper,
+            preprocessed / data_identifier,
+            block=block,
+            dataset_json=dataset_json,
+            training=training,
+            held_out=validation,
+            console=console,
+        )
     header = replace(
         trained.header,
         training_cases=training,
         validation_cases=validation,
         metrics=metrics,
         target_intensity=intensity,
+        feature_statistics=statistics,
         decoder_architecture=trained.header.decoder_architecture if with_decoder else None,
     )
     output = Path(output)

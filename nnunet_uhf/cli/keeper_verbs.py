@@ -68,6 +68,10 @@ def export_keeper(
     decoder: Annotated[
         bool, typer.Option("--decoder/--no-decoder", help="Put in the teacher's decoder, which enhance needs.")
     ] = True,
+    statistics: Annotated[
+        bool,
+        typer.Option("--statistics/--no-statistics", help="Put in statistics of its features, for check-input."),
+    ] = True,
     accept_worse: Annotated[
         bool, typer.Option("--accept-worse", help="Export even a keeper whose images are worse than its input.")
     ] = False,
@@ -75,6 +79,8 @@ def export_keeper(
     """Write a finished keeper training as a keeper file: weights and a header that describes them."""
     number = fold_number(fold)
     require_folders("nnUNet_preprocessed", "nnUNet_results")
+    from rich.console import Console
+
     from nnunet_uhf.trainers.export import export_keeper as run
 
     path = run(
@@ -85,7 +91,9 @@ def export_keeper(
         trainer=trainer,
         output=output,
         with_decoder=decoder,
+        with_statistics=statistics,
         accept_worse=accept_worse,
+        console=Console(stderr=True),
     )
     _tell(path)
 

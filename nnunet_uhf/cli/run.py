@@ -19,6 +19,7 @@ from nnunet_uhf.cli import (
     compare_verbs,
     convert_verbs,
     image_verbs,
+    input_verbs,
     keeper_verbs,
     normalise_verbs,
     setup_verbs,
@@ -53,6 +54,7 @@ for verbs in (
     check_verbs,
     compare_verbs,
     volume_verbs,
+    input_verbs,
 ):
     verbs.add_to(app)
 

@@ -108,6 +108,14 @@ def test_the_weights_are_those_of_the_checkpoint(trained: Finished, tmp_path: Pa
         assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
+def test_the_header_knows_the_features_of_its_cases_unless_that_is_left_out(trained: Finished, tmp_path: Path) -> None:
+    statistics = read_header(trained.export(tmp_path / "keeper.safetensors")).feature_statistics
+    assert statistics is not None
+    assert statistics["cases"] == len(SPLIT["train"])
+    without = trained.export(tmp_path / "without.safetensors", with_statistics=False)
+    assert read_header(without).feature_statistics is None
+
+
 def test_a_keeper_without_decoder_guides_but_does_not_enhance(trained: Finished, tmp_path: Path) -> None:
     path = trained.export(tmp_path / "keeper.safetensors", with_decoder=False)
     build_keeper(read_keeper(path))
