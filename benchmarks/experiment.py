@@ -90,6 +90,7 @@ def chain(
         folder = simulated_folder(places, group, severity, seed)
         command = (
             "nnunet-uhf", "simulate", "-i", str(places.images(HIGH_FIELD) / group), "-o", str(folder), *task.tissues,
+            *(("--masks", str(places.masks)) if task.whole else ()),
             "--preset", "t1w_0.36T_probable", "--ratio", str(severity.ratio), "--noise-scale", str(severity.noise),
             "--mode", "regrid", "--seed", str(seed),
         )  # fmt: skip
@@ -207,12 +208,12 @@ def main(
     pool: Annotated[int, typer.Option(help="Subjects that labels are drawn from.")] = 20,
     test_subjects: Annotated[int, typer.Option(help="Test subjects.")] = 8,
     epochs: Annotated[int, typer.Option(help="Epochs of a segmentation training: steps of its learning rate.")] = 4,
-    iterations: Annotated[int, typer.Option(help="Iterations of a segmentation training, all epochs.")] = 480,
+    iterations: Annotated[int, typer.Option(help="Iterations of a segmentation training, all epochs.")] = 200,
     learning_rate: Annotated[
         float, typer.Option(help="Of Adam, for short trainings; 0: nnU-Net's own optimizer and learning rate.")
     ] = 3e-3,
     batch: Annotated[int, typer.Option(help="Slices in a batch.")] = 4,
-    features: Annotated[str, typer.Option(help="Features of the segmentation network's stages.")] = "8,16,32,64",
+    features: Annotated[str, typer.Option(help="Features of the segmentation network's stages.")] = "16,32,64,128",
     pretraining_epochs: Annotated[int, typer.Option(help="Epochs (of 250 iterations) of teacher and keeper.")] = 3,
     keeper_features: Annotated[int, typer.Option(help="Base features of teacher and keeper.")] = 16,
     keeper: Annotated[

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from experiment_settings import (
     CONFIGURATION,
@@ -65,6 +66,15 @@ def copy_images(settings: Settings, task: Task, places: Places) -> None:
         folder.mkdir(parents=True)
         for case in cases:
             shutil.copyfile(places.data / task.images / f"{case}.nii.gz", folder / f"{case}.nii.gz")
+            if task.whole:
+                _write_whole_mask(folder / f"{case}.nii.gz", places.masks / f"{case}.nii.gz")
+
+
+def _write_whole_mask(image: Path, mask: Path) -> None:
+    """A mask of ones on the image's grid."""
+    loaded = nib.load(image)
+    mask.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(np.ones(loaded.shape, np.uint8), loaded.affine), mask)
 
 
 def drawn_severities(settings: Settings) -> list[Severity]:

@@ -40,19 +40,25 @@ class Severity:
 
 @dataclass(frozen=True)
 class Task:
-    """A segmentation task: folders of images and labels in the data, and what the simulation takes tissues from."""
+    """A segmentation task: folders of images and labels in the data, and what the simulation takes tissues from.
+
+    `whole`: no voxel is zero, so the simulation is told that all of the image is tissue.
+    """
 
     images: str
     labels: str
     names: dict[str, int]
     tissues: tuple[str, ...]
+    whole: bool = False
 
 
 def find_task(name: str, data: Path) -> Task:
     """`tissue` and `region` of ixi_hh_2mm, `hippocampus` of msd_hippocampus; UHFError for another name."""
     if name == "hippocampus":
         # no tissue labels: three Gaussians in the crop
-        return Task("images", "labels", {"background": 0, "anterior": 1, "posterior": 2}, ("--tissues", "gmm"))
+        return Task(
+            "images", "labels", {"background": 0, "anterior": 1, "posterior": 2}, ("--tissues", "gmm"), whole=True
+        )
     try:
         names = json.loads((data / "labels.json").read_text())[name]
     except (OSError, KeyError) as error:
@@ -142,6 +148,11 @@ class Places:
     def images(self, kind: str) -> Path:
         """Images of one kind: `high`, or the name of a severity."""
         return self.out / "images" / kind
+
+    @property
+    def masks(self) -> Path:
+        """Masks of whole images, for tasks that need them."""
+        return self.out / "masks"
 
     def test_images(self, dataset: str) -> Path:
         """What a model of LOW or HIGH is tested on, as nnU-Net names images: CASE_SEVERITY_0000.nii.gz."""
