@@ -147,6 +147,7 @@ def write_plans(
     source_plans: str = "nnUNetPlans",
     output_name: str | None = None,
     preset: str | None = None,
+    reserve: bool = False,
 ) -> Path:
     """Write plans with a fitting keeper attached to each named configuration, beside the source plans.
 
@@ -162,6 +163,7 @@ def write_plans(
         output_name: name of the new plans; by default the source's, ``_KKN_`` and 8 digits of the keepers' hashes,
             and ``_efficient`` with that preset.
         preset: of the fusion modules; by default that of the environment, else the reference.
+        reserve: make room for the guidance within the memory planned, see :mod:`nnunet_uhf.reserve`.
 
     Returns:
         The path of the new plans file.
@@ -189,6 +191,7 @@ def write_plans(
         source_plans=source_plans,
         output_name=output_name,
         preset=preset,
+        reserve=reserve,
     )
     return write_new_plans(folder, new)
 
@@ -202,6 +205,7 @@ def guided_plans(
     source_plans: str,
     output_name: str | None = None,
     preset: str | None = None,
+    reserve: bool = False,
 ) -> dict[str, Any]:
     """Return a copy of plans with a fitting keeper attached to each named configuration, under a name of its own.
 
@@ -218,7 +222,11 @@ def guided_plans(
     digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
     suffix = "" if chosen == DEFAULT_PRESET else f"_{chosen}"
     new["plans_name"] = checked_plans_name(output_name or f"{source_plans}_KKN_{digits}{suffix}")
-    return new
+    if not reserve:
+        return new
+    from nnunet_uhf.reserve import with_room
+
+    return with_room(new, configurations, dataset_json)
 
 
 def _is_exact(spacing: Sequence[float], keeper_spacing: Sequence[float]) -> bool:

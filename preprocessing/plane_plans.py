@@ -39,6 +39,7 @@ def write_plane_plans(
     source_plans: str = "nnUNetPlans",
     output_name: str | None = None,
     preset: str | None = None,
+    reserve: bool = False,
 ) -> Path:
     """Write plans with one ``2d`` configuration that slices in a plane; with keepers, also plans that carry one.
 
@@ -54,6 +55,7 @@ def write_plane_plans(
         output_name: of the plans that shall be used for training; by default the source's and the plane, and for
             keepers ``_KKN_`` and 8 digits.
         preset: of the fusion modules, see :func:`nnunet_uhf.plans.write_plans`.
+        reserve: make room for the guidance, see there.
 
     Returns:
         The path of the plans to train with.
@@ -78,6 +80,7 @@ def write_plane_plans(
         source_plans=plain_name,
         output_name=output_name,
         preset=preset,
+        reserve=reserve,
     )
     write_new_plans(folder, plain)
     return write_new_plans(folder, guided)

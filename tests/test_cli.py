@@ -185,9 +185,11 @@ def test_the_doctors_finding_is_the_exit_status(monkeypatch: pytest.MonkeyPatch)
 def test_plan_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(folders / "New.json")
     monkeypatch.setattr("nnunet_uhf.plans.write_plans", recorder)
-    assert run("plan", "-d", "7", "-c", "2d", "3d_fullres", "--keeper", "a", "b", "-p", "P", "-o", "New") == 0
+    command = ("plan", "-d", "7", "-c", "2d", "3d_fullres", "--keeper", "a", "b", "-p", "P", "-o", "New")
+    assert run(*command, "--preset", "efficient", "--no-reserve") == 0
     assert recorder.arguments == ("7", ["2d", "3d_fullres"], [Path("a"), Path("b")])
-    assert recorder.options == {"source_plans": "P", "output_name": "New"}
+    expected = {"source_plans": "P", "output_name": "New", "preset": "efficient", "reserve": False}
+    assert recorder.options == expected
 
 
 def test_enhance_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:

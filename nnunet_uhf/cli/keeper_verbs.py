@@ -134,6 +134,10 @@ def plan(
         str | None,
         typer.Option("--preset", metavar="PRESET", help="reference (default) or efficient; else nnUNet_UHF_PRESET."),
     ] = None,
+    reserve: Annotated[
+        bool,
+        typer.Option("--reserve/--no-reserve", help="Shrink batch or patch so that guidance fits the planned memory."),
+    ] = True,
 ) -> None:
     """Write plans that carry a keeper, or slice in a plane, or both, under a name of their own: for -p."""
     if preset is not None and not keepers:
@@ -144,7 +148,9 @@ def plan(
         require_folders("nnUNet_preprocessed")
         from nnunet_uhf.plans import write_plans
 
-        path = write_plans(dataset, configurations, keepers, source_plans=plans, output_name=name, preset=preset)
+        path = write_plans(
+            dataset, configurations, keepers, source_plans=plans, output_name=name, preset=preset, reserve=reserve
+        )
     else:
         if configurations not in (None, ["2d"]):
             raise UHFError("-c: --plane plans the configuration 2d and no other; leave -c away")
@@ -152,9 +158,15 @@ def plan(
         from nnunet_uhf.preprocessing.plane_plans import write_plane_plans
 
         path = write_plane_plans(
-            dataset, plane, keepers=keepers or (), source_plans=plans, output_name=name, preset=preset
+            dataset, plane, keepers=keepers or (), source_plans=plans, output_name=name, preset=preset, reserve=reserve
         )
     _tell(path)
+    if keepers and reserve:
+        from nnunet_uhf.nnunet_files import read_json
+        from nnunet_uhf.reserve import reserve_notes
+
+        written = read_json(path, advice="write the plans again")
+        sys.stdout.writelines(f"{note}\n" for note in reserve_notes(written))
     if plane is not None:
         sys.stdout.write(f"preprocess with: nnUNetv2_preprocess -d {dataset} -plans_name {path.stem} -c 2d\n")
     trainer = " -tr UHFTrainer" if keepers else ""
