@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from costs import PARTS, Bench, Cost, Setting, measure
+from costs import PARTS, Cost, Setting, measure, parts_bench, time_ratio
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -31,10 +31,8 @@ from torch import nn
 from nnunet_uhf.networks.blocks import level_strides
 from nnunet_uhf.networks.guided import UHFGuidedNet, build_guided_net
 from nnunet_uhf.networks.keeper import KnowledgeKeeper
+from nnunet_uhf.presets import PRESETS
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "reference": {"base_features": 16, "kernel_size": 7, "position_branch": True},
-}
 CLASSES = 4
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 COUNTED = (
@@ -64,7 +62,7 @@ def planned_network(plans: Path, configuration: str) -> tuple[nn.Module, Setting
     return network, Setting(tuple(manager.patch_size), manager.batch_size, channels, tuple(manager.spacing))
 
 
-def default_network(setting: Setting, *, stages: int, features: int) -> nn.Module:
+def default_network(setting: Setting, *, stages: int, features: int, classes: int = CLASSES) -> nn.Module:
     """nnU-Net's default U-Net: features doubled up to 320 (3D) or 512 (2D), two convolutions a stage."""
     flat = len(setting.patch) == 2
     return PlainConvUNet(
@@ -75,7 +73,7 @@ def default_network(setting: Setting, *, stages: int, features: int) -> nn.Modul
         kernel_sizes=3,
         strides=[1] + [2] * (stages - 1),
         n_conv_per_stage=2,
-        num_classes=CLASSES,
+        num_classes=classes,
         n_conv_per_stage_decoder=2,
         conv_bias=True,
         norm_op=nn.InstanceNorm2d if flat else nn.InstanceNorm3d,
@@ -86,21 +84,26 @@ def default_network(setting: Setting, *, stages: int, features: int) -> nn.Modul
     )
 
 
-def guide(plain: nn.Module, setting: Setting, *, preset: str) -> UHFGuidedNet:
-    """The guided twin of a network, ready as after training has begun: the fusion is no identity any more."""
+def guide(
+    plain: nn.Module,
+    setting: Setting,
+    *,
+    keeper: Mapping[str, Any],
+    fusion: Mapping[str, Any],
+    spacing_ratio: float | None = None,
+) -> UHFGuidedNet:
+    """The guided twin of a network; `keeper` are arguments of it, `fusion` is the entry of a guided block."""
     dim = len(setting.patch)
     strides = level_strides(dim, spacing=setting.spacing_mm)
-    keeper = KnowledgeKeeper(dim=dim, strides=strides, **PRESETS[preset])
+    with torch.device("meta"):
+        architecture = KnowledgeKeeper(dim=dim, strides=strides, **keeper).config()
     block = {
-        "keeper": {"architecture": keeper.config()},
+        "keeper": {"architecture": architecture},
         "guide_channel": 0,
-        "spacing_ratio": None,
-        "fusion": {"init": "identity", "gate": "sigmoid"},
+        "spacing_ratio": None if spacing_ratio is None else [spacing_ratio] * dim,
+        "fusion": fusion,
     }
-    guided = build_guided_net(deepcopy(plain), block=block)
-    for fusion in guided.fusions:
-        torch.nn.init.ones_(fusion.get_parameter("scale"))
-    return guided
+    return build_guided_net(deepcopy(plain), block=block)
 
 
 def table_of(costs: Mapping[str, Cost], title: str) -> Table:
@@ -117,8 +120,7 @@ def table_of(costs: Mapping[str, Cost], title: str) -> Table:
             table.add_row(label, *(f"{values[part]:.2f}" for part in PARTS), f"{ratio:.2f}")
     for label, key in times.items():
         repeats = {part: getattr(costs[part], key) for part in PARTS}
-        ratios = [g / p for g, p in zip(repeats["guided"], repeats["plain"], strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        spread = time_ratio(repeats["guided"], repeats["plain"])
         table.add_row(label, *(f"{statistics.median(repeats[part]):.3f}" for part in PARTS), spread)
     return table
 
@@ -133,7 +135,9 @@ def hardware(device: torch.device) -> str:
 EXAMPLES = """
 Examples:
 
-python benchmarks/overhead.py --patch 64x64x64 --repeats 5
+python benchmarks/overhead.py --patch 64x64x64 --repeats 5 --preset efficient
+
+python benchmarks/overhead.py --patch 64x64x64 --preset efficient --keeper-features 8
 
 python benchmarks/overhead.py --plans nnUNetPlans.json -c 3d_fullres --device cuda --json out.json
 """
@@ -147,7 +151,9 @@ def main(
     stages: Annotated[int, typer.Option(help="Stages of the default U-Net.")] = 5,
     features: Annotated[int, typer.Option(help="Features of its first stage.")] = 32,
     batch: Annotated[int, typer.Option(help="Batch size of the default U-Net.")] = 2,
-    preset: Annotated[str, typer.Option(help=f"Guidance: {', '.join(PRESETS)}.")] = "reference",
+    preset: Annotated[str, typer.Option(help=f"Of fusions and keeper: {', '.join(PRESETS)}.")] = "reference",
+    keeper_features: Annotated[int, typer.Option(help="Features of the keeper's first level.")] = 16,
+    keeper_kernel: Annotated[int | None, typer.Option(help="Kernel of the keeper, in place of the preset's.")] = None,
     device: Annotated[str, typer.Option("--device", "-device", help="cpu or cuda.")] = "cpu",
     precision: Annotated[
         str, typer.Option(help="fp32, fp16 or bf16; auto is nnU-Net's: fp16 on CUDA, else fp32.")
@@ -177,8 +183,13 @@ def main(
         plain = default_network(setting, stages=stages, features=features)
     if precision == "auto":
         precision = "fp16" if target.type == "cuda" else "fp32"
-    guided = guide(plain, setting, preset=preset)
-    bench = Bench(plain, guided, setting, device=target, precision=precision, compiled=compiled, clock=CLOCKS[clock])
+    keeper = {**PRESETS[preset].keeper, "base_features": keeper_features}
+    if keeper_kernel is not None:
+        keeper["kernel_size"] = keeper_kernel
+    guided = guide(plain, setting, keeper=keeper, fusion=PRESETS[preset].fusion)
+    bench = parts_bench(
+        plain, guided, setting, device=target, precision=precision, compiled=compiled, clock=CLOCKS[clock]
+    )
     costs = measure(bench, repeats=track(range(repeats), "measuring", console=console, transient=True))
     size = "x".join(map(str, setting.patch))
     machine = (
@@ -190,6 +201,7 @@ def main(
             "date": date.today().isoformat(),
             "hardware": machine,
             "preset": preset,
+            "keeper": keeper,
             **asdict(setting),
             "costs": {part: asdict(cost) for part, cost in costs.items()},
         }

@@ -54,7 +54,9 @@ def test_saved_activations_are_counted_once_and_without_parameters(overhead: Mod
     layer = nn.Conv2d(2, 3, 3, padding=1, bias=False)
     shared = nn.Sequential(layer, nn.ReLU(), nn.Conv2d(3, 3, 1, bias=False))
     # the first convolution keeps the image (512 bytes); ReLU and the second keep one and the same map (768 bytes)
-    assert costs.saved_activations(lambda: shared(image), shared) == 512 + 768
+    with costs.SavedActivations(shared) as saved:
+        shared(image)
+    assert saved.bytes == 512 + 768
 
 
 @pytest.mark.parametrize("options", [["--preset", "magic"], ["--clock", "processor"]])

@@ -1,0 +1,33 @@
+"""nnU-Net's benchmark trainers, guided; there is no CUDA here, so their look for it is answered."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from guided_runs import use_keeper
+
+from support import REPOSITORY, Workspace, fit, tiny_trainer
+
+
+@pytest.mark.parametrize("kind", ["5epochs", "5epochs_noDataLoading"])
+def test_the_guided_benchmark_trainers_report_an_epoch_time(
+    kind: str, tmp_path: Path, nnunet: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "benchmark_trainers"))
+    trainers = importlib.import_module("benchmark_trainers")
+    monkeypatch.setenv("nnUNet_UHF_PRESET", "efficient")
+    dataset = nnunet.dataset("single")
+    use_keeper(tmp_path, 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "none")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 0)
+    trainer = tiny_trainer(getattr(trainers, f"UHFTrainerBenchmark_{kind}"), dataset, "2d", iterations=1, epochs=2)
+    fit(trainer)
+    (measured,) = json.loads((Path(trainer.output_folder) / "benchmark_result.json").read_text()).values()
+    assert measured["fastest_epoch"] > 0
+    assert trainer.guidance["preset"] == "efficient"
+    assert not list(Path(trainer.output_folder).glob("*.pth"))
