@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import nn
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.feature_statistics import (
@@ -24,6 +23,7 @@ from nnunet_uhf.feature_statistics import (
     verdict,
 )
 from nnunet_uhf.keeper_header import KeeperHeader
+from nnunet_uhf.networks.kinds import EnhancingNet
 
 ALL_LEVELS = "all"
 
@@ -107,7 +107,7 @@ def check_image(
 
 def check_for_enhancing(
     header: KeeperHeader,
-    keeper: nn.Module,
+    network: EnhancingNet,
     image: NDArray[np.float32],
     device: torch.device,
     source: Path,
@@ -116,7 +116,7 @@ def check_for_enhancing(
     """:func:`check_image`, with a warning on the console when the image is not within; None without statistics."""
     if header.feature_statistics is None:
         return None
-    check = check_image(header, features_of(keeper.to(device)), image, device=device, name=str(source))
+    check = check_image(header, features_of(network.keeper.to(device)), image, device=device, name=str(source))
     if check.verdict != "within":
         console.print(f"warning: {source.name} is {check.sentence()}", style="yellow", highlight=False, markup=False)
     return check

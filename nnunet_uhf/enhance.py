@@ -122,7 +122,7 @@ def enhance(
                 console.print(f"warning: {source.name}: {geometry.warning}", highlight=False, markup=False)
             read = managers(header if geometry is None else geometry.header)
             data, mask, properties = preprocess_image(source, *read)
-            check = check_for_enhancing(header, enhancer.network.keeper, data[0], device, source, console)
+            check = check_for_enhancing(header, enhancer.network, data[0], device, source, console)
             report = functools.partial(_report, bar, task, index)
             images = predictor.predict_image(torch.from_numpy(data), on_patch=report)
             written = read
