@@ -10,6 +10,7 @@ from typing import Any
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_uhf.checkpoints import load_checkpoint_weights
+from nnunet_uhf.controls import CONTROLS
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.guided_block import check_guided_block
 from nnunet_uhf.keeper_file import KeeperFile, read_keeper, weights_sha256
@@ -39,7 +40,7 @@ def read_model_keeper(model: Path) -> ModelKeeper:
     All folds of a guided model have one keeper; it is taken from the first one that is finished.
 
     Raises:
-        UHFError: neither of these; a block, checkpoint or weights that are not what they should be.
+        UHFError: neither of these, or a control; a block, checkpoint or weights that are not what they should be.
     """
     if not model.is_dir():
         return ModelKeeper(read_keeper(model), None)
@@ -58,6 +59,9 @@ def read_model_keeper(model: Path) -> ModelKeeper:
             "`nnunet-uhf export-keeper` makes of the model of a keeper trainer"
         )
     check_guided_block(block, where=str(model / "plans.json"))
+    if block.get("control") in CONTROLS:
+        description = CONTROLS[block["control"]].description
+        raise UHFError(f"{model} is a control ({description}): give the keeper file itself")
     weights = checkpoint["network_weights"]
     state = {name.removeprefix("keeper."): value for name, value in weights.items() if name.startswith("keeper.")}
     if weights_sha256(state) != block["keeper"]["sha256"]:

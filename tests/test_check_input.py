@@ -195,6 +195,9 @@ def test_a_model_that_is_not_guided_or_holds_another_keeper_is_refused(
     trained = guided_model(nnunet, keepers[2], tmp_path / "keeper", role="keeper")
     with pytest.raises(UHFError, match="not the model of a guided training"):
         check_inputs(path, trained)
+    control = guided_model(nnunet, keepers[2], tmp_path / "control", control="unfrozen")
+    with pytest.raises(UHFError, match=r"is a control \(the pretrained keeper is trained along\)"):
+        check_inputs(path, control)
     model = guided_model(nnunet, keepers[2], tmp_path / "model")
     checkpoint = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=False)
     next(iter(checkpoint["network_weights"].values())).add_(1)
