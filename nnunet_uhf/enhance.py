@@ -29,7 +29,7 @@ from nnunet_uhf.keeper_file import KeeperHeader, build_enhancer, read_keeper
 from nnunet_uhf.networks.kinds import EnhancingNet
 from nnunet_uhf.nifti_files import check_image, note_path, pair_files, read_image
 from nnunet_uhf.thick_scans import SliceGeometry, slice_geometry, stretch_of
-from nnunet_uhf.trained_keeper import finished_folds, read_trained_keeper
+from nnunet_uhf.trained_keeper import SAME_FIELD, finished_folds, read_trained_keeper
 from nnunet_uhf.uncertainty import uncertainty_path, with_spread, wrapped
 from nnunet_uhf.whole_file import written_whole
 
@@ -275,6 +275,9 @@ def describe_image(header: KeeperHeader) -> str:
         "paired": f"paired scans at {low} and {high}",
         "simulated": f"SIMULATED low-field images ({low}) of scans at {high}, not on real low-field scans",
     }.get(header.route, f"{header.route} scans at {low} and {high}")
+    if str(header.metrics.get("note", "")).startswith(SAME_FIELD):
+        simulated = "SIMULATED " if header.route == "simulated" else ""
+        taught = f"{simulated}low-field images ({low}) alone, as a control: it has seen no higher field"
     return (
         f"Image inferred by a neural network trained on {taught}. It is not a measurement at {high}: structures may "
         "be missing or invented. For research only, not for diagnosis."

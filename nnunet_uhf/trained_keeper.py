@@ -23,6 +23,7 @@ from nnunet_uhf.networks.teacher import UHFTeacher
 from nnunet_uhf.nnunet_files import read_json
 
 CHECKPOINT = "checkpoint_final.pth"
+SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
 METHODS = {
     "knowledge_keeper": "arXiv:2402.08409",
     "anisotropic_unet": "Lin et al., Medical Image Analysis 87, 102807 (2023)",

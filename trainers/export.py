@@ -17,12 +17,11 @@ from rich.console import Console
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keeper_file import write_keeper
 from nnunet_uhf.nnunet_files import dataset_name, read_json, root_folder
-from nnunet_uhf.trained_keeper import is_same_field, keeper_block, learnt_channel, read_trained_keeper
+from nnunet_uhf.trained_keeper import SAME_FIELD, is_same_field, keeper_block, learnt_channel, read_trained_keeper
 from nnunet_uhf.trainers.keeper_statistics import keeper_statistics
 from nnunet_uhf.trainers.target_intensity import training_intensity
 
 ALL_CASES = "fold all: measured on training cases, nothing was held out"
-SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
 
 
 def export_keeper(

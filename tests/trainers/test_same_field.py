@@ -12,6 +12,7 @@ import pytest
 import torch
 from guided_runs import refused
 
+from nnunet_uhf.enhance import describe_image
 from nnunet_uhf.keeper_file import read_keeper
 from nnunet_uhf.trainers import UHFKeeperTrainerSameField, UHFTeacherTrainer, UHFTeacherTrainerSameField
 from nnunet_uhf.trainers.export import SAME_FIELD, export_keeper
@@ -101,6 +102,9 @@ def test_the_keeper_file_claims_no_higher_field(keeper: Any, pairs: TinyDataset,
     assert header.source_field_T == header.target_field_T == 0.36
     assert header.metrics["note"] == SAME_FIELD
     assert "input" not in header.metrics
+    told = describe_image(header)
+    assert "low-field images (0.36 T) alone, as a control" in told
+    assert "paired" not in told
 
 
 def test_a_same_field_keeper_never_learns_from_a_teacher_of_a_higher_field(
