@@ -137,7 +137,7 @@ Examples:
 
 python benchmarks/overhead.py --patch 64x64x64 --repeats 5 --preset efficient
 
-python benchmarks/overhead.py --patch 64x64x64 --preset efficient --keeper-features 8
+python benchmarks/overhead.py --patch 64x64x64 --preset efficient --keeper-features 16
 
 python benchmarks/overhead.py --plans nnUNetPlans.json -c 3d_fullres --device cuda --json out.json
 """
@@ -152,13 +152,14 @@ def main(
     features: Annotated[int, typer.Option(help="Features of its first stage.")] = 32,
     batch: Annotated[int, typer.Option(help="Batch size of the default U-Net.")] = 2,
     preset: Annotated[str, typer.Option(help=f"Of fusions and keeper: {', '.join(PRESETS)}.")] = "reference",
-    keeper_features: Annotated[int, typer.Option(help="Features of the keeper's first level.")] = 16,
-    keeper_kernel: Annotated[int | None, typer.Option(help="Kernel of the keeper, in place of the preset's.")] = None,
+    keeper_features: Annotated[int | None, typer.Option(help="Of the keeper's first level, not the preset's.")] = None,
+    keeper_kernel: Annotated[int | None, typer.Option(help="Of the keeper, in place of the preset's.")] = None,
     device: Annotated[str, typer.Option("--device", "-device", help="cpu or cuda.")] = "cpu",
     precision: Annotated[
         str, typer.Option(help="fp32, fp16 or bf16; auto is nnU-Net's: fp16 on CUDA, else fp32.")
     ] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile both networks.")] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Both networks in that layout.")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 5,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
     clock: Annotated[
@@ -183,17 +184,20 @@ def main(
         plain = default_network(setting, stages=stages, features=features)
     if precision == "auto":
         precision = "fp16" if target.type == "cuda" else "fp32"
-    keeper = {**PRESETS[preset].keeper, "base_features": keeper_features}
-    if keeper_kernel is not None:
-        keeper["kernel_size"] = keeper_kernel
+    asked = {"base_features": keeper_features, "kernel_size": keeper_kernel}
+    keeper = {**PRESETS[preset].keeper, **{name: value for name, value in asked.items() if value is not None}}
     guided = guide(plain, setting, keeper=keeper, fusion=PRESETS[preset].fusion)
+    if channels_last:
+        layout = torch.channels_last if len(setting.patch) == 2 else torch.channels_last_3d
+        plain, guided = plain.to(memory_format=layout), guided.to(memory_format=layout)
     bench = parts_bench(
         plain, guided, setting, device=target, precision=precision, compiled=compiled, clock=CLOCKS[clock]
     )
     costs = measure(bench, repeats=track(range(repeats), "measuring", console=console, transient=True))
     size = "x".join(map(str, setting.patch))
     machine = (
-        f"{hardware(target)}, torch {torch.__version__}, {precision}{', compiled' if compiled else ''}, {clock} time"
+        f"{hardware(target)}, torch {torch.__version__}, {precision}{', compiled' if compiled else ''}"
+        f"{', channels last' if channels_last else ''}, {clock} time"
     )
     console.print(table_of(costs, f"patch {size}, batch {setting.batch}, {preset}, {repeats} repeats\n{machine}"))
     if json_file is not None:

@@ -27,7 +27,7 @@ from nnunet_uhf.presets import PRESETS
 
 REFERENCE, EFFICIENT = PRESETS["reference"], PRESETS["efficient"]
 PAPER = {"base_features": 16}
-SMALL = {**EFFICIENT.keeper, "base_features": 16}
+SMALL = {**EFFICIENT.keeper, **PAPER}
 LIGHT = EFFICIENT.fusion
 
 console = Console()
@@ -145,12 +145,8 @@ TAKEN = (
     Step(name="reference", against="", fusion=REFERENCE.fusion),
     Step(name="light fusion", against="reference"),
     Step(name="keeper kernel 3", against="light fusion", keeper={**PAPER, "kernel_size": 3}),
-    Step(name="efficient: no position branch", against="keeper kernel 3", keeper=SMALL),
-    Step(
-        name="efficient, 8 keeper features",
-        against="efficient: no position branch",
-        keeper={**SMALL, "base_features": 8},
-    ),
+    Step(name="no position branch", against="keeper kernel 3", keeper=SMALL),
+    Step(name="8 keeper features: efficient", against="no position branch", keeper=EFFICIENT.keeper),
 )
 _BASE = TAKEN[3].name
 TRIED = (

@@ -30,7 +30,7 @@ PRESETS = {
     DEFAULT_PRESET: Preset(fusion={"init": "identity", "gate": "sigmoid"}, keeper={}),
     "efficient": Preset(
         fusion={"init": "identity", "gate": "sigmoid", "kind": "light", "reduction": 8},
-        keeper={"kernel_size": 3, "position_branch": False},
+        keeper={"base_features": 8, "kernel_size": 3, "position_branch": False},
     ),
 }
 

@@ -101,7 +101,7 @@ def described(architecture: dict[str, Any]) -> dict[str, Any]:
 
 def test_dataset_json_may_ask_for_an_efficient_keeper_and_say_more() -> None:
     networks = (UHFTeacher, KnowledgeKeeper)
-    task = read_task(described({"preset": "efficient", "base_features": 8}), dataset="D", networks=networks)
+    task = read_task(described({"preset": "efficient"}), dataset="D", networks=networks)
     keeper = KnowledgeKeeper(dim=3, **task.architecture_of(KnowledgeKeeper))
     assert (keeper.kernel_size, keeper.position_branch, keeper.base_features) == (3, False, 8)
     assert task.architecture_of(UHFTeacher) == {"base_features": 8}
