@@ -12,13 +12,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from experiment_data import subjects
-from experiment_settings import BASELINES, CONDITIONS, HIGH_FIELD, SEEDS, Places, Settings, Task
+from experiment_settings import BASELINES, CONDITIONS, HIGH_FIELD, LOW, SEEDS, Places, Settings, Task
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from nnunet_uhf.demo.stages import State
-from nnunet_uhf.report.statistics import compare_paired
+from nnunet_uhf.report.statistics import RESAMPLES, compare_paired
 
 MANY = 6
 """Structures up to which the printed table has a column for each; CSV and JSON have all."""
@@ -70,50 +70,81 @@ def scores(settings: Settings, task: Task, places: Places, state: State) -> list
     return found
 
 
-def row(found: list[Score], *, condition: str, baseline: str) -> dict[str, Any] | None:
-    """One line of a table, from the scores of one label count and severity; None without a seed of both conditions.
+def difference(found: list[Score], condition: str, baseline: str) -> dict[str, Any] | None:
+    """Mean Dice of a condition minus that of a baseline, of the same seeds and subjects; None without a shared seed.
 
-    The mean is over structures, then subjects, then seeds; `sd_seeds` is of the seeds' means. The difference to the
-    baseline is taken on the same subject and seed, averaged over seeds, and its interval is over subjects.
+    The mean is over structures. `ci_subjects` resamples the subjects only: it says how far these very trainings differ
+    on other subjects. `ci` resamples trainings (seeds) as well, and so says whether another training would.
     """
     seeds = {name: {score.seed for score in found if score.condition == name} for name in (condition, baseline)}
     shared = sorted(seeds[condition] & seeds[baseline])
-    if not shared:
+    if not shared or condition == baseline:
         return None
-    chosen = [score for score in found if score.seed in shared]
-    cases = sorted({score.case for score in chosen})
-    structures = list(dict.fromkeys(score.structure for score in chosen))
-    values = {name: _array(chosen, name, shared, cases, structures) for name in (condition, baseline)}
-    means = np.nanmean(values[condition], axis=2)  # (seeds, cases)
-    base = np.nanmean(values[baseline], axis=2)
-    result = compare_paired(list(base.mean(axis=0)), list(means.mean(axis=0)), higher_is_better=True)
-    per_seed = means.mean(axis=1)
+    gains = subject_means(found, condition, shared) - subject_means(found, baseline, shared)  # (seeds, subjects)
+    by_subject = gains.mean(axis=0)
+    result = compare_paired([0.0] * len(by_subject), by_subject.tolist(), higher_is_better=True)
     return {
-        "condition": condition,
-        "baseline": baseline,
+        "to": baseline,
         "seeds": shared,
-        "subjects": len(cases),
-        "structures": dict(zip(structures, np.nanmean(values[condition], axis=(0, 1)).tolist(), strict=True)),
-        "mean": float(per_seed.mean()),
-        "sd_seeds": float(per_seed.std(ddof=1)) if len(shared) > 1 else None,
-        "difference": result.difference,
-        "ci": result.ci,
-        "difference_by_seed": (means - base).mean(axis=1).tolist(),
+        "mean": float(gains.mean()),
+        "ci": interval(gains) if len(shared) > 1 else None,
+        "ci_subjects": result.ci,
+        "by_seed": gains.mean(axis=1).tolist(),
         "wins": result.wins,
         "losses": result.losses,
     }
 
 
-def _array(
-    found: list[Score], condition: str, seeds: list[int], cases: list[str], structures: list[str]
-) -> NDArray[np.float64]:
-    """Dice of a condition, (seeds, cases, structures)."""
-    array = np.full((len(seeds), len(cases), len(structures)), np.nan)
-    for score in found:
-        if score.condition == condition:
-            place = seeds.index(score.seed), cases.index(score.case), structures.index(score.structure)
-            array[place] = score.dice
-    return array
+def interval(gains: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean of `(seeds, subjects)`; both are drawn anew, with replacement."""
+    rng = np.random.default_rng(0)
+    seeds, subjects_ = gains.shape
+    rows = rng.integers(seeds, size=(RESAMPLES, seeds, 1))
+    columns = rng.integers(subjects_, size=(RESAMPLES, 1, subjects_))
+    low, high = np.quantile(gains[rows, columns].mean(axis=(1, 2)), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def is_control(condition: str) -> bool:
+    """Whether it has a keeper and trains on low-field labels, as the guided network does."""
+    return bool(CONDITIONS[condition].keeper) and CONDITIONS[condition].dataset == LOW
+
+
+def row(found: list[Score], condition: str, baseline: str) -> dict[str, Any]:
+    """One line of a table, from the scores of one label count and severity.
+
+    `guided_minus` holds the guided network against a control: what it is there for.
+    """
+    own = [score for score in found if score.condition == condition]
+    seeds = sorted({score.seed for score in own})
+    per_seed = subject_means(found, condition, seeds).mean(axis=1)
+    structures = dict.fromkeys(score.structure for score in own)
+    return {
+        "condition": condition,
+        "seeds": seeds,
+        "subjects": len({score.case for score in own}),
+        "structures": {
+            name: float(np.nanmean([score.dice for score in own if score.structure == name])) for name in structures
+        },
+        "mean": float(per_seed.mean()),
+        "sd_seeds": float(per_seed.std(ddof=1)) if len(seeds) > 1 else None,
+        "difference": difference(found, condition, baseline),
+        "guided_minus": difference(found, "guided", condition) if is_control(condition) else None,
+    }
+
+
+def subject_means(found: list[Score], condition: str, seeds: list[int]) -> NDArray[np.float64]:
+    """Dice of a condition, `(seeds, subjects)`: the mean over structures."""
+    cases = sorted({score.case for score in found})
+    return np.array(
+        [
+            [
+                np.nanmean([s.dice for s in found if (s.condition, s.seed, s.case) == (condition, seed, case)])
+                for case in cases
+            ]
+            for seed in seeds
+        ]
+    )
 
 
 def tables(settings: Settings, found: list[Score]) -> dict[str, list[dict[str, Any]]]:
@@ -123,13 +154,12 @@ def tables(settings: Settings, found: list[Score]) -> dict[str, list[dict[str, A
         for severity in (*(severity.name for severity in settings.tests), HIGH_FIELD):
             chosen = [score for score in found if score.labels == labels and score.severity == severity]
             lines = [
-                row(chosen, condition=name, baseline=BASELINES.get(name, "plain"))
+                row(chosen, name, BASELINES.get(name, "plain"))
                 for name in CONDITIONS
                 if any(score.condition == name for score in chosen)
             ]
-            kept = [line for line in lines if line is not None]
-            if kept:
-                result[f"{labels} labels, tested at {severity}"] = kept
+            if lines:
+                result[f"{labels} labels, tested at {severity}"] = lines
     return result
 
 
@@ -138,21 +168,28 @@ def print_tables(settings: Settings, lines: dict[str, list[dict[str, Any]]], con
     for title, rows in lines.items():
         table = Table(title=f"Dice in percent, trained at {settings.trained.name}, {title}")
         structures = list(rows[0]["structures"]) if len(rows[0]["structures"]) <= MANY else []
-        for heading in ("condition", *structures, "mean (SD of seeds)", "difference [95 % CI]", "to", "by seed"):
+        for heading in ("condition", "seeds", *structures, "mean (SD of seeds)"):
+            table.add_column(heading)
+        for heading in ("minus its baseline [95 % CI] by seed", "guided minus it [95 % CI] by seed"):
             table.add_column(heading)
         for line in rows:
             spread = "" if line["sd_seeds"] is None else f" ({line['sd_seeds']:.2f})"
-            same = line["condition"] == line["baseline"]
-            interval = "" if line["ci"] is None else f" [{line['ci'][0]:+.2f}, {line['ci'][1]:+.2f}]"
             table.add_row(
                 line["condition"],
+                str(len(line["seeds"])),
                 *(f"{line['structures'][name]:.2f}" for name in structures),
                 f"{line['mean']:.2f}{spread}",
-                "" if same else f"{line['difference']:+.2f}{interval}",
-                "" if same else line["baseline"],
-                "" if same else " ".join(f"{value:+.2f}" for value in line["difference_by_seed"]),
+                _written(line["difference"]),
+                _written(line["guided_minus"]),
             )
         console.print(table)
+
+
+def _written(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    bounds = "" if found["ci"] is None else f" [{found['ci'][0]:+.2f}, {found['ci'][1]:+.2f}]"
+    return f"{found['mean']:+.2f}{bounds} {' '.join(f'{value:+.2f}' for value in found['by_seed'])}"
 
 
 def report(settings: Settings, task: Task, places: Places, state: State, *, console: Console) -> None:

@@ -216,21 +216,40 @@ def made_scores(benchmark: SimpleNamespace, shift: float) -> list[Any]:
 
 def test_a_known_shift_is_found_and_no_shift_is_none(benchmark: SimpleNamespace) -> None:
     for shift in (0.0, 2.5):
-        line = benchmark.tables.row(made_scores(benchmark, shift), condition="guided", baseline="plain")
-        assert line["difference"] == pytest.approx(shift)
-        assert line["ci"] == pytest.approx((shift, shift))
-        assert line["difference_by_seed"] == pytest.approx([shift, shift])
+        line = benchmark.tables.row(made_scores(benchmark, shift), "guided", "plain")
+        found = line["difference"]
+        assert found["mean"] == pytest.approx(shift)
+        assert found["ci"] == pytest.approx((shift, shift))
+        assert found["ci_subjects"] == pytest.approx((shift, shift))
+        assert found["by_seed"] == pytest.approx([shift, shift])
+        assert line["guided_minus"] is None
         assert line["mean"] == pytest.approx(50 + 3.5 + 3 + 5.5 + shift)
         assert line["sd_seeds"] == pytest.approx(7 / np.sqrt(2))
         assert line["structures"]["GM"] == pytest.approx(50 + 3.5 + 3 + 11 + shift)
 
 
+def test_guided_is_held_against_every_control(benchmark: SimpleNamespace) -> None:
+    found = made_scores(benchmark, 2.0)
+    control = [benchmark.tables.Score(**{**vars(s), "condition": "random"}) for s in found if s.condition == "plain"]
+    line = benchmark.tables.row(found + control, "random", "plain")
+    assert line["difference"]["mean"] == pytest.approx(0)
+    assert line["guided_minus"]["mean"] == pytest.approx(2)
+    assert line["guided_minus"]["to"] == "random"
+
+
 def test_only_seeds_of_both_conditions_are_compared(benchmark: SimpleNamespace) -> None:
     found = [score for score in made_scores(benchmark, 1.0) if score.condition == "plain" or score.seed == 1]
-    line = benchmark.tables.row(found, condition="guided", baseline="plain")
-    assert line["seeds"] == [1]
-    assert line["sd_seeds"] is None
-    assert benchmark.tables.row(found, condition="guided", baseline="random") is None
+    line = benchmark.tables.row(found, "guided", "plain")
+    assert line["seeds"] == line["difference"]["seeds"] == [1]
+    assert line["sd_seeds"] is line["difference"]["ci"] is None
+    assert benchmark.tables.difference(found, "guided", "random") is None
+
+
+def test_trainings_that_disagree_widen_the_interval_though_the_subjects_agree(benchmark: SimpleNamespace) -> None:
+    gains = np.repeat([[1.0], [-1.0], [3.0]], 8, axis=1)
+    low, high = benchmark.tables.interval(gains)
+    assert low <= -1 + 1e-9
+    assert high > 2
 
 
 def test_the_report_reads_what_is_finished(
