@@ -11,41 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known_keepers import SHAPE, knowing, save, scan
 from rich.console import Console
 
 from nnunet_uhf.cli import main
-from nnunet_uhf.enhance import enhance, managers, preprocess_image
+from nnunet_uhf.enhance import enhance
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.feature_statistics import channel_means, features_of, summarise
 from nnunet_uhf.input_report import check_inputs
-from nnunet_uhf.keeper_file import build_keeper, read_header, read_keeper
+from nnunet_uhf.keeper_file import read_header, read_keeper
 from nnunet_uhf.plans import attach
-from support import Workspace, case_affine, make_channel, make_labels, tiny_keeper, write_image
-
-SHAPE = (30, 34, 28)
-TRAINING = range(12)
-
-
-def scan(seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return make_channel(make_labels(SHAPE, rng), "LF", rng)
-
-
-def save(path: Path, image: np.ndarray) -> Path:
-    write_image(path, image, case_affine((1.0, 1.0, 1.0), image.shape))
-    return path
-
-
-def knowing(folder: Path, dim: int, **header: Any) -> Path:
-    """A tiny keeper file whose header knows its features on a dozen scans."""
-    plain = tiny_keeper(folder / "plain", dim, **header)
-    file = read_keeper(plain)
-    keeper, settings = build_keeper(file), managers(file.header)
-    means = []
-    for seed in TRAINING:
-        data, *_ = preprocess_image(save(folder / "scans" / f"{seed}.nii.gz", scan(seed)), *settings)
-        means.append(channel_means(features_of(keeper), data[0], file.header.patch_size))
-    return tiny_keeper(folder, dim, feature_statistics=summarise(means), **header)
+from support import Workspace, tiny_keeper
 
 
 @pytest.fixture(scope="module")
