@@ -82,10 +82,14 @@ class SliceGeometry:
         return changed
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """A mask `(Z, Y, X)` of the scan -> of the image; every voxel takes the nearest slice's."""
+        """A mask `(Z, Y, X)` of the scan -> of the image: inside is what lies between slices of which one is inside.
+
+        Where the brain ends between them is for the network to say.
+        """
         count = mask.shape[self.axis]
-        nearest = np.minimum((np.arange(count * self.ratio) + self.ratio // 2) // self.ratio, count - 1)
-        return mask.take(nearest, axis=self.axis)
+        places = np.arange(count * self.ratio)
+        before, behind = places // self.ratio, np.minimum(-(-places // self.ratio), count - 1)
+        return mask.take(before, axis=self.axis) | mask.take(behind, axis=self.axis)
 
 
 def ratio_of(header: KeeperHeader) -> int:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError, exit_on_user_error
-from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
 from nnunet_uhf.trainers.image_transforms import OnChannels, intensity_on
 from nnunet_uhf.trainers.safe_checkpoints import SafeCheckpoints
 from nnunet_uhf.trainers.simulated_pairs import RememberedCase, SimulatedPairs, SimulateSource, behind_spatial
@@ -41,10 +40,12 @@ class ImagePairs(SafeCheckpoints):
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """nnU-Net's augmentation, its intensity part on the source channel alone: the target is the truth."""
-        if self.pairs is not None and kwargs.get("use_mask_for_norm") is not None:
-            kwargs["use_mask_for_norm"] = [*kwargs["use_mask_for_norm"]] * 2  # the one channel becomes two
         channel = self.batch_channels[0]
         slices = None if self.pairs is None else self.pairs.slices
+        if self.pairs is not None and kwargs.get("use_mask_for_norm") is not None:
+            # the one channel becomes two; thick slices have a mask of their own, and beside them the target has none
+            masked = kwargs["use_mask_for_norm"] if slices is None else [False]
+            kwargs["use_mask_for_norm"] = [*masked] * 2
 
         def restricted(transform: BasicTransform) -> BasicTransform:
             return OnChannels(transform, [channel]) if slices is None else OnSlices(transform, channel, slices)
@@ -111,12 +112,11 @@ class ImagePairs(SafeCheckpoints):
         source, target = (np.asarray(data[channel], dtype=np.float32) for channel in self.batch_channels)
         return source, target
 
-    def on_target_grid(self, source: Volume, shape: tuple[int, ...]) -> Volume:
-        """The source of :meth:`volume_pair` on the target's grid: thick slices are interpolated by a cubic spline."""
+    def on_target_grid(self, case: str, data: Any, labels: Any, source: Volume) -> Volume:
+        """The source of :meth:`volume_pair`, or the cubic spline through its thick slices in intensities of its own."""
         if self.pairs is None or self.pairs.slices is None:
             return source
-        slices = self.pairs.slices
-        return fill_slices(source, ratio=slices.ratio, size=shape[slices.axis], axis=slices.axis)
+        return self.pairs.interpolated(case, *self._image_and_labels(data, labels))
 
     def _image_and_labels(self, data: Any, labels: Any) -> tuple[Volume, NDArray[np.int16]]:
         """The high-field image and the labels of a whole preprocessed case, each `(Z, Y, X)`."""

@@ -75,7 +75,7 @@ def _validate_case(
     ceiling = trainer.ceiling()
     best = None if ceiling is None else predict_volume(trainer, ceiling, target)
     try:
-        low_field = trainer.on_target_grid(source, target.shape)
+        low_field = trainer.on_target_grid(case, data, labels, source)
         row = measure(case, prediction=prediction, source=low_field, target=target, brain=brain, ceiling=best)
     except ValueError as error:
         raise UHFError(

@@ -139,6 +139,11 @@ class SimulatedPairs:
         draw = self.simulation.simulator.draw(case_generator(VALIDATION_SEED, case))
         return self.simulation.of_case(image, labels, draw, self.cases[case])
 
+    def interpolated(self, case: str, image: NDArray[np.float32], labels: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The thick slices of :meth:`of_case` on the target's grid by a cubic spline, any intensity scale."""
+        draw = self.simulation.simulator.draw(case_generator(VALIDATION_SEED, case))
+        return self.simulation.interpolated(image, labels, draw, self.cases[case])
+
 
 class RememberedCase:
     """nnU-Net's dataset, which notes the case that was loaded last.

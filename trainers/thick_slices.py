@@ -63,10 +63,15 @@ class OnSlices(BasicTransform):
         self.slices = slices
 
     def apply(self, data_dict: dict[str, Any], **params: Any) -> dict[str, Any]:
-        """Take the slices out, transform them, put their copies back into a copy of the image."""
+        """Take the slices out, transform them, put their copies back into a copy of the image.
+
+        What is 0, the outside of a nonzero mask, stays 0.
+        """
         image = data_dict["image"].clone()
         source = image[[self.channel]]
-        changed = self.transform(image=self.slices.of_blocks(source).contiguous())["image"]
+        slices = self.slices.of_blocks(source)
+        changed = self.transform(image=slices.contiguous().clone())["image"]
+        changed[slices == 0] = 0
         image[[self.channel]] = self.slices.as_blocks(changed, source.shape[self.slices.axis])
         return {**data_dict, "image": image}
 

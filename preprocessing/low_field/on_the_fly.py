@@ -120,7 +120,7 @@ class PairSimulation:
         """
         result, target = self._simulate(image, labels, draw, case)
         mean, std = self._mean_and_std(result, draw, case, size=image.shape[draw.axis - 3])
-        return self._normalised(result.image, self._sampled(labels, draw), mean=mean, std=std), target
+        return _normalised(result.image, self._inside(result, labels, draw), mean=mean, std=std), target
 
     def of_case(
         self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
@@ -130,15 +130,25 @@ class PairSimulation:
         A `native` source has ceil(n / r) slices in the place of n voxels, so that every voxel of the target has one.
         """
         result, target = self._simulate(image, labels, draw, case)
-        counted = result.image[self._counted(self._sampled(labels, draw))]
-        mean, std = float(counted.mean()), float(counted.std())
-        source = self._normalised(result.image, self._sampled(labels, draw), mean=mean, std=std)
-        return source, target
+        inside = self._inside(result, labels, draw)
+        counted = result.image[inside]
+        return _normalised(result.image, inside, mean=float(counted.mean()), std=float(counted.std())), target
+
+    def interpolated(
+        self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
+    ) -> FloatArray:
+        """The slices of :meth:`of_case` on the target's grid by a cubic spline, in raw-like intensities."""
+        result, _ = self._simulate(image, labels, draw, case)
+        return fill_slices(result.image, ratio=draw.profile.ratio, size=image.shape[draw.axis], axis=draw.axis)
 
     def _simulate(
         self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
     ) -> tuple[LowFieldResult, FloatArray]:
-        """The simulated scan in raw-like intensities, and SIQT's target (G + W + C) * I, z-scored as the image is."""
+        """The simulated scan in raw-like intensities, and SIQT's target (G + W + C) * I, z-scored as the image is.
+
+        Beside thick slices the target is dark outside the brain even where normalisation puts 0, the mean of the brain:
+        the slices do not tell where the brain ends between them, so the network has to.
+        """
         signal, maps = self._signal(image, labels, case.dark)
         target = np.where(maps.total() > BRAIN, image, np.float32(case.dark))
         means = case.moments[draw.axis, draw.profile].means
@@ -146,28 +156,29 @@ class PairSimulation:
         if self.native:
             signal, maps = _whole_blocks(signal, maps, ratio=draw.profile.ratio, axis=own_axis.axis)
         result = self.simulator.apply(signal, maps, own_axis, means=means)
-        if self.masked:
+        if self.masked and not self.native:
             target[labels == OUTSIDE] = 0
         return result, target
 
     def _signal(self, image: FloatArray, labels: LabelArray, dark: float) -> tuple[FloatArray, TissueMaps]:
         return (image - np.float32(dark)).clip(0), one_hot_tissues(labels, self.tissues)
 
-    def _sampled(self, labels: LabelArray, draw: LowFieldDraw) -> LabelArray:
-        """The labels where the source has voxels: everywhere, or at voxels k * r along the slices."""
-        if not self.native:
-            return labels
-        return _every(labels, ratio=draw.profile.ratio, axis=draw.axis - 3 + labels.ndim)
+    @property
+    def _stripped(self) -> bool:
+        """Whether thick slices have a nonzero mask of their own, as a skull-stripped scan has."""
+        return self.native and self.masked and self.simulator.noise_mask == "brain"
+
+    def _inside(self, result: LowFieldResult, labels: LabelArray, draw: LowFieldDraw) -> npt.NDArray[np.bool_]:
+        """Voxels of the source whose mean and deviation make its z-score; the others are 0 then."""
+        if self._stripped:
+            return result.image != 0
+        if self.native:
+            labels = _every(labels, ratio=draw.profile.ratio, axis=draw.axis - 3 + labels.ndim)
+        return self._counted(labels)
 
     def _counted(self, labels: LabelArray) -> npt.NDArray[np.bool_]:
         """Voxels whose mean and deviation make the z-score."""
         return labels != OUTSIDE if self.masked else np.ones(labels.shape, dtype=bool)
-
-    def _normalised(self, scan: FloatArray, labels: LabelArray, *, mean: float, std: float) -> FloatArray:
-        source = (scan - np.float32(mean)) / np.float32(max(std, 1e-8))  # nnU-Net's floor
-        if self.masked:
-            source[labels == OUTSIDE] = 0
-        return source
 
     def _moments(
         self,
@@ -198,6 +209,8 @@ class PairSimulation:
         brain = fill(thick_maps.total()) >= BRAIN
         if self.simulator.noise_mask == "brain":
             rest, scaled = rest * brain, scaled * brain
+        if self._stripped:
+            counted = brain
         a, b = (array[counted].astype(np.float64) for array in (rest, scaled))
         return Moments(
             means=means,
@@ -226,6 +239,12 @@ class PairSimulation:
                 mean += m.silent * result.noise_sigma * math.sqrt(math.pi / 2)
                 square += m.silent * variance * ((2 - math.pi / 2) * spread + math.pi / 2)
         return mean, math.sqrt(max(square - mean**2, 0.0))
+
+
+def _normalised(scan: FloatArray, inside: npt.NDArray[np.bool_], *, mean: float, std: float) -> FloatArray:
+    source = (scan - np.float32(mean)) / np.float32(max(std, 1e-8))  # nnU-Net's floor
+    source[~inside] = 0
+    return source
 
 
 def _every(array: npt.NDArray[Scalar], *, ratio: int, axis: int) -> npt.NDArray[Scalar]:

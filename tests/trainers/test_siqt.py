@@ -15,6 +15,8 @@ from scipy import ndimage
 
 from nnunet_uhf import metrics
 from nnunet_uhf.checkpoints import load_checkpoint_weights
+from nnunet_uhf.preprocessing.simulate import case_generator
+from nnunet_uhf.trainers.simulated_pairs import VALIDATION_SEED
 from nnunet_uhf.trainers.siqt import (
     SIQTTrainer,
     SIQTTrainerHuber,
@@ -90,9 +92,12 @@ def test_the_inputs_row_is_the_cubic_interpolation_of_the_thick_slices_after_its
     dataset = trained.dataset_class(trained.preprocessed_dataset_folder, SPLIT["val"])
     for row in summary_of(trained)["metric_per_case"]:
         data, labels, _, _ = dataset.load_case(row["case"])
-        slices, target = trained.volume_pair(row["case"], data, labels)
-        count = slices.shape[AXIS]
-        assert count == -(-target.shape[AXIS] // RATIO)
+        source, target = trained.volume_pair(row["case"], data, labels)
+        assert source.shape[AXIS] == -(-target.shape[AXIS] // RATIO)
+        simulation, known = trained.pairs.simulation, trained.pairs.cases[row["case"]]
+        draw = simulation.simulator.draw(case_generator(VALIDATION_SEED, row["case"]))
+        image, whole = trained._image_and_labels(data, labels)
+        slices = simulation._simulate(image, whole, draw, known)[0].image
         where = list(np.meshgrid(*(np.arange(n, dtype=float) for n in target.shape), indexing="ij"))
         where[AXIS] = where[AXIS] / RATIO
         cubic = ndimage.map_coordinates(slices, where, order=3, mode="nearest")

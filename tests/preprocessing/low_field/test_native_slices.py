@@ -92,7 +92,9 @@ def test_a_patch_is_normalised_as_the_whole_scan_of_thick_slices_would_be(
     case, rng = pairs.measure(image, labels), np.random.default_rng(5)
     for _ in range(6):
         source, target = pairs.of_patch(image, labels, pairs.simulator.draw(rng), case)
-        counted = source[labels[:, ::4] != -1] if masked else source
+        # a skull-stripped scan is counted where it is not 0 itself
+        inside = source != 0 if changes.get("noise_mask") == "brain" else labels[:, ::4] != -1
+        counted = source[inside] if masked else source
         assert counted.mean() == pytest.approx(0, abs=tolerance)
         assert counted.std() == pytest.approx(1, abs=tolerance)
         assert target.shape == image.shape
@@ -107,3 +109,29 @@ def test_a_patch_of_two_dimensions_has_slices_along_its_own_axis() -> None:
     assert alone.shape == (SHAPE[1], 13)
     np.testing.assert_allclose(alone, volume[20], atol=1e-4)
     assert np.array_equal(target[labels[20] != -1], image[20][labels[20] != -1])
+
+
+def test_a_skull_stripped_scan_is_0_where_its_slices_show_no_brain_and_its_target_is_dark_there() -> None:
+    """As nnU-Net would preprocess a file of it: z-scored over its own nonzero voxels, not over the target's."""
+    pairs = native(4, 1, noise_mask="brain")
+    image, labels = preprocessed()
+    case, rng = pairs.measure(image, labels), np.random.default_rng(7)
+    source, target = pairs.of_case(image, labels, pairs.simulator.draw(rng), case)
+    brain = take_slices((LABELS > 0).astype(np.float32), profile_for_ratio(4), axis=1) >= 0.5
+    assert np.array_equal(source[:, : brain.shape[1]] != 0, brain)
+    assert source[source != 0].mean() == pytest.approx(0, abs=1e-4)
+    assert source[source != 0].std() == pytest.approx(1, abs=1e-4)
+    assert (target[~INSIDE] == np.float32(case.dark)).all()
+    assert case.dark < -1
+
+
+def test_the_spline_for_comparison_goes_through_the_slices() -> None:
+    pairs = native(3, 0, noise_mask="brain")
+    image, labels = preprocessed()
+    case, draw = pairs.measure(image, labels), pairs.simulator.draw(np.random.default_rng(8))
+    source, target = pairs.of_case(image, labels, draw, case)
+    spline = pairs.interpolated(image, labels, draw, case)
+    assert spline.shape == target.shape
+    inside = source != 0
+    assert np.corrcoef(spline[::3][inside], source[inside])[0, 1] > 0.999999
+    assert np.abs(spline[::3][~inside]).max() < 1e-3
