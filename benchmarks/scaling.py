@@ -34,6 +34,7 @@ class Case:
     channels: int = 1
     classes: int = 4
     batch: int = 2
+    keeper_features: int | None = None
 
     def networks(self, features: int = 32) -> dict[str, Callable[[], nn.Module]]:
         """The plain one and its guided twins, one per preset, with random weights."""
@@ -43,7 +44,8 @@ class Case:
             return default_network(setting, stages=self.stages, features=features, classes=self.classes)
 
         def guided(name: str) -> nn.Module:
-            return guide(plain(), setting, keeper=PRESETS[name].keeper, fusion=PRESETS[name].fusion)
+            asked = {} if self.keeper_features is None else {"base_features": self.keeper_features}
+            return guide(plain(), setting, keeper={**PRESETS[name].keeper, **asked}, fusion=PRESETS[name].fusion)
 
         return {"plain": plain} | {name: lambda name=name: guided(name) for name in PRESETS}
 
@@ -136,6 +138,7 @@ def main(
     volume: Annotated[str | None, typer.Option(help="Predict a volume of this size, and count nothing.")] = None,
     patch: Annotated[str, typer.Option(help="Patch, with --volume.")] = "128x128x128",
     stages: Annotated[int, typer.Option(help="Stages, with --volume.")] = 6,
+    keeper_features: Annotated[int | None, typer.Option(help="Of the keepers, in place of the presets'.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats, with --volume.")] = 3,
     device: Annotated[str, typer.Option("--device", "-device", help="cpu or cuda, with --volume.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
@@ -148,15 +151,15 @@ def main(
         torch.set_num_threads(threads)
     torch.manual_seed(0)
     if volume is not None:
-        case = Case(patch=sizes(patch), stages=stages)
+        case = Case(patch=sizes(patch), stages=stages, keeper_features=keeper_features)
         rows = volume_rows(sizes(volume), case, repeats=repeats, clock=clock, device=device)
         console.print(markdown(rows), soft_wrap=True)
         return
     head = ["patch", "batch", "stages", "channels", "classes", "plain, training GFLOP", "plain, peak GiB"]
     for quantity in ("training FLOP", "activations", "peak", "prediction FLOP"):
         head += [f"{quantity}, {name}" for name in PRESETS]
-    cases = list(dict.fromkeys(case for group in CASES.values() for case in group))
-    rows = [counted_row(case) for case in track(cases, "counting", console=console, transient=True)]
+    cases = dict.fromkeys(replace(c, keeper_features=keeper_features) for group in CASES.values() for c in group)
+    rows = [counted_row(case) for case in track(list(cases), "counting", console=console, transient=True)]
     console.print(markdown([head, *rows]), soft_wrap=True)
 
 
