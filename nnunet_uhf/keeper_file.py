@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from nnunet_uhf.errors import KeeperFileError
@@ -109,10 +109,10 @@ def write_keeper(
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         with written_whole(path) as temporary:
-            save_file(tensors, temporary, metadata={METADATA_KEY: text})
-    except (OSError, SafetensorError) as error:  # the latter when the disk is full
-        reason = getattr(error, "strerror", None) or error
-        raise KeeperFileError(f"{path} cannot be written ({reason}). Check space and rights.") from None
+            # not by safetensors' own save_file, whose files only their owner may read
+            temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
+    except OSError as error:
+        raise KeeperFileError(f"{path} cannot be written ({error.strerror}). Check space and rights.") from None
     return header
 
 

@@ -216,6 +216,12 @@ def test_a_kill_during_the_write_leaves_the_old_file_whole(tmp_path: Path) -> No
     assert find_keepers(str(tmp_path)) == [path]  # what is left of the new file is not taken for a keeper
 
 
+def test_a_keeper_file_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert write(tmp_path / "keeper.safetensors").stat().st_mode == plain.stat().st_mode
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "kkn.safetensors")
     before = path.read_bytes()
