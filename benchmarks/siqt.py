@@ -49,7 +49,7 @@ class Job:
     file_subjects: int = 8
     ratio: int = 4
     batch: int = 8
-    trainer: str = "SIQTTrainer_3epochs"
+    trainer: str = "SIQTTrainer_4epochs"
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         Stage("dataset", "raw dataset", function=lambda: write_dataset(job, places)),
         Stage("plan", "plan and preprocess", plan),
         Stage("plans", "short plans", function=lambda: write_short_plans(job, places)),
-        Stage("train", "train and validate", train, epochs=3),
+        Stage("train", "train and validate", train, epochs=4),
         Stage("export", "export", ("nnunet-uhf", "export-keeper", *model, "-o", str(places.keeper))),
         Stage("choose", "subjects of the files", function=choose),
         Stage("simulate", "thick slices as files", simulate),

@@ -25,6 +25,7 @@ from nnunet_uhf.trainers.keeper import UHFKeeperTrainer, UHFKeeperTrainerNoAdver
 from nnunet_uhf.trainers.same_field import UHFKeeperTrainerSameField, UHFTeacherTrainerSameField
 from nnunet_uhf.trainers.siqt import (
     SIQTTrainer,
+    SIQTTrainerAugmented,
     SIQTTrainerHuber,
     SIQTTrainerMAE,
     SIQTTrainerMasksembles,
@@ -36,6 +37,7 @@ from nnunet_uhf.trainers.variants import fixed_length as _fixed_length
 
 __all__ = [
     "SIQTTrainer",
+    "SIQTTrainerAugmented",
     "SIQTTrainerHuber",
     "SIQTTrainerMAE",
     "SIQTTrainerMasksembles",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError, exit_on_user_error
-from nnunet_uhf.trainers.image_transforms import OnChannels, intensity_on
+from nnunet_uhf.trainers.image_transforms import OnChannels, intensity_on, without_intensity
 from nnunet_uhf.trainers.safe_checkpoints import SafeCheckpoints
 from nnunet_uhf.trainers.simulated_pairs import RememberedCase, SimulatedPairs, SimulateSource, behind_spatial
 from nnunet_uhf.trainers.thick_slices import OnSlices
@@ -26,6 +26,8 @@ class ImagePairs(SafeCheckpoints):
 
     pairs: SimulatedPairs | None
     """None for a dataset of pairs."""
+    augments_simulated: ClassVar[bool] = True
+    """Whether nnU-Net's intensity augmentation follows the simulation, which draws contrast and noise itself."""
 
     @property
     def block(self) -> dict[str, Any]:
@@ -50,11 +52,12 @@ class ImagePairs(SafeCheckpoints):
         def restricted(transform: BasicTransform) -> BasicTransform:
             return OnChannels(transform, [channel]) if slices is None else OnSlices(transform, channel, slices)
 
-        transform = intensity_on(super().get_training_transforms(*args, **kwargs), restricted)
+        transform = super().get_training_transforms(*args, **kwargs)
         if self.pairs is None:
-            return transform
+            return intensity_on(transform, restricted)
+        kept = intensity_on(transform, restricted) if self.augments_simulated else without_intensity(transform)
         self._simulate_training = SimulateSource(self.pairs, by_case=False)
-        return behind_spatial(transform, self._simulate_training)
+        return behind_spatial(kept, self._simulate_training)
 
     def get_validation_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """As nnU-Net; a simulated source is drawn by the name of the case."""

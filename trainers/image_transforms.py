@@ -38,3 +38,11 @@ def intensity_on(transform: BasicTransform, restricted: Callable[[BasicTransform
     if isinstance(transform, ImageOnlyTransform):
         return restricted(transform)
     return transform
+
+
+def without_intensity(transform: BasicTransform) -> BasicTransform:
+    """The same augmentation without its intensity transforms."""
+    if not isinstance(transform, ComposeTransforms):
+        return transform
+    parts = [(part.transform if isinstance(part, RandomTransform) else part, part) for part in transform.transforms]
+    return ComposeTransforms([part for plain, part in parts if not isinstance(plain, ImageOnlyTransform)])

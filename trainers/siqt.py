@@ -24,12 +24,14 @@ class SIQTTrainer(ImageToImageTrainer):
     `regrid`: source and target on one grid, as pairs or simulated, in 2D or 3D; the model is a keeper, too.
     `native` (`"mode": "native"` in `uhf.simulate`): thick slices in, r times as many out; it enhances only.
 
-    Adam at 1e-3 is the original's; batch, patches, schedule and augmentation are nnU-Net's. Patches that hold little
-    brain are not thrown away, as the original does; nnU-Net's oversampling of labelled voxels prefers the others.
+    Adam at 1e-3 is the original's; batch, patches, schedule and augmentation are nnU-Net's, without intensity
+    augmentation of simulated scans, which the original has not either. Patches that hold little brain are not thrown
+    away, as the original does; nnU-Net's oversampling of labelled voxels prefers the others.
     """
 
     role: ClassVar[str] = "keeper"
     takes_thick_slices: ClassVar[bool] = True
+    augments_simulated: ClassVar[bool] = False
     masks: ClassVar[int | None] = None
 
     def describe_networks(
@@ -65,6 +67,12 @@ class SIQTTrainer(ImageToImageTrainer):
     def difference(image: Tensor, target: Tensor) -> dict[str, Tensor]:
         """The parts of the loss by name; image and target are `(B, 1, *S)`."""
         return {"mse": F.mse_loss(image, target)}
+
+
+class SIQTTrainerAugmented(SIQTTrainer):
+    """SIQTTrainer with nnU-Net's intensity augmentation of simulated scans, too: for scans unlike the simulator's."""
+
+    augments_simulated: ClassVar[bool] = True
 
 
 class SIQTTrainerMAE(SIQTTrainer):

@@ -14,9 +14,10 @@ from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransfo
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
 from nnunet_uhf.trainers.simulated_pairs import SimulateSource
-from nnunet_uhf.trainers.siqt import SIQTTrainer
+from nnunet_uhf.trainers.siqt import SIQTTrainer, SIQTTrainerAugmented
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.thick_slices import OnSlices, ThickSlices
 from support import TinyDataset, Workspace, tiny_trainer
@@ -77,7 +78,7 @@ def test_batches_hold_whole_slices_whatever_the_augmentation_drew(
     configuration: str, axis: int, dataset: TinyDataset
 ) -> None:
     set_native(dataset, axis=axis)
-    trainer = tiny_trainer(SIQTTrainer, dataset, configuration)
+    trainer = tiny_trainer(SIQTTrainerAugmented, dataset, configuration)
     trainer.initialize()
     training, validation = (loader.data_loader for loader in trainer.get_dataloaders())
     kinds = [type(part) for part in training.transforms.transforms]
@@ -100,6 +101,15 @@ def test_batches_hold_whole_slices_whatever_the_augmentation_drew(
         for shift in (0, 3)
     ]
     assert correlation[0] > correlation[1]
+
+
+def test_simulated_scans_are_not_augmented_in_intensity_unless_asked_for(dataset: TinyDataset) -> None:
+    set_native(dataset, axis=0)
+    trainer = tiny_trainer(SIQTTrainer, dataset, "3d_fullres")
+    trainer.initialize()
+    parts = trainer.get_dataloaders()[0].data_loader.transforms.transforms
+    assert [type(part) for part in parts[:3]] == [SpatialTransform, MirrorTransform, SimulateSource]
+    assert not any(isinstance(part, RandomTransform) for part in parts)
 
 
 def test_a_patch_is_cut_to_whole_blocks(dataset: TinyDataset) -> None:
