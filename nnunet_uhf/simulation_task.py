@@ -6,7 +6,7 @@ Here the entries are read and their types checked; what they mean is checked whe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nnunet_uhf.errors import UHFError
@@ -66,7 +66,7 @@ class SimulationTask:
     noise_mask: Literal["everywhere", "brain"] = "everywhere"
     reject_outliers: bool = False
     tissues: Mapping[str, int | tuple[int, ...]]
-    artefacts: Mapping[str, float]
+    artefacts: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_simulation(declared: object, *, where: str) -> SimulationTask:

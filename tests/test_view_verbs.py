@@ -42,7 +42,13 @@ def test_plan_for_a_plane_needs_no_keeper_and_names_the_next_commands(
     monkeypatch.setattr("nnunet_uhf.preprocessing.plane_plans.write_plane_plans", recorder)
     assert run("plan", "-d", "7", "--plane", "axial", "-p", "P") == 0
     assert recorder.arguments == ("7", "axial")
-    assert recorder.options == {"keepers": (), "source_plans": "P", "output_name": None}
+    assert recorder.options == {
+        "keepers": (),
+        "source_plans": "P",
+        "output_name": None,
+        "preset": None,
+        "reserve": True,
+    }
     text = capsys.readouterr().out
     assert "nnUNetv2_preprocess -d 7 -plans_name P_axial -c 2d\n" in text
     assert "nnUNetv2_train 7 2d 0 -p P_axial\n" in text
@@ -52,12 +58,15 @@ def test_plan_for_a_plane_with_keepers_trains_guided(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorder = Recorder(folders / "New.json")
+    (folders / "New.json").write_text('{"configurations": {}}')
     monkeypatch.setattr("nnunet_uhf.preprocessing.plane_plans.write_plane_plans", recorder)
     assert run("plan", "-d", "7", "-c", "2d", "--plane", "coronal", "--keeper", "a", "b", "-o", "New") == 0
     assert recorder.options == {
         "keepers": [Path("a"), Path("b")],
         "source_plans": "nnUNetPlans",
         "output_name": "New",
+        "preset": None,
+        "reserve": True,
     }
     assert "nnUNetv2_train 7 2d 0 -tr UHFTrainer -p New\n" in capsys.readouterr().out
 
