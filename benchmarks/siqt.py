@@ -48,8 +48,13 @@ class Job:
     held_out_subjects: int = 12
     file_subjects: int = 8
     ratio: int = 4
-    batch: int = 8
-    trainer: str = "SIQTTrainer_4epochs"
+    batch: int = 2
+    epochs: int = 12
+
+    @property
+    def trainer(self) -> str:
+        """Name of the trainer."""
+        return f"SIQTTrainer_{self.epochs}epochs"
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,8 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         "--mode", "native", "--axis", "axial", "--noise-mask", "brain", "--targets", str(places.out / "targets"),
         "--seed", "0",
     )  # fmt: skip
+    # the fold compares an image as it comes with a fitted baseline; the files below compare both after a fit
+    export = ("nnunet-uhf", "export-keeper", *model, "-o", str(places.keeper), "--accept-worse")
     enhance = (
         "nnunet-uhf", "enhance", "-i", str(places.out / "thick_slices"), "-o", str(places.out / "enhanced"),
         "-m", str(places.keeper), "-device", device,
@@ -170,8 +177,8 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         Stage("dataset", "raw dataset", function=lambda: write_dataset(job, places)),
         Stage("plan", "plan and preprocess", plan),
         Stage("plans", "short plans", function=lambda: write_short_plans(job, places)),
-        Stage("train", "train and validate", train, epochs=4),
-        Stage("export", "export", ("nnunet-uhf", "export-keeper", *model, "-o", str(places.keeper))),
+        Stage("train", "train and validate", train, epochs=job.epochs),
+        Stage("export", "export", export),
         Stage("choose", "subjects of the files", function=choose),
         Stage("simulate", "thick slices as files", simulate),
         Stage("enhance", "enhance the files", enhance),
