@@ -102,8 +102,9 @@ CONDITIONS = {
     "high_plain": Condition("nnUNetTrainer_experiment", dataset=HIGH),
     "high_simulated": Condition("nnUNetTrainer_experiment", dataset=HIGH, draws=True),
     "high_guided": Condition("UHFTrainer_experiment", HF_KEEPER, dataset=HIGH, draws=True),
+    "high_same_field": Condition("UHFTrainer_experiment", SAME_KEEPER, dataset=HIGH, draws=True),
 }
-BASELINES = {"high_guided": "high_simulated", "high_plain": "high_simulated"}
+BASELINES = dict.fromkeys(("high_guided", "high_same_field", "high_plain"), "high_simulated")
 """What a condition is held against, where it is not `plain`."""
 
 
