@@ -23,7 +23,7 @@ from rich.table import Table
 
 from nnunet_uhf import registration
 from nnunet_uhf.demo.stages import Stage, open_folder, run_stages
-from nnunet_uhf.metrics import image_quality, linear_fit
+from nnunet_uhf.metrics import fitted_quality
 from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
 from nnunet_uhf.preprocessing.pairs import write_segmentation_dataset
 from nnunet_uhf.preprocessing.simulate import slice_axis
@@ -203,14 +203,8 @@ def of_the_files(job: Job, places: Places) -> list[dict[str, Any]]:
         truth, image = (np.asarray(file.dataobj, dtype=np.float32) for file in (target, enhanced))
         axis = slice_axis(scan.affine, "axial")
         cubic = fill_slices(np.asarray(scan.dataobj, np.float32), ratio=job.ratio, size=truth.shape[axis], axis=axis)
-        brain = truth > 0
-
-        def quality(image: np.ndarray, truth: np.ndarray = truth, brain: np.ndarray = brain) -> dict[str, float]:
-            whole = image_quality(truth, linear_fit(truth, image), brain)
-            inside = image_quality(truth, linear_fit(truth, image, brain), brain)
-            return {key: (inside if key.endswith("brain") else whole)[key] for key, _ in METRICS}
-
-        rows.append({"case": case, "siqt": quality(image), "cubic": quality(cubic)})
+        siqt, baseline = (fitted_quality(truth, one, truth > 0) for one in (image, cubic))
+        rows.append({"case": case, "siqt": siqt, "cubic": baseline})
     return rows
 
 

@@ -106,6 +106,17 @@ def image_quality(reference: ArrayLike, image: ArrayLike, brain_mask: ArrayLike)
     }
 
 
+def fitted_quality(reference: ArrayLike, image: ArrayLike, brain_mask: ArrayLike) -> dict[str, float]:
+    """:func:`image_quality` of (*S) after :func:`linear_fit`: of the whole for the whole, of the brain for the brain.
+
+    Raises:
+        ValueError: as :func:`image_quality`.
+    """
+    whole = image_quality(reference, linear_fit(reference, image), brain_mask)
+    inside = image_quality(reference, linear_fit(reference, image, brain_mask), brain_mask)
+    return {name: (inside if name.endswith("_brain") else whole)[name] for name in whole}
+
+
 def _ssim_map(truth: Image, predicted: Image, peak: float) -> tuple[Image, tuple[slice, ...]]:
     """SSIM of every voxel (*S), and the part of it that is not border, as slices."""
     thin = [axis for axis, size in enumerate(truth.shape) if size < WINDOW]

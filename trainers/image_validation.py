@@ -22,7 +22,7 @@ from torch import distributed, nn
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.image_io import restore_grid, write_image
 from nnunet_uhf.inference import ImagePredictor
-from nnunet_uhf.metrics import image_quality, linear_fit
+from nnunet_uhf.metrics import fitted_quality, image_quality
 from nnunet_uhf.whole_file import written_whole
 
 if TYPE_CHECKING:
@@ -119,10 +119,11 @@ def measure(
     floor = target.min()
     prediction, source, target = prediction - floor, source - floor, target - floor
     ceiling = None if ceiling is None else ceiling - floor
-    whole = image_quality(target, linear_fit(target, source), brain)
-    inside = image_quality(target, linear_fit(target, source, brain), brain)
-    fitted = {name: (inside if name.endswith("_brain") else whole)[name] for name in whole}
-    row = {"case": case, "prediction": image_quality(target, prediction, brain), "input": fitted}
+    row = {
+        "case": case,
+        "prediction": image_quality(target, prediction, brain),
+        "input": fitted_quality(target, source, brain),
+    }
     if ceiling is not None:
         row["teacher"] = image_quality(target, ceiling, brain)
     return row
