@@ -8,13 +8,13 @@ With a GPU: more iterations, features and seeds, see docs/controls.md.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import commands
 import typer
 from experiment_data import (
     copy_images,
@@ -46,7 +46,6 @@ from experiment_settings import (
 from experiment_tables import report
 from rich.console import Console
 
-from nnunet_uhf import registration
 from nnunet_uhf.demo.stages import Stage, open_folder, run_stages
 from nnunet_uhf.errors import UHFError
 
@@ -58,22 +57,8 @@ console = Console()
 
 
 def environment(places: Places) -> dict[str, str]:
-    """Environment of the commands: nnU-Net's folders in the output folder, the experiment's trainers registered."""
-    variables = {
-        **os.environ,
-        "nnUNet_UHF_PRESET": "reference",
-        "nnUNet_raw": str(places.out / "nnUNet_raw"),
-        "nnUNet_preprocessed": str(places.out / "nnUNet_preprocessed"),
-        "nnUNet_results": str(places.out / "nnUNet_results"),
-        registration.PATHS_VARIABLE: str(TRAINERS),
-        "nnUNet_def_n_proc": "1",
-        "nnUNet_n_proc_DA": "1",
-        "nnUNet_compile": "f",
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",  # other work on the machine must not be waited for by spinning
-    }
-    registration.register(variables)
-    return variables
+    """Environment of the commands: the experiment's trainers registered, the reference preset by default."""
+    return commands.environment(places.out, processes=1, trainers=TRAINERS, nnUNet_UHF_PRESET="reference")
 
 
 def number(dataset: str) -> str:

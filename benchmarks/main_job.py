@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import filecmp
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import commands
 import nibabel as nib
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from nnunet_uhf import registration
 from nnunet_uhf.demo.stages import Stage, find_command, open_folder, run_stages
 from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
 
@@ -157,21 +156,8 @@ def write_short_plans(places: Places) -> None:
 
 
 def environment(places: Places) -> dict[str, str]:
-    """Environment of the commands: nnU-Net's folders in the output folder, the short trainers registered."""
-    folders = {name: str(places.out / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    variables = {
-        **os.environ,
-        **folders,
-        registration.PATHS_VARIABLE: str(SHORT_TRAINERS),
-        "nnUNet_UHF_KKN": str(places.out / "keepers"),
-        "nnUNet_def_n_proc": "2",
-        "nnUNet_n_proc_DA": "1",
-        "nnUNet_compile": "f",
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",  # other work on the machine must not be waited for by spinning
-    }
-    registration.register(variables)
-    return variables
+    """Environment of the commands: the short trainers registered, the keepers at hand."""
+    return commands.environment(places.out, trainers=SHORT_TRAINERS, nnUNet_UHF_KKN=str(places.out / "keepers"))
 
 
 def chain(job: Job, places: Places, device: str) -> list[Stage]:

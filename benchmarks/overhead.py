@@ -143,6 +143,15 @@ python benchmarks/overhead.py --plans nnUNetPlans.json -c 3d_fullres --device cu
 """
 
 
+def set_up(*, clock: str, device: str, threads: int) -> None:
+    """Seed and threads of a benchmark; typer.BadParameter for a clock that cannot measure what it shall."""
+    if clock not in CLOCKS or (clock == "processor" and (device != "cpu" or threads != 1)):
+        raise typer.BadParameter("--clock is wall, or processor together with --device cpu --threads 1")
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(0)
+
+
 @app.command(epilog=EXAMPLES)
 def main(
     plans: Annotated[Path | None, typer.Option(help="nnU-Net plans file to take the network from.")] = None,
@@ -170,11 +179,7 @@ def main(
     """Compare a guided with a plain network: time, memory, parameters and FLOPs, per part and as ratios."""
     if preset not in PRESETS or precision not in ("auto", "fp32", "fp16", "bf16"):
         raise typer.BadParameter("unknown --preset or --precision; see --help")
-    if clock not in CLOCKS or (clock == "processor" and (device != "cpu" or threads != 1)):
-        raise typer.BadParameter("--clock is wall, or processor together with --device cpu --threads 1")
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(0)
+    set_up(clock=clock, device=device, threads=threads)
     torch.backends.cudnn.benchmark = True
     target = torch.device(device)
     if plans is not None:

@@ -14,7 +14,7 @@ import torch
 import typer
 from costs import Cost, Setting, counted, markdown, time_ratio
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
-from overhead import CLOCKS, default_network, guide
+from overhead import CLOCKS, default_network, guide, set_up
 from rich.console import Console
 from rich.progress import track
 from torch import nn
@@ -145,11 +145,7 @@ def main(
     clock: Annotated[str, typer.Option(help="wall or processor; see overhead.py.")] = "wall",
 ) -> None:
     """Print the cost of plain nnU-Net and of guidance by the keepers and fusions of each preset."""
-    if clock not in CLOCKS or (clock == "processor" and (device != "cpu" or threads != 1)):
-        raise typer.BadParameter("--clock is wall, or processor together with --device cpu --threads 1")
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(0)
+    set_up(clock=clock, device=device, threads=threads)
     if volume is not None:
         case = Case(patch=sizes(patch), stages=stages, keeper_features=keeper_features)
         rows = volume_rows(sizes(volume), case, repeats=repeats, clock=clock, device=device)

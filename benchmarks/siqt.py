@@ -9,7 +9,6 @@ stopped run goes on where it was.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import Annotated, Any
 import nibabel as nib
 import numpy as np
 import typer
+from commands import environment
 from rich.console import Console
 from rich.table import Table
 
-from nnunet_uhf import registration
 from nnunet_uhf.demo.stages import Stage, open_folder, run_stages
 from nnunet_uhf.metrics import fitted_quality
 from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
@@ -127,22 +126,6 @@ def write_short_plans(job: Job, places: Places) -> None:
     (places.preprocessed / "splits_final.json").write_text(json.dumps(splits, indent=4))
 
 
-def environment(places: Places) -> dict[str, str]:
-    """Environment of the commands: nnU-Net's folders in the output folder."""
-    folders = {name: str(places.out / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    variables = {
-        **os.environ,
-        **folders,
-        "nnUNet_def_n_proc": "2",
-        "nnUNet_n_proc_DA": "1",
-        "nnUNet_compile": "f",
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",  # other work on the machine must not be waited for by spinning
-    }
-    registration.register(variables)
-    return variables
-
-
 def chain(job: Job, places: Places, device: str) -> list[Stage]:
     """All stages, in order."""
     high_field = places.out / "high_field"
@@ -239,7 +222,7 @@ def main(
     run_stages(
         chain(job, places, device),
         state=state,
-        environment=environment(places),
+        environment=environment(places.out),
         logs=places.out / "logs",
         console=console,
     )

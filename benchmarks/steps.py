@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from costs import Bench, Call, Cost, Setting, counted, markdown, time_in_turn, time_ratio
-from overhead import CLOCKS, default_network, guide, hardware
+from overhead import CLOCKS, default_network, guide, hardware, set_up
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -220,11 +220,7 @@ def main(
     clock: Annotated[str, typer.Option(help="wall or processor; see overhead.py.")] = "wall",
 ) -> None:
     """Print what every step from the reference to the efficient preset costs and saves."""
-    if clock not in CLOCKS or (clock == "processor" and (device != "cpu" or threads != 1)):
-        raise typer.BadParameter("--clock is wall, or processor together with --device cpu --threads 1")
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(0)
+    set_up(clock=clock, device=device, threads=threads)
     target = torch.device(device)
     setting = Setting(tuple(int(n) for n in patch.split("x")), batch, 1, None)
     plain = default_network(setting, stages=stages, features=features)
