@@ -1,7 +1,7 @@
 """A keeper without low-field files, from IXI scans whose partners are simulated while training, and real 0.055 T scans.
 
 2D, axial slices. The keeper is judged on held-out subjects against the low-field image after its best linear fit; with
---patients it then enhances scans it cannot know, to be looked at. Three epochs, unless more are asked for.
+--patients it then enhances scans it cannot know, to be looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nnunet_uhf.preprocessing.pairs import write_segmentation_dataset
 DATASET = "Dataset104_IXIHighField"
 AXIAL, SHORT = "nnUNetPlans_axial", "nnUNetPlans_axial_short"
 PATCH, BATCH = [112, 80], 8
-ROWS = ("input", "prediction", "teacher")
+ROWS = ("input", "prediction", "prediction_fitted", "teacher")
 COLUMNS = ("psnr", "ssim", "psnr_brain", "ssim_brain")
 # in mm, assumed: the files hold no pixel size; the 3 T slices of the third patient have another matrix
 SPACING_LF, SPACING_HF = "0.98 0.98 6", {"default": "0.45 0.45 6", "pat3": "0.72 0.72 6"}
@@ -36,11 +36,27 @@ console = Console()
 class Job:
     """Numbers that decide what is computed."""
 
-    epochs: int = 3
-    subjects: int = 20
+    teacher_epochs: int = 6
+    keeper_epochs: int = 24
+    subjects: int = 60
     ratios: tuple[int, ...] = (2, 3)
     axes: tuple[int, ...] = (1, 2)
     noise_scale: tuple[float, float] = (3.0, 5.0)
+
+    @property
+    def teacher(self) -> str:
+        """Name of the teacher's trainer."""
+        return f"UHFTeacherTrainer_{self.teacher_epochs}epochs"
+
+    @property
+    def keeper(self) -> str:
+        """Name of the keeper's trainer."""
+        return f"UHFKeeperTrainer_{self.keeper_epochs}epochs"
+
+
+def fold(trainer: str, places: Places) -> Path:
+    """Results of a training."""
+    return places.out / "nnUNet_results" / DATASET / f"{trainer}__{SHORT}__2d" / "fold_0"
 
 
 def write_dataset(job: Job, places: Places) -> None:
@@ -57,7 +73,8 @@ def write_dataset(job: Job, places: Places) -> None:
     )
     description = json.loads((folder / "dataset.json").read_text())
     simulate = {**asdict(job), "preset": "t1w_0.36T_probable", "source": "T1w"}
-    del simulate["subjects"], simulate["epochs"]
+    for name in ("subjects", "teacher_epochs", "keeper_epochs"):
+        del simulate[name]
     description["uhf"] = {
         "target": "T1w_3T",
         "target_field_T": 3.0,
@@ -96,13 +113,16 @@ def chain(job: Job, places: Places, device: str, patients: Path | None) -> list[
         Stage("preprocess", "preprocess", ("nnUNetv2_preprocess", "-d", "104", "-plans_name", AXIAL, "-c", "2d")),
         Stage("plans", "short plans", function=lambda: write_short_plans(places)),
     ]
-    for role in ("Teacher", "Keeper"):
-        trainer = f"UHF{role}Trainer_{job.epochs}epochs"
-        train = ("nnUNetv2_train", "104", "2d", "0", "-tr", trainer, "-p", SHORT, "-device", device)
-        stages.append(Stage(role.lower(), role.lower(), train, epochs=job.epochs))
+    for role, trainer, epochs in (
+        ("teacher", job.teacher, job.teacher_epochs),
+        ("keeper", job.keeper, job.keeper_epochs),
+    ):
+        go_on = ("--c",) if (fold(trainer, places) / "checkpoint_latest.pth").is_file() else ()
+        train = ("nnUNetv2_train", "104", "2d", "0", "-tr", trainer, "-p", SHORT, "-device", device, *go_on)
+        stages.append(Stage(role, role, train, epochs=epochs))
     export = (
-        "nnunet-uhf", "export-keeper", "-d", "104", "-c", "2d", "-f", "0", "-p", SHORT, "-tr", trainer,
-        "-o", keeper, "--accept-worse",
+        "nnunet-uhf", "export-keeper", "-d", "104", "-c", "2d", "-f", "0", "-p", SHORT, "-tr", job.keeper,
+        "-o", keeper,
     )  # fmt: skip
     stages.append(Stage("export", "keeper file", export))
     if patients is not None:
@@ -160,8 +180,8 @@ def draw(raw: Path, places: Places) -> None:
 
 def table(job: Job, places: Places) -> dict[str, Any]:
     """Print what the keeper reached on held-out subjects; return it."""
-    model = places.out / "nnUNet_results" / DATASET / f"UHFKeeperTrainer_{job.epochs}epochs__{SHORT}__2d"
-    cases = json.loads((model / "fold_0" / "validation" / "summary.json").read_text())["metric_per_case"]
+    summary = fold(job.keeper, places) / "validation" / "summary.json"
+    cases = json.loads(summary.read_text())["metric_per_case"]
     printed = Table(title=f"{len(cases)} held-out subjects, mean and standard deviation")
     for heading in ("image", *COLUMNS):
         printed.add_column(heading)
@@ -179,14 +199,15 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder with images/ and labels_tissue/ of ixi_hh_2mm.")],
     out: Annotated[Path, typer.Option(help="Output folder; a stopped run goes on there.")],
     patients: Annotated[Path | None, typer.Option(help="Folder hku_055T_3T: enhance these scans, too.")] = None,
-    epochs: Annotated[int, typer.Option(min=2, help="Of teacher and keeper, each; 250 iterations an epoch.")] = 3,
+    teacher_epochs: Annotated[int, typer.Option(min=2, help="Of 250 iterations.")] = 6,
+    keeper_epochs: Annotated[int, typer.Option(min=2, help="Of 250 iterations.")] = 24,
     device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train, judge, enhance.
 
     Example: python benchmarks/simulated_keeper.py --data ../shared/data/ixi_hh_2mm --out /tmp/simulated_keeper
     """
-    job, places = Job(epochs=epochs), Places(data.resolve(), out.resolve())
+    job, places = Job(teacher_epochs=teacher_epochs, keeper_epochs=keeper_epochs), Places(data.resolve(), out.resolve())
     state = open_folder(places.out, json.loads(json.dumps(asdict(job))))
     stages = chain(job, places, device, None if patients is None else patients.resolve())
     run_stages(stages, state=state, environment=environment(places), logs=places.out / "logs", console=console)

@@ -43,12 +43,12 @@ console = Console()
 class Job:
     """Numbers that decide what is computed."""
 
-    training_subjects: int = 24
+    training_subjects: int = 60
     held_out_subjects: int = 12
     file_subjects: int = 8
     ratio: int = 4
-    batch: int = 2
-    epochs: int = 12
+    batch: int = 8
+    epochs: int = 16
 
     @property
     def trainer(self) -> str:
@@ -150,8 +150,7 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         "--mode", "native", "--axis", "axial", "--noise-mask", "brain", "--targets", str(places.out / "targets"),
         "--seed", "0",
     )  # fmt: skip
-    # the fold compares an image as it comes with a fitted baseline; the files below compare both after a fit
-    export = ("nnunet-uhf", "export-keeper", *model, "-o", str(places.keeper), "--accept-worse")
+    export = ("nnunet-uhf", "export-keeper", *model, "-o", str(places.keeper))
     enhance = (
         "nnunet-uhf", "enhance", "-i", str(places.out / "thick_slices"), "-o", str(places.out / "enhanced"),
         "-m", str(places.keeper), "-device", device,
@@ -169,9 +168,9 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
 
 
 def of_the_fold(job: Job, places: Places) -> list[dict[str, Any]]:
-    """Quality of prediction and cubic interpolation of every held-out subject, from nnU-Net's validation."""
+    """Quality of prediction and cubic interpolation of every held-out subject, both fitted, from the validation."""
     rows = json.loads((places.fold(job) / "validation" / "summary.json").read_text())["metric_per_case"]
-    return [{"case": row["case"], "siqt": row["prediction"], "cubic": row["input"]} for row in rows]
+    return [{"case": row["case"], "siqt": row["prediction_fitted"], "cubic": row["input"]} for row in rows]
 
 
 def of_the_files(job: Job, places: Places) -> list[dict[str, Any]]:

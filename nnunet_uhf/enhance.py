@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from nnunet_uhf import __version__
 from nnunet_uhf.check_input import InputCheck, check_for_enhancing, without_statistics
+from nnunet_uhf.devices import checked_device
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.image_io import export_image
 from nnunet_uhf.inference import ImagePredictor
@@ -80,7 +81,7 @@ def enhance(
     NaN or no contrast.
     """
     console = console or Console(stderr=True)
-    device = _checked_device(device)
+    device = checked_device(device)
     tasks = pair_files(Path(inputs), Path(output))
     enhancer = load_enhancer(model, folds=folds)
     header = enhancer.headers[0]
@@ -282,14 +283,3 @@ def describe_image(header: KeeperHeader) -> str:
         f"Image inferred by a neural network trained on {taught}. It is not a measurement at {high}: structures may "
         "be missing or invented. For research only, not for diagnosis."
     )
-
-
-def _checked_device(device: str | torch.device) -> torch.device:
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise UHFError(f"unknown device {device!r}; use cuda, cpu or mps (-device)") from None
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(chosen.type, False):
-        raise UHFError(f"no {chosen.type} device here; choose another with -device, e.g. -device cpu")
-    return chosen

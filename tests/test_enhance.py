@@ -261,6 +261,6 @@ def test_models_that_cannot_enhance_are_refused_with_what_to_do(tmp_path: Path, 
         quiet(path, tmp_path / "out", tiny_keeper(tmp_path / "own", 3, normalisation="MyOwnNormalization"))
     with pytest.raises(UHFError, match="-device cpu"):
         enhance(path, tmp_path / "out", keepers[3], device="mps")
-    with pytest.raises(UHFError, match="unknown device"):
+    with pytest.raises(UHFError, match="choose cuda, cpu or mps"):
         enhance(path, tmp_path / "out", keepers[3], device="quantum")
     assert not (tmp_path / "out").exists()

@@ -110,16 +110,16 @@ def export_keeper(
 
 
 def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
-    """Mean held-out PSNR and SSIM of keeper, input and, where it was measured, teacher.
+    """Mean held-out PSNR and SSIM of keeper, as it comes and fitted, input and, where it was measured, teacher.
 
     Where the target is the input itself there is no row of the input, and a note says so.
     """
     mean = read_json(summary, advice="validate again with --val").get("mean", {})
-    names = {"keeper": "prediction", "input": "input", "teacher": "teacher"}
+    names = {"keeper": "prediction", "keeper_fitted": "prediction_fitted", "input": "input", "teacher": "teacher"}
     metrics: dict[str, Any] = {ours: dict(mean[theirs]) for ours, theirs in names.items() if theirs in mean}
     complete = all(
         np.isfinite(metrics.get(name, {}).get(metric, np.nan))
-        for name in (("keeper",) if same_field else ("keeper", "input"))
+        for name in (("keeper", "keeper_fitted", *(() if same_field else ("input",))))
         for metric in ("psnr", "ssim")
     )
     if not complete:
@@ -130,12 +130,12 @@ def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
 
 
 def _refuse_worse_than_input(metrics: Mapping[str, Mapping[str, float]], summary: Path) -> None:
-    keeper, before = metrics["keeper"], metrics["input"]
+    keeper, before = metrics["keeper_fitted"], metrics["input"]
     if keeper["psnr"] < before["psnr"] and keeper["ssim"] < before["ssim"]:
         raise UHFError(
-            f"this keeper makes held-out images worse than the low-field input: {keeper['psnr']:.1f} dB / "
-            f"{keeper['ssim']:.3f} against {before['psnr']:.1f} dB / {before['ssim']:.3f} ({summary}); train the "
-            "teacher and then the keeper longer, or export it all the same with --accept-worse"
+            "this keeper makes held-out images worse than the low-field input, both after a linear fit: "
+            f"{keeper['psnr']:.1f} dB / {keeper['ssim']:.3f} against {before['psnr']:.1f} dB / {before['ssim']:.3f} "
+            f"({summary}); train the teacher and then the keeper longer, or export it all the same with --accept-worse"
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nnunet_files import root_folder
+from nnunet_uhf.trainers.variants import base_and_length
 
 TOLERANCE_DB = 1.0
 """How far below its low-field input a teacher's held-out PSNR may be.
@@ -49,6 +50,8 @@ def find_teacher(
 ) -> FinishedTeacher:
     """The teacher of the same dataset, plans, configuration and fold that is finished, validated and good enough.
 
+    The first finished one of :func:`teacher_names`, else the longest finished default teacher of another length.
+
     Args:
         keeper: name of the keeper's trainer.
         dataset: full name, DatasetXXX_NAME.
@@ -62,11 +65,12 @@ def find_teacher(
     """
     names = teacher_names(keeper, default)
     place = root_folder("nnUNet_results") / dataset
-    folders = [place / f"{name}__{plans}__{configuration}" / f"fold_{fold}" for name in names]
+    model = f"__{plans}__{configuration}"
+    folders = [place / f"{name}{model}" / f"fold_{fold}" for name in (*names, *_other_lengths(place, model, default))]
     found = [folder for folder in folders if (folder / "checkpoint_final.pth").is_file()]
     if not found:
         raise UHFError(
-            f"{folders[-1] / 'checkpoint_final.pth'}: no finished teacher for this fold; train it first: "
+            f"{folders[len(names) - 1] / 'checkpoint_final.pth'}: no finished teacher for this fold; train it first: "
             f"{_command(dataset, configuration, fold, names[0], plans)}"
         )
     folder = found[0]
@@ -90,6 +94,13 @@ def find_teacher(
     return FinishedTeacher(
         trainer=trainer, checkpoint=folder / "checkpoint_final.pth", psnr=teacher, input_psnr=low_field
     )
+
+
+def _other_lengths(place: Path, model: str, default: str) -> list[str]:
+    """Names of default teachers of a fixed length that have a folder, the longest first."""
+    trainers = (folder.name.removesuffix(model) for folder in place.glob(f"{default}_*{model}"))
+    lengths = {name: found[1] for name in trainers if (found := base_and_length(name)) and found[0] == default}
+    return sorted(lengths, key=lambda name: -lengths[name])
 
 
 def read_teacher(checkpoint: Path, configuration: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

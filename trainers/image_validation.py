@@ -1,9 +1,10 @@
 """Validation of an image-to-image training on whole held-out volumes: NIfTI files and summary.json (ours).
 
-All numbers compare normalised intensities on nnU-Net's preprocessed grid. The input's row is the low-field image after
-its best linear intensity fit to the truth, found over the whole grid for the values of the whole grid, and in the brain
-for those of the brain: the strongest baseline that changes no structure. Thick slices are brought to the grid by cubic
-interpolation first.
+All numbers compare normalised intensities on nnU-Net's preprocessed grid. The prediction is measured as it comes, and
+after its best linear intensity fit to the truth: a low-field image does not tell its subject's high-field scale. The
+input's row is the low-field image after such a fit, the strongest baseline that changes no structure. Fits are found
+over the whole grid for the values of the whole grid, and in the brain for those of the brain. Thick slices are brought
+to the grid by cubic interpolation first.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ def measure(
     row = {
         "case": case,
         "prediction": image_quality(target, prediction, brain),
+        "prediction_fitted": fitted_quality(target, prediction, brain),
         "input": fitted_quality(target, source, brain),
     }
     if ceiling is not None:

@@ -13,6 +13,8 @@ from nnunet_uhf.nnunet_files import root_folder
 if TYPE_CHECKING:
     import torch
 
+NNUNET_DEVICES = ("cuda", "cpu", "mps")
+
 Dataset = Annotated[str, typer.Option("-d", metavar="DATASET", help="Dataset name or id.")]
 Configuration = Annotated[str, typer.Option("-c", metavar="CONFIGURATION", help="For example 3d_fullres.")]
 Fold = Annotated[str, typer.Option("-f", metavar="FOLD", help="0 to 4, or all.")]
@@ -41,11 +43,8 @@ def fold_number(fold: str) -> int | str:
 
 def torch_device(name: str) -> torch.device:
     """Return the device, checked: nnU-Net's three, and one that this machine has."""
-    import torch
+    from nnunet_uhf.devices import checked_device
 
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name not in available:
+    if name not in NNUNET_DEVICES:
         raise UHFError(f"-device {name}: choose cuda, cpu or mps (which GPU: set CUDA_VISIBLE_DEVICES)")
-    if not available[name]:
-        raise UHFError(f"-device {name}: torch finds no such device here; use -device cpu")
-    return torch.device(name)
+    return checked_device(name)

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from nnunet_uhf.networks.blocks import convolution, crop
 from nnunet_uhf.networks.masksembles import MaskMaker
 
-BATCH_NORM = {"eps": 1e-3, "momentum": 0.05}
-"""The original's epsilon. It averages over some 100 batches of 32 patches; nnU-Net's are small and short trainings
-shall be usable, so here over some 20 (ours)."""
+BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}
+"""The original's: averages over some 100 batches, of 32 patches there."""
 
 
 class ConvReluNorm(nn.Module):

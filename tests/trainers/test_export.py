@@ -94,7 +94,12 @@ def test_the_header_says_where_the_keeper_comes_from(trained: Finished, tmp_path
     assert (header.dataset, header.configuration, header.fold) == (trained.dataset.name, "2d", 0)
     assert (header.training_cases, header.validation_cases) == (SPLIT["train"], SPLIT["val"])
     mean = json.loads((trained.model / "fold_0/validation/summary.json").read_text())["mean"]
-    assert header.metrics == {"keeper": mean["prediction"], "input": mean["input"], "teacher": mean["teacher"]}
+    assert header.metrics == {
+        "keeper": mean["prediction"],
+        "keeper_fitted": mean["prediction_fitted"],
+        "input": mean["input"],
+        "teacher": mean["teacher"],
+    }
     assert "2402.08409" in header.citation
 
 
@@ -216,7 +221,8 @@ def test_a_keeper_worse_than_its_input_in_both_measures_is_refused_unless_accept
     output = tmp_path / "keeper.safetensors"
 
     def measured(psnr: float, ssim: float) -> None:
-        edit(summary, lambda content: content["mean"]["prediction"].update(psnr=psnr, ssim=ssim))
+        edit(summary, lambda content: content["mean"]["prediction"].update(psnr=20.0, ssim=0.5))
+        edit(summary, lambda content: content["mean"]["prediction_fitted"].update(psnr=psnr, ssim=ssim))
         edit(summary, lambda content: content["mean"]["input"].update(psnr=25.0, ssim=0.8))
 
     measured(24.0, 0.7)

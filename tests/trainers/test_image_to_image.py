@@ -167,13 +167,17 @@ def test_summary_holds_the_numbers_that_the_written_files_give(trained: Any) -> 
     assert row["prediction"] == pytest.approx(
         metrics.image_quality(truth - truth.min(), prediction - truth.min(), brain), rel=1e-5
     )
+    assert row["prediction_fitted"]["psnr"] == pytest.approx(
+        metrics.psnr(truth, metrics.linear_fit(truth, prediction)), rel=1e-5
+    )
+    assert row["prediction_fitted"]["psnr"] > row["prediction"]["psnr"]
     fitted = metrics.linear_fit(truth, source)
     assert row["input"]["psnr"] == pytest.approx(metrics.psnr(truth, fitted))
     assert row["input"]["ssim"] == pytest.approx(metrics.ssim(truth - truth.min(), fitted - truth.min()))
     in_brain = metrics.linear_fit(truth, source, brain)
     assert row["input"]["psnr_brain"] == pytest.approx(metrics.psnr(truth, in_brain, mask=brain))
     assert row["input"]["psnr_brain"] > metrics.psnr(truth, source, mask=brain)
-    for image in ("prediction", "input"):
+    for image in ("prediction", "prediction_fitted", "input"):
         for name, value in summary["mean"][image].items():
             assert value == pytest.approx(np.mean([r[image][name] for r in summary["metric_per_case"]]))
     assert summary["foreground_mean"]["psnr"] == summary["mean"]["prediction"]["psnr_brain"]

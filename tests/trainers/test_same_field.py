@@ -80,7 +80,7 @@ def test_whole_volumes_are_the_source_twice(teacher: Any) -> None:
 
 def test_validation_compares_with_the_low_field_image_and_has_no_row_of_the_input(keeper: Any) -> None:
     summary = json.loads((Path(keeper.output_folder) / "validation" / "summary.json").read_text())
-    assert set(summary["mean"]) == {"prediction", "teacher"}
+    assert set(summary["mean"]) == {"prediction", "prediction_fitted", "teacher"}
     assert np.isfinite(summary["mean"]["prediction"]["psnr"])
 
 

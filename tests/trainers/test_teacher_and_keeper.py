@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def keeper(teacher: Any, pairs: TinyDataset) -> Any:
 def praise(teacher: Any, psnr: float) -> None:
     path = Path(teacher.output_folder) / "validation" / "summary.json"
     summary = json.loads(path.read_text())
-    summary["mean"]["prediction"]["psnr"] = psnr
+    for row in ("prediction", "prediction_fitted"):
+        summary["mean"][row]["psnr"] = psnr
     summary["mean"]["input"]["psnr"] = 20.0
     path.write_text(json.dumps(summary))
 
@@ -173,6 +175,31 @@ def test_a_teacher_one_decibel_below_its_input_is_accepted(teacher: Any, pairs: 
     praise(teacher, 34.0)
     assert found.trainer == "UHFTeacherTrainer"
     assert found.psnr == 19.0
+
+
+def test_a_teacher_of_another_length_will_do_where_there_is_no_nearer_one(teacher: Any, pairs: TinyDataset) -> None:
+    def found() -> str:
+        options = {"dataset": pairs.name, "plans": "nnUNetPlans", "configuration": "2d", "fold": 0}
+        return find_teacher("UHFKeeperTrainer_20epochs", **options).trainer
+
+    folder = Path(teacher.output_folder_base)
+    model = folder.name.removeprefix("UHFTeacherTrainer")
+    praise(teacher, 34.0)
+    others = [folder.with_name(f"UHFTeacherTrainer_{length}{model}") for length in ("5epochs", "10epochs", "20epochs")]
+    try:
+        shutil.copytree(folder, others[0])
+        shutil.copytree(folder, others[1])
+        assert found() == "UHFTeacherTrainer"
+        folder.rename(folder.with_name("aside"))
+        assert found() == "UHFTeacherTrainer_10epochs"
+        (others[1] / "fold_0/checkpoint_final.pth").unlink()
+        assert found() == "UHFTeacherTrainer_5epochs"
+        shutil.copytree(others[0], others[2])
+        assert found() == "UHFTeacherTrainer_20epochs"
+    finally:
+        for other in others:
+            shutil.rmtree(other, ignore_errors=True)
+        folder.with_name("aside").rename(folder)
 
 
 def test_a_missing_teacher_is_named_with_the_command_that_trains_it(

@@ -1,0 +1,31 @@
+"""A device that is not there is named before anything is computed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nnunet_uhf.cli.arguments import torch_device
+from nnunet_uhf.devices import checked_device
+from nnunet_uhf.errors import UHFError
+
+
+def test_a_device_of_this_machine_is_returned() -> None:
+    assert checked_device("cpu") == checked_device(torch.device("cpu")) == torch_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x"])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(UHFError, match="choose cuda, cpu or mps"):
+        checked_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "xpu", "cpu:1"])
+def test_a_device_that_is_not_here_is_refused(name: str) -> None:
+    with pytest.raises(UHFError, match=f"-device {name}: torch finds no such device"):
+        checked_device(name)
+
+
+def test_commands_take_the_names_that_nnunet_takes() -> None:
+    with pytest.raises(UHFError, match="CUDA_VISIBLE_DEVICES"):
+        torch_device("cuda:0")
