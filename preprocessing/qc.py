@@ -1,66 +1,62 @@
-"""Pictures of every pair of a raw dataset, and a page that shows them all: to find what went wrong before training."""
+"""Pictures of every case of a raw dataset, and a page that shows them all: to find what went wrong before training."""
 
 from __future__ import annotations
 
 import urllib.parse
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from skimage.metrics import normalized_mutual_information
 
 import nnunet_uhf
 from nnunet_uhf.enhancement_task import EnhancementTask, read_task
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher
-from nnunet_uhf.nifti_files import ENDINGS
 from nnunet_uhf.nnunet_files import read_json
-from nnunet_uhf.preprocessing.nifti import FloatArray, appearing_together, read_volume, require_same_grid
-from nnunet_uhf.preprocessing.qc_picture import draw_pair, make_pair
+from nnunet_uhf.preprocessing.nifti import Volume, appearing_together, read_volume, require_same_grid
+from nnunet_uhf.preprocessing.qc_cases import CaseFiles, channel_names, find_cases, recorded_alignment, structures
+from nnunet_uhf.preprocessing.qc_findings import (
+    ENOUGH_CASES,
+    exchanged_sides,
+    likeness,
+    suspects,
+    unusual_volumes,
+    volumes_ml,
+)
+from nnunet_uhf.preprocessing.qc_layout import standard_axes, standard_spacing
+from nnunet_uhf.preprocessing.qc_picture import draw_labelled, draw_pair, make_pair
 
 PAGE_NAME = "index.html"
-FENCE = 1.5  # times the interquartile range below the lower quartile: Tukey's rule for outliers
-ENOUGH_CASES = 8  # quartiles of fewer mean little
-
-
-@dataclass(frozen=True)
-class PairFiles:
-    """Where the images and the label map of a case lie."""
-
-    case: str
-    source: Path
-    target: Path
-    label: Path
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the page says of a case."""
+    """What the page says of a case: facts, and warnings that want a look."""
 
     case: str
     picture: str
-    shape: str
-    spacing: str
-    mask_ml: float
-    likeness: float
-    suspect: bool = False
+    facts: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def write_pair_pictures(dataset_folder: Path, output: Path, *, console: Console | None = None) -> Path:
-    """Draw every training case of a dataset made of pairs, and a contact sheet `index.html` that shows them.
+def write_pictures(dataset_folder: Path, output: Path, *, console: Console | None = None) -> Path:
+    """Draw every training case of a raw dataset, and a contact sheet `index.html` that shows them.
 
-    A picture shows source, target, the target's edges on the source and the outline of the mask (labels above 0), in
-    three planes through the mask's centre, in mm, with the directions marked. The page also gives the normalised
-    mutual information of both images in the mask's box (1: independent, 2: one tells the other) and points out the
-    cases that fall below the others. The output folder appears complete or not at all.
+    Pictures are three planes through the centre of the labels, in mm, with the directions marked. For pairs they show
+    source, target, the target's edges on the source and the outline of the labels; the page has the normalised mutual
+    information of both images in the labels' box (1: independent, 2: one tells the other), points out the cases that
+    fall below the others, and repeats what `convert paired` measured. For other datasets they show every channel, the
+    structures, and their outlines; the page points out structures that are missing, far larger or smaller than in the
+    other cases, or on the other side of the patient than their names say. The output folder appears complete or not at
+    all.
 
     Args:
-        dataset_folder: raw nnU-Net dataset with a `uhf` object in dataset.json and NIfTI files.
+        dataset_folder: raw nnU-Net dataset of NIfTI files; pairs are those that `uhf` in dataset.json names.
         output: new or empty folder.
         console: shows a progress bar when given.
 
@@ -68,106 +64,99 @@ def write_pair_pictures(dataset_folder: Path, output: Path, *, console: Console 
         Path of `index.html`.
 
     Raises:
-        UHFError: no such dataset, no pairs, a missing or damaged file, unequal grids, an empty mask.
+        UHFError: no such dataset, a missing or damaged file, unequal grids, an empty label map.
     """
     if not dataset_folder.is_dir():
         raise UHFError(f"{dataset_folder} is not a folder: name a raw nnU-Net dataset, DatasetXXX_NAME")
     description = read_json(dataset_folder / "dataset.json", advice="name a raw nnU-Net dataset, DatasetXXX_NAME")
-    task = read_task(description, dataset=str(dataset_folder), networks=(UHFTeacher, KnowledgeKeeper))
-    files = _find_pairs(dataset_folder, description, task)
+    task = None
+    if _is_of_pairs(description):
+        task = read_task(description, dataset=str(dataset_folder), networks=(UHFTeacher, KnowledgeKeeper))
+    files = find_cases(dataset_folder, description)
     with appearing_together(output) as (folder,):
-        progress = files if console is None else track(files, description="drawing pairs", console=console)
-        shown = [_show(pair, folder, task) for pair in progress]
-        page = _render(_point_out(shown), dataset_folder.absolute().name, task)
+        cases = files if console is None else track(files, description="drawing cases", console=console)
+        if task is None:
+            shown = _labelled(cases, folder, dataset_folder, description)
+        else:
+            shown = _pairs(cases, folder, task, recorded_alignment(dataset_folder))
+        page = _render(shown, dataset_folder.absolute().name, task)
         (folder / PAGE_NAME).write_text(page, encoding="utf-8")
     return output / PAGE_NAME
 
 
-def suspects(values: list[float]) -> list[bool]:
-    """Which values lie below Tukey's lower fence; none among fewer than 8."""
-    if len(values) < ENOUGH_CASES:
-        return [False] * len(values)
-    lower, upper = np.percentile(values, [25, 75])
-    return [bool(value < lower - FENCE * (upper - lower)) for value in values]
+def _is_of_pairs(description: dict[str, Any]) -> bool:
+    """Whether a dataset.json names two channels of the same subjects; read_task says what else is wrong with it."""
+    block = description.get("uhf")
+    return isinstance(block, dict) and not {"simulate", "unpaired"} & set(block)
 
 
-def _find_pairs(folder: Path, description: dict[str, Any], task: EnhancementTask) -> list[PairFiles]:
-    """The cases of the dataset as nnU-Net finds them, sorted by name."""
-    ending = description.get("file_ending")
-    if ending not in ENDINGS:
-        raise UHFError(f"{folder / 'dataset.json'} has file_ending {ending!r}: pictures need {' or '.join(ENDINGS)}")
-    source, target = task.source_channel, task.target_channel
-    if "dataset" in description:
-        from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
-        listed = get_filenames_of_train_images_and_targets(str(folder), description)
-        for case, files in listed.items():
-            if len(files["images"]) <= max(source, target):
-                raise UHFError(f"{folder / 'dataset.json'} lists too few images of case {case}: name one a channel")
-        return [
-            PairFiles(case, Path(files["images"][source]), Path(files["images"][target]), Path(files["label"]))
-            for case, files in sorted(listed.items())
-        ]
-    images, labels = folder / "imagesTr", folder / "labelsTr"
-    suffix = f"_{source:04d}{ending}"
-    cases = sorted(path.name.removesuffix(suffix) for path in images.glob(f"*{suffix}"))
-    if not cases:
-        raise UHFError(f"{images} holds no file that ends in {suffix}, the source channel {task.source}: add the cases")
+def _pairs(
+    cases: Iterable[CaseFiles], folder: Path, task: EnhancementTask, alignment: dict[str, list[str]]
+) -> list[Shown]:
+    """Draw pairs; those far less alike than the others, and those that `convert paired` flagged, get warnings."""
+    shown, alike = [], []
+    for files in cases:
+        source, target, label = _read(files.images[task.source_channel], files.images[task.target_channel], files.label)
+        pair = make_pair(source.data, target.data, label.data > 0, source.affine)
+        heading, facts = _describe(files.case, pair.mask, pair.spacing_mm)
+        names = {"source_name": task.source, "target_name": task.target}
+        draw_pair(pair, folder / f"{files.case}.png", title=heading, **names)
+        alike.append(likeness(pair.source, pair.target, pair.mask))
+        measured, *reasons = alignment.get(files.case, [""])
+        facts += (f"NMI {alike[-1]:.3f}", *filter(None, [measured]))
+        shown.append(Shown(files.case, _link(files.case), facts, tuple(reasons)))
     return [
-        PairFiles(case, images / f"{case}{suffix}", images / f"{case}_{target:04d}{ending}", labels / f"{case}{ending}")
-        for case in cases
+        replace(one, warnings=("NMI far below the other cases", *one.warnings)) if suspect else one
+        for one, suspect in zip(shown, suspects(alike), strict=True)
     ]
 
 
-def _show(files: PairFiles, folder: Path, task: EnhancementTask) -> Shown:
-    """Draw one case."""
-    require_same_grid(files.source, files.target)
-    require_same_grid(files.source, files.label)
-    source, target, label = (read_volume(path) for path in (files.source, files.target, files.label))
-    mask = label.data > 0
-    if not mask.any():
-        raise UHFError(f"{files.label} is empty: mark the brain, or remove case {files.case}")
-    pair = make_pair(source.data, target.data, mask, source.affine)
-    spacing = " x ".join(f"{size:.3g}" for size in pair.spacing_mm)
-    shape = " x ".join(str(n) for n in pair.mask.shape)
-    name = f"{files.case}.png"
-    draw_pair(
-        pair,
-        folder / name,
-        title=f"{files.case}   {shape} voxels of {spacing} mm",
-        source_name=task.source,
-        target_name=task.target,
-    )
-    return Shown(
-        case=files.case,
-        picture=urllib.parse.quote(name),
-        shape=shape,
-        spacing=spacing,
-        mask_ml=float(mask.sum() * np.prod(pair.spacing_mm) / 1000),
-        likeness=likeness(pair.source, pair.target, pair.mask),
-    )
+def _labelled(
+    cases: Iterable[CaseFiles], folder: Path, dataset_folder: Path, description: dict[str, Any]
+) -> list[Shown]:
+    """Draw labelled scans; missing, unusual and exchanged structures get warnings."""
+    channels, members = channel_names(dataset_folder, description), structures(dataset_folder, description)
+    names = [name if channels.count(name) == 1 else f"{name} {k}" for k, name in enumerate(channels)]
+    shown, sizes = [], []
+    for files in cases:
+        *images, label = _read(*files.images[: len(names)], files.label)
+        labels = standard_axes(label.data.astype(np.int64), label.affine)[0]
+        spacing = standard_spacing(label.affine, label.data.shape)
+        heading, facts = _describe(files.case, labels > 0, spacing)
+        turned = {name: standard_axes(v.data, v.affine)[0] for name, v in zip(names, images, strict=True)}
+        draw_labelled(turned, labels, spacing, folder / f"{files.case}.png", title=heading)
+        sizes.append(volumes_ml(labels, members, float(np.prod(spacing))))
+        there = sum(volume > 0 for volume in sizes[-1].values())
+        facts += (f"{there} of {len(members)} structures",)
+        shown.append(Shown(files.case, _link(files.case), facts, tuple(exchanged_sides(labels, members))))
+    return [
+        replace(one, warnings=(*one.warnings, *sentences))
+        for one, sentences in zip(shown, unusual_volumes(sizes), strict=True)
+    ]
 
 
-def likeness(source: FloatArray, target: FloatArray, mask: NDArray[np.bool_]) -> float:
-    """Normalised mutual information (Studholme et al. 1999), 1 to 2, of two volumes (X, Y, Z) in the mask's box.
-
-    Does not ask which tissue is the brighter one, so it compares contrasts. 1 where an image is constant.
-    """
-    where = np.argwhere(mask)
-    box = tuple(slice(a, b + 1) for a, b in zip(where.min(axis=0), where.max(axis=0), strict=True))
-    first, second = source[box], target[box]
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 1.0
-    return float(normalized_mutual_information(first, second, bins=64))
+def _read(*paths: Path) -> list[Volume]:
+    """Volumes of one grid, the last of them a label map that is not empty."""
+    for path in paths[1:]:
+        require_same_grid(paths[0], path)
+    volumes = [read_volume(path) for path in paths]
+    if not (volumes[-1].data > 0).any():
+        raise UHFError(f"{paths[-1]} is empty: mark the brain, or remove the case")
+    return volumes
 
 
-def _point_out(shown: list[Shown]) -> list[Shown]:
-    """The cases with those marked that are less alike than the others."""
-    marks = suspects([case.likeness for case in shown])
-    return [Shown(**{**vars(case), "suspect": mark}) for case, mark in zip(shown, marks, strict=True)]
+def _describe(case: str, mask: np.ndarray[Any, Any], spacing_mm: tuple[float, ...]) -> tuple[str, tuple[str, ...]]:
+    """Title of a picture, and facts for the page."""
+    grid = f"{' x '.join(map(str, mask.shape))} voxels of {' x '.join(f'{size:.3g}' for size in spacing_mm)} mm"
+    millilitres = mask.sum() * np.prod(spacing_mm) / 1000
+    return f"{case}   {grid}", (f"{grid} (right, anterior, superior)", f"labels {millilitres:.3g} ml")
 
 
-def _render(shown: list[Shown], dataset: str, task: EnhancementTask) -> str:
+def _link(case: str) -> str:
+    return urllib.parse.quote(f"{case}.png")
+
+
+def _render(shown: list[Shown], dataset: str, task: EnhancementTask | None) -> str:
     """The page as HTML text; pictures are files beside it."""
     loader = jinja2.PackageLoader("nnunet_uhf.preprocessing", ".")
     engine = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)

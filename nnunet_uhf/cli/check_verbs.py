@@ -65,12 +65,12 @@ def evaluate_images(
 
 
 def qc(
-    dataset: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Raw nnU-Net dataset made of pairs.")],
+    dataset: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Raw nnU-Net dataset, of pairs or labelled.")],
     output: OutputFolder,
 ) -> None:
-    """Draw every pair of a dataset, edges and mask over the images, and a page that shows them all."""
+    """Draw every case of a dataset, edges or labels over the images, and a page that shows them all."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.qc import write_pair_pictures
+    from nnunet_uhf.preprocessing.qc import write_pictures
 
-    sys.stdout.write(f"wrote {write_pair_pictures(dataset, output, console=Console(stderr=True))}\n")
+    sys.stdout.write(f"wrote {write_pictures(dataset, output, console=Console(stderr=True))}\n")

@@ -17,7 +17,7 @@ from scipy.ndimage import zoom
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.nifti import read_volume, require_same_grid
-from nnunet_uhf.preprocessing.qc_picture import PLANES, Slice, cut, standard_axes
+from nnunet_uhf.preprocessing.qc_layout import PLANES, Slice, cut, standard_axes
 from nnunet_uhf.report.label_maps import read_labels
 from nnunet_uhf.report.slices import MARGIN_MM, Classes, Rgb, choose_slices, classes_of, error_map, overlay
 from nnunet_uhf.report.structures import Task

@@ -1,7 +1,7 @@
 """Which subjects and slices are shown, and in which colours: made of arrays alone, so that it can be checked.
 
 Volumes (X, Y, Z) have standard axes (RAS). Slices follow the radiological convention of
-:mod:`nnunet_uhf.preprocessing.qc_picture`: the patient's right is on the left side.
+:mod:`nnunet_uhf.preprocessing.qc_layout`: the patient's right is on the left side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_uhf.preprocessing.qc_picture import PLANES, THIN, Slice
+from nnunet_uhf.preprocessing.qc_layout import PLANES, THIN, Slice
 from nnunet_uhf.report.structures import Task
 
 Labels = NDArray[np.int32]

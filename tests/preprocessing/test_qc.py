@@ -16,18 +16,11 @@ import pytest
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nifti_files import case_files
-from nnunet_uhf.preprocessing.pairs import write_paired_dataset
-from nnunet_uhf.preprocessing.qc import likeness, suspects, write_pair_pictures
-from nnunet_uhf.preprocessing.qc_picture import (
-    PIXELS,
-    PLANES,
-    Slice,
-    choose_slices,
-    cut,
-    draw_pair,
-    make_pair,
-    square_pixels,
-)
+from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
+from nnunet_uhf.preprocessing.qc import write_pictures
+from nnunet_uhf.preprocessing.qc_findings import exchanged_sides, likeness, suspects, unusual_volumes, volumes_ml
+from nnunet_uhf.preprocessing.qc_layout import PIXELS, PLANES, Slice, choose_slices, cut, square_pixels
+from nnunet_uhf.preprocessing.qc_picture import STRUCTURE_COLOURS, draw_labelled, draw_pair, make_pair
 from support import make_channel, make_labels, write_image
 
 # array axes run posterior, superior, right, and a little oblique; 2 x 1 x 1.5 mm
@@ -170,7 +163,7 @@ def test_only_values_far_below_the_others_are_suspect() -> None:
 
 
 def test_the_page_shows_every_case_and_refers_to_files_that_are_there(tmp_path: Path) -> None:
-    page = write_pair_pictures(pairs(tmp_path), tmp_path / "qc")
+    page = write_pictures(pairs(tmp_path), tmp_path / "qc")
     text = page.read_text(encoding="utf-8")
     names = [urllib.parse.unquote(name) for name in re.findall(r'<img src="([^"]+)"', text)]
     assert names == ["anna.png", "béla 2 #$1.png"]
@@ -186,7 +179,89 @@ def test_a_dataset_that_lists_its_files_is_shown_too(tmp_path: Path) -> None:
     images = [f"imagesTr/anna_{channel:04d}.nii.gz" for channel in (0, 1)]
     description["dataset"] = {"listed": {"images": images, "label": "labelsTr/anna.nii.gz"}}
     (dataset / "dataset.json").write_text(json.dumps(description))
-    assert (write_pair_pictures(dataset, tmp_path / "qc").parent / "listed.png").is_file()
+    assert (write_pictures(dataset, tmp_path / "qc").parent / "listed.png").is_file()
+
+
+def test_what_the_conversion_measured_stands_beside_the_pair(tmp_path: Path) -> None:
+    dataset = pairs(tmp_path)
+    measured = {"outline_mm": 1.25, "outline_p95_mm": 4.0, "reasons": []}
+    cases = {
+        "anna": {"alignment": measured},
+        "béla 2 #$1": {"alignment": {**measured, "outline_mm": 7.0, "reasons": ["outlines 7.0 mm apart"]}},
+    }
+    (dataset / "conversion.json").write_text(json.dumps({"converter": "paired", "cases": cases}))
+    text = write_pictures(dataset, tmp_path / "qc").read_text(encoding="utf-8")
+    anna, bela = text.split("<article")[1:]
+    assert "outlines 1.2 mm apart (95 %: 4.0 mm)" in anna
+    assert 'class="warning"' not in anna
+    assert '<p class="warning">outlines 7.0 mm apart</p>' in bela
+
+
+def labelled(root: Path, *, exchanged: bool = False) -> Path:
+    """A labelled dataset of two channels, left and right in the names; the left half lies on the right on request."""
+    labels = np.zeros((16, 18, 20), np.uint8)
+    halves = (slice(2, 8), slice(8, 14))
+    for value, half in zip((2, 1) if exchanged else (1, 2), halves, strict=True):
+        labels[half, 4:14, 4:16] = value
+    for channel in ("T1w", "FLAIR"):
+        write_image(root / channel / "eva.nii.gz", (50.0 * labels + 10).astype(np.float32), np.eye(4))
+    write_image(root / "labels" / "eva.nii.gz", labels, np.eye(4))
+    return write_segmentation_dataset(
+        root / "Dataset702_Sides",
+        images=case_files(root / "T1w"),
+        further_channels={"FLAIR": case_files(root / "FLAIR")},
+        labels=case_files(root / "labels"),
+        label_names={"background": 0, "Left-Half": 1, "Right-Half": 2, "Nowhere": 3},
+        channel="T1w",
+    )
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_labelled_scans_show_every_channel_and_which_structures_are_amiss(exchanged: bool, tmp_path: Path) -> None:
+    page = write_pictures(labelled(tmp_path, exchanged=exchanged), tmp_path / "qc")
+    text = page.read_text(encoding="utf-8")
+    assert "Cases of Dataset702_Sides" in text
+    assert "2 of 3 structures" in text
+    assert '<p class="warning">Nowhere is missing</p>' in text
+    assert ("Left-Half lies to the right of Right-Half" in text) is exchanged
+    picture = matplotlib.image.imread(page.parent / "eva.png")
+    assert picture.shape[1] > 4 * 0.5 * PIXELS  # both channels, labels, outlines
+
+
+def test_every_structure_has_a_colour_and_its_outline_is_hollow(tmp_path: Path) -> None:
+    labels = np.zeros((30, 30, 30), np.int64)
+    labels[4:26, 4:15, 4:26], labels[4:26, 15:26, 4:26] = 1, 2
+    draw_labelled({"T1w": np.ones(labels.shape, np.float32)}, labels, (1, 1, 1), tmp_path / "a.png", title="a")
+    picture = matplotlib.image.imread(tmp_path / "a.png")[..., :3]
+    image, filled, outlined = np.array_split(picture, 3, axis=1)
+    for colour in (np.array(shade[:3]) for shade in STRUCTURE_COLOURS[:2]):
+        blended = 0.5 * colour + 0.5 * np.median(image, axis=(0, 1))
+        inside, border = (
+            int((np.abs(part - shade).max(axis=-1) < 0.02).sum())
+            for part, shade in ((filled, blended), (outlined, colour))
+        )
+        assert (np.abs(image - colour).max(axis=-1) > 0.02).all()
+        assert inside > 10 * border > 1000
+
+
+def test_sides_are_read_from_names_of_every_style() -> None:
+    labels = np.zeros((10, 4, 4), np.int64)
+    labels[1:3], labels[7:9] = 1, 2
+    for left, right in (("Left-Putamen", "Right-Putamen"), ("ctx_lh_insula", "ctx_rh_insula"), ("x left", "X Right")):
+        assert exchanged_sides(labels, {left: (1,), right: (2,)}) == []
+        (found,) = exchanged_sides(labels, {left: (2,), right: (1,)})
+        assert found.startswith(f"{left} lies to the right of {right}")
+    assert exchanged_sides(labels, {"Left-Putamen": (2,), "Right-Caudate": (1,)}) == []
+    assert exchanged_sides(labels, {"Left-Putamen": (2,), "Right-Putamen": (5,)}) == []
+
+
+def test_volumes_are_those_of_regions_and_far_ones_are_named() -> None:
+    labels = np.repeat([0, 1, 2, 2, 4], 10).reshape(10, 5, 1)
+    assert volumes_ml(labels, {"a": (1,), "b": (1, 2), "c": (3,)}, 100.0) == {"a": 1.0, "b": 3.0, "c": 0.0}
+    usual = [{"a": 10 + 0.1 * k, "b": 5.0 + 0.1 * k} for k in range(8)]
+    assert unusual_volumes([*usual, {"a": 10.2, "b": 9.0}])[8] == ["b has 9 ml, the median case 5.4"]
+    assert unusual_volumes([*usual, {"a": 10.2, "b": 0.0}]) == [[]] * 8 + [["b is missing"]]
+    assert unusual_volumes([{"a": 1.0}, {"a": 100.0}]) == [[], []]
 
 
 def change_json(dataset: Path, /, **changes: Any) -> None:
@@ -194,9 +269,24 @@ def change_json(dataset: Path, /, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def spoil_no_pairs(dataset: Path) -> str:
-    change_json(dataset, uhf=None)
-    return 'no "uhf" object'
+def spoil_task(dataset: Path) -> str:
+    change_json(dataset, uhf={"target": "HF", "target_field_T": 3.0})
+    return "uhf.*source"
+
+
+def spoil_channels(dataset: Path) -> str:
+    change_json(dataset, uhf=None, channel_names=["LF", "HF"])
+    return "channel_names is missing or not as nnU-Net has it"
+
+
+def spoil_labels(dataset: Path) -> str:
+    change_json(dataset, uhf=None, labels={"background": 0, "brain": "1"})
+    return "label 'brain' is no whole number"
+
+
+def spoil_record(dataset: Path) -> str:
+    (dataset / "conversion.json").write_text('{"converter": "paired", "cases": {"anna": {}}}')
+    return "conversion.json is not what convert paired writes"
 
 
 def spoil_ending(dataset: Path) -> str:
@@ -245,7 +335,7 @@ def test_what_the_user_can_put_right_is_one_line_that_names_the_file(tmp_path: P
     dataset = pairs(tmp_path, ("anna",))
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(UHFError, match=spoil(dataset)) as caught:
-        write_pair_pictures(dataset, tmp_path / "qc")
+        write_pictures(dataset, tmp_path / "qc")
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 

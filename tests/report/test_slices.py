@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from report_samples import dataset_json
 from tiny_data import REGIONS, write_image
 
-from nnunet_uhf.preprocessing.qc_picture import Slice
+from nnunet_uhf.preprocessing.qc_layout import Slice
 from nnunet_uhf.report.pictures import BASELINE, MODEL, TRUTH, Panel, draw_subject
 from nnunet_uhf.report.slices import (
     BOTH_WRONG,
