@@ -54,6 +54,10 @@ def compare(
         Path | None,
         typer.Option("-i", metavar="FOLDER", help="Images for the pictures. Default: where nnU-Net has them."),
     ] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option("--again", metavar="NAME=FOLDER...", help="Further trainings of a model; means are compared."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap.")] = 0,
     processes: Annotated[
         int | None, typer.Option("-np", metavar="N", min=1, help="Cases at a time. Default: as nnU-Net.")
@@ -64,6 +68,7 @@ def compare(
     from rich.console import Console
 
     from nnunet_uhf.report.compare import compare as run
+    from nnunet_uhf.report.repeats import parse_again
     from nnunet_uhf.report.subgroups import parse_bins
 
     record = run(
@@ -77,6 +82,7 @@ def compare(
         tolerance_mm=tolerance,
         subgroups=subgroups,
         bins=parse_bins(bins or []),
+        again=parse_again(again or []),
         seed=seed,
         num_processes=processes or default_num_processes,
         console=Console(stderr=True),

@@ -20,6 +20,7 @@ from nnunet_uhf.report.measuring import Case, measure
 from nnunet_uhf.report.page import render
 from nnunet_uhf.report.pictures import BASELINE, MODEL, TRUTH, SubjectPictures, draw_subject
 from nnunet_uhf.report.records import CSV_NAME, JSON_NAME, record_of, write_csv, write_json
+from nnunet_uhf.report.repeats import with_repeats
 from nnunet_uhf.report.slices import subjects_to_show
 from nnunet_uhf.report.subgroups import Grouping, read_subgroups
 from nnunet_uhf.report.truth import ImageFinder, find_references, find_task
@@ -41,6 +42,7 @@ def compare(
     tolerance_mm: float | None = None,
     subgroups: Path | None = None,
     bins: Mapping[str, Sequence[float]] | None = None,
+    again: Sequence[tuple[str, Path]] = (),
     seed: int = 0,
     num_processes: int = 1,
     console: Console | None = None,
@@ -58,6 +60,7 @@ def compare(
         tolerance_mm: of NSD, above 0; without it the longest voxel edge of the true label maps, 1 mm at least.
         subgroups: CSV table with a column `case`.
         bins: bounds of numeric columns of the table.
+        again: further trainings, each the name of an entry and a folder: scores are means over an entry's trainings.
         seed: of the bootstrap, >= 0.
         num_processes: cases measured at the same time.
         console: shows progress and warnings when given.
@@ -75,7 +78,7 @@ def compare(
     read = [*(read_model(folder) for folder in models), *(read_predictions(folder) for folder in predictions)]
     if len(read) < 2:
         raise UHFError("There is nothing to compare with: name two or more folders (-m MODEL or -pred PREDICTIONS)")
-    entries = baseline_first(name_entries(read, names), baseline)
+    entries = with_repeats(baseline_first(name_entries(read, names), baseline), again)
     folder, references = find_references(entries, reference)
     cases, left_out = _common_cases(entries, references, folder)
     find_image = ImageFinder(entries, folder, images)
@@ -83,7 +86,8 @@ def compare(
         task = find_task(entries, folder, {case: references[case] for case in cases})
         groupings = _groupings(entries[0], cases, subgroups, bins)
         tolerance = tolerance_mm or _default_tolerance([references[case] for case in cases])
-        jobs = [Case(case, references[case], {entry.name: entry.files[case] for entry in entries}) for case in cases]
+        trainings = [each for entry in entries for each in entry.trainings]
+        jobs = [Case(case, references[case], {each.name: each.files[case] for each in trainings}) for case in cases]
         measured = measure(jobs, task, tolerance_mm=tolerance, num_processes=num_processes, console=console)
         comparison = compare_measured(
             entries,
@@ -97,7 +101,7 @@ def compare(
             seed=seed,
         )
         comparison = replace(comparison, pictures=_pictures(comparison, references, find_image, console))
-        write_csv(staged / CSV_NAME, measured, task, [entry.name for entry in entries], entries[0].folds)
+        write_csv(staged / CSV_NAME, measured, task, entries)
         record = write_json(staged / JSON_NAME, record_of(comparison, folder, seed))
         (staged / PAGE_NAME).write_text(render(comparison), encoding="utf-8")
     if console is not None:
@@ -110,10 +114,11 @@ def _common_cases(
     entries: Sequence[Entry], references: Mapping[str, Path], folder: Path
 ) -> tuple[list[str], dict[str, tuple[str, ...]]]:
     """The cases that every entry and the references have, and who lacks each of the others."""
-    predicted = sorted(set().union(*(entry.files for entry in entries)))
+    trainings = [each for entry in entries for each in entry.trainings]
+    predicted = sorted(set().union(*(each.files for each in trainings)))
     left_out = {}
     for case in predicted:
-        lacking = [entry.name for entry in entries if case not in entry.files]
+        lacking = [each.name for each in trainings if case not in each.files]
         lacking += ["the true label maps"] if case not in references else []
         if lacking:
             left_out[case] = tuple(lacking)

@@ -19,6 +19,7 @@ from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.measuring import Measured
 from nnunet_uhf.report.pictures import SubjectPictures
 from nnunet_uhf.report.provenance import KeeperFacts, keeper_facts, overlap_warning
+from nnunet_uhf.report.repeats import Repeats, mean_of_trainings, repeats_of
 from nnunet_uhf.report.structures import Task
 from nnunet_uhf.report.subgroups import Grouping
 from nnunet_uhf.report.trainings import Cost, Training, cost_of, read_trainings
@@ -36,15 +37,16 @@ class Comparison:
         references: how many true label maps there are, compared or not.
         left_out: subjects that some entries lack, with the entries that lack them.
         tolerance_mm: of NSD.
-        measured: every score.
+        measured: every score, the mean over the trainings of an entry.
         summaries: means by entry.
         results: every entry against the baseline.
         groupings: folds, where there are several, and the columns of the table of subgroups.
+        repeats: by entry but the baseline, where one of both was trained several times.
         verdicts: by entry but the baseline.
         warnings: what a reader has to know first.
         missed: by entry, how often a structure is in one of truth and prediction alone.
-        trainings: by entry.
-        costs: of every entry.
+        trainings: by entry, of its first training.
+        costs: of every entry, likewise.
         keepers: of the guided entries.
         pictures: by entry but the baseline.
     """
@@ -59,6 +61,7 @@ class Comparison:
     summaries: tuple[Summary, ...]
     results: tuple[Result, ...]
     groupings: tuple[Grouping, ...]
+    repeats: Mapping[str, Repeats]
     verdicts: Mapping[str, Verdict]
     warnings: tuple[str, ...]
     missed: Mapping[str, int]
@@ -80,18 +83,23 @@ def compare_measured(
     tolerance_mm: float,
     seed: int,
 ) -> Comparison:
-    """Everything but the pictures; see :class:`Comparison`."""
+    """Everything but the pictures; see :class:`Comparison`. `measured` has every training by its name."""
     names = [entry.name for entry in entries]
+    singly, measured = measured, mean_of_trainings(measured, entries)
     groups = {(each.column, name): members for each in groupings for name, members in each.groups.items()}
     results = analyse(measured, task, names, groups, seed=seed)
-    facts = {entry.name: keeper_facts(entry, cases) for entry in entries}
+    facts = {entry.name: [keeper_facts(each, cases) for each in entry.trainings] for entry in entries}
     trainings = {entry.name: read_trainings(entry) for entry in entries}
-    verdicts = {}
+    structure, verdicts, repeats = primary_structure(task), {}, {}
     for entry in entries[1:]:
-        seen = [case for each in (entries[0], entry) if (known := facts[each.name]) for case in known.overlap]
-        main = find(results, entry.name, primary_structure(task), PRIMARY_METRIC)
-        verdicts[entry.name] = verdict(main, entries[0], entry, models=len(entries) - 1, overlap=seen)
-    keepers = [each for each in facts.values() if each is not None]
+        both = (entries[0], entry)
+        seen = [case for each in both for known in facts[each.name] if known for case in known.overlap]
+        main = find(results, entry.name, structure, PRIMARY_METRIC)
+        repeated = repeats_of(singly, *both, structure=structure, metric=PRIMARY_METRIC, seed=seed)
+        verdicts[entry.name] = verdict(main, *both, models=len(entries) - 1, overlap=seen, repeats=repeated)
+        if repeated is not None:
+            repeats[entry.name] = repeated
+    keepers = [one for each in facts.values() for one in each if one is not None]
     return Comparison(
         entries=tuple(entries),
         task=task,
@@ -103,6 +111,7 @@ def compare_measured(
         summaries=tuple(summarise(measured, task, names)),
         results=tuple(results),
         groupings=groupings,
+        repeats=repeats,
         verdicts=verdicts,
         warnings=tuple(_warnings(entries, cases, left_out, keepers, groupings, trainings)),
         missed=missed(measured, task, names),
@@ -121,12 +130,12 @@ def _warnings(
     trainings: Mapping[str, Sequence[Training]],
 ) -> list[str]:
     found = [text for facts in keepers if (text := overlap_warning(facts, len(cases))) is not None]
-    found += [text for entry in entries for text in entry.warnings]
+    found += [text for entry in entries for each in entry.trainings for text in each.warnings]
     if left_out:
         listed = "; ".join(f"{case} (not in {', '.join(lacking)})" for case, lacking in left_out.items())
         found.append(f"{len(left_out)} subjects are left out because they are not everywhere: {listed}.")
     folds = entries[0].folds
-    for entry in entries[1:]:
+    for entry in [each for arm in entries for each in arm.trainings][1:]:
         moved = [case for case in cases if case in folds and entry.folds.get(case, folds[case]) != folds[case]]
         if moved:
             found.append(

@@ -33,6 +33,7 @@ class Entry:
         configuration: such as 3d_fullres, None where predictions do not tell.
         fold_folders: by fold; empty for predictions.
         warnings: what the reader has to know.
+        again: further trainings of the same model.
     """
 
     name: str
@@ -45,6 +46,12 @@ class Entry:
     configuration: str | None = None
     fold_folders: Mapping[str, Path] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    again: tuple[Entry, ...] = ()
+
+    @property
+    def trainings(self) -> tuple[Entry, ...]:
+        """This one and the further trainings."""
+        return (self, *self.again)
 
     @property
     def is_model(self) -> bool:

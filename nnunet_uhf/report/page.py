@@ -64,7 +64,11 @@ def render(comparison: Comparison) -> str:
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         baseline=comparison.entries[0].name,
         models=[entry.name for entry in comparison.entries[1:]],
-        colour={entry.name: f"c{index % COLOURS}" for index, entry in enumerate(comparison.entries)},
+        colour={
+            each.name: f"c{index % COLOURS}"
+            for index, entry in enumerate(comparison.entries)
+            for each in entry.trainings
+        },
         main=_title(main),
         badges=BADGES,
         metrics=METRICS,

@@ -15,6 +15,7 @@ from nnunet_uhf import __version__
 from nnunet_uhf.report.analysis import structure_names
 from nnunet_uhf.report.case_scores import METRICS, VOLUMES
 from nnunet_uhf.report.comparison import Comparison
+from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.measuring import Measured
 from nnunet_uhf.report.statistics import CONFIDENCE, RESAMPLES
 from nnunet_uhf.report.structures import MEAN, Task
@@ -33,6 +34,8 @@ DEFINITIONS = {
     "difference": "model - baseline, mean over subjects that have the score in both",
     "ci": "95 % bootstrap interval of the mean difference over subjects (scipy.stats.bootstrap); ci_method says BCa, "
     "or percentile where BCa is undefined",
+    "repeats": "of models that were trained several times, whose scores are means over their trainings: the main "
+    "result of every training, and the percentile bootstrap interval for which trainings are drawn anew, too",
     "p": "two-sided Wilcoxon signed-rank test (scipy.stats.wilcoxon); 1 where no subject differs",
     "p_holm": "p after Holm's correction: the main result (primary) over the models, all other pooled results together "
     "over structures, metrics and models. Null in groups (folds, subgroups), whose p are uncorrected",
@@ -42,20 +45,23 @@ DEFINITIONS = {
 }
 
 
-def write_csv(path: Path, measured: Measured, task: Task, entries: Sequence[str], folds: Mapping[str, str]) -> None:
-    """Write case, fold, model, structure, metric, unit and value, one score a line; undefined ones are empty."""
+def write_csv(path: Path, measured: Measured, task: Task, entries: Sequence[Entry]) -> None:
+    """Write case, fold, model, its training, structure, metric, unit, value: one score a line, undefined ones empty."""
+    folds = entries[0].folds
+    trainings = [(entry.name, k, each.name) for entry in entries for k, each in enumerate(entry.trainings, start=1)]
     units = {metric.key: metric.unit for metric in METRICS} | dict.fromkeys(VOLUMES, "mm³")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("case", "fold", "model", "structure", "metric", "unit", "value"))
+        writer.writerow(("case", "fold", "model", "training", "structure", "metric", "unit", "value"))
         for case, scores in measured.items():
-            for entry in entries:
+            for model, training, name in trainings:
                 for structure in structure_names(task):
-                    for key, value in scores[entry][structure].items():
+                    for key, value in scores[name][structure].items():
                         if structure == MEAN and key in VOLUMES:
                             continue  # a mean volume of different structures means nothing
                         shown = "" if math.isnan(value) else repr(value)
-                        writer.writerow((case, folds.get(case, ""), entry, structure, key, units[key], shown))
+                        row = (case, folds.get(case, ""), model, training, structure, key, units[key], shown)
+                        writer.writerow(row)
 
 
 def record_of(comparison: Comparison, reference: Path, seed: int) -> dict[str, Any]:
@@ -66,8 +72,14 @@ def record_of(comparison: Comparison, reference: Path, seed: int) -> dict[str, A
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "baseline": comparison.entries[0].name,
         "models": [
-            {"name": e.name, "folder": e.folder, "trainer": e.trainer, "configuration": e.configuration}
-            for e in comparison.entries
+            {
+                "name": entry.name,
+                "folder": entry.folder,
+                "trainer": entry.trainer,
+                "configuration": entry.configuration,
+                "again": [each.folder for each in entry.again],
+            }
+            for entry in comparison.entries
         ],
         "reference": reference,
         "nsd_tolerance_mm": comparison.tolerance_mm,
@@ -81,6 +93,7 @@ def record_of(comparison: Comparison, reference: Path, seed: int) -> dict[str, A
         "verdicts": comparison.verdicts,
         "summaries": comparison.summaries,
         "results": comparison.results,
+        "repeats": comparison.repeats,
         "found_in_one_only": comparison.missed,
         "costs": comparison.costs,
         "keepers": comparison.keepers,

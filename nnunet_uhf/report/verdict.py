@@ -9,6 +9,7 @@ from typing import Literal
 from nnunet_uhf.report.analysis import Result, metric_of
 from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.formatting import interval, number, p_value
+from nnunet_uhf.report.repeats import Repeats
 from nnunet_uhf.report.statistics import smallest_p
 from nnunet_uhf.report.structures import MEAN
 
@@ -27,10 +28,19 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def verdict(result: Result, baseline: Entry, model: Entry, *, models: int, overlap: Sequence[str]) -> Verdict:
+def verdict(
+    result: Result,
+    baseline: Entry,
+    model: Entry,
+    *,
+    models: int,
+    overlap: Sequence[str],
+    repeats: Repeats | None = None,
+) -> Verdict:
     """Judge the main result of one model against the baseline.
 
-    A difference is called one only where the confidence interval leaves out 0 and Wilcoxon's corrected p is below 0.05.
+    A difference is called one only where the confidence interval leaves out 0 and Wilcoxon's corrected p is below 0.05;
+    with repeated trainings only where the interval that draws them anew leaves out 0, too.
 
     Args:
         result: the pooled result of the main structure and metric.
@@ -38,6 +48,7 @@ def verdict(result: Result, baseline: Entry, model: Entry, *, models: int, overl
         model: the other entry.
         models: how many models are compared with the baseline, over which p is corrected.
         overlap: compared cases that a keeper of either was trained on.
+        repeats: the same training by training, where one of both was trained several times.
     """
     metric, paired = metric_of(result.metric), result.paired
     what = (
@@ -56,20 +67,26 @@ def verdict(result: Result, baseline: Entry, model: Entry, *, models: int, overl
         values = f"{number(paired.baseline_mean, metric.digits)} → {number(paired.model_mean, metric.digits)}"
         change = f"{number(paired.difference, metric.digits, sign=True)} {interval(paired.ci, metric.digits)}".strip()
         headline = f"{model.name} against {baseline.name}: {what} {values}, {change} on {subjects}."
-        kind, sentence = _judge(result, baseline.name, models)
+        kind, sentence = _judge(result, baseline.name, models, repeated=repeats is not None)
         sentences.append(sentence)
     if 1 < paired.n < FEW:
         floor = smallest_p(paired.n)
         unable = f"; no signed-rank test of {paired.n} can give a p below {floor:g}" if floor > ALPHA else ""
         sentences.append(f"{paired.n} subjects are few: the interval is narrower than it ought to be{unable}.")
-    sentences.append(_training_noise(baseline, model))
+    if repeats is None:
+        sentences.append(_training_noise(baseline, model))
+    else:
+        sentences.append(_trained_again(repeats, baseline.name, model.name, metric.digits))
+        if kind in ("better", "worse") and repeats.ci[0] <= 0 <= repeats.ci[1]:
+            kind = "unclear"
+            sentences.append("That interval contains 0: other trainings may end the other way.")
     if overlap:
         kind = "spoiled"
         sentences.insert(0, "Subjects of this comparison were in the training of a keeper: nothing can be concluded.")
     return Verdict(kind, headline, tuple(sentences))
 
 
-def _judge(result: Result, baseline: str, models: int) -> tuple[Kind, str]:
+def _judge(result: Result, baseline: str, models: int, *, repeated: bool) -> tuple[Kind, str]:
     paired = result.paired
     test = f"Wilcoxon's p is {p_value(paired.p)}"
     if models > 1:
@@ -90,7 +107,19 @@ def _judge(result: Result, baseline: str, models: int) -> tuple[Kind, str]:
     kind: Kind = "better" if better else "worse"
     return kind, (
         f"The 95 % interval leaves out 0 and {test}: on subjects like these {result.model} is {kind} than {baseline}, "
-        "as far as these very trainings go."
+        f"as far as {'the mean of these trainings goes' if repeated else 'these very trainings go'}."
+    )
+
+
+def _trained_again(repeats: Repeats, baseline: str, model: str, digits: int) -> str:
+    trained = []
+    for name, values in ((baseline, repeats.baseline), (model, repeats.model)):
+        times = f"{len(values)} time{'s' * (len(values) > 1)}"
+        trained.append(f"{name} was trained {times} ({', '.join(number(value, digits) for value in values)})")
+    few = "few trainings make it narrower than it ought to be"
+    return (
+        f"{', '.join(trained)}. Drawing trainings as well as subjects anew, the 95 % interval of the difference is "
+        f"{interval(repeats.ci, digits)}; {few}."
     )
 
 

@@ -1,0 +1,134 @@
+"""Models that were trained several times: their mean, and what another training might have given (ours).
+
+Training the same network again, from another seed, changes every score. Where a model is given with several trainings,
+its score of a subject is the mean over them, and the main difference gets a second interval, for which trainings are
+drawn anew as well as subjects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.report.case_scores import Scores
+from nnunet_uhf.report.entries import Entry, read_model, read_predictions
+from nnunet_uhf.report.measuring import Measured
+from nnunet_uhf.report.statistics import CONFIDENCE, RESAMPLES
+
+BLOCK = 500  # resamples drawn at a time: memory
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """The main result of a model against the baseline, training by training.
+
+    Attributes:
+        baseline: mean score over the subjects of each of the baseline's trainings.
+        model: likewise.
+        ci: 95 % percentile bootstrap interval of the mean difference, trainings of each and subjects drawn anew.
+    """
+
+    baseline: tuple[float, ...]
+    model: tuple[float, ...]
+    ci: tuple[float, float]
+
+
+def parse_again(options: Sequence[str]) -> list[tuple[str, Path]]:
+    """``["plain=RESULTS/MODEL"]`` -> ``[("plain", Path("RESULTS/MODEL"))]``; UHFError for anything else."""
+    found = []
+    for option in options:
+        name, equals, folder = option.partition("=")
+        if not (name.strip() and equals and folder):
+            raise UHFError(f"--again {option}: write NAME=FOLDER, the name of a model and another training of it")
+        found.append((name.strip(), Path(folder)))
+    return found
+
+
+def with_repeats(entries: Sequence[Entry], again: Sequence[tuple[str, Path]]) -> list[Entry]:
+    """The entries with their further trainings: `again` holds the name of an entry and a folder of the same kind.
+
+    Raises:
+        UHFError: no entry of that name, a folder given twice, or as :func:`read_model` and :func:`read_predictions`.
+    """
+    names = [entry.name for entry in entries]
+    used = {entry.folder.resolve() for entry in entries}
+    further: dict[str, list[Entry]] = {name: [] for name in names}
+    for name, folder in again:
+        option = f"--again {name}={folder}"
+        if name not in further:
+            raise UHFError(f"{option}: nothing is called {name!r}; choose among {', '.join(names)} (-names)")
+        called = f"{name} #{len(further[name]) + 2}"
+        if folder.resolve() in used or called in names:
+            raise UHFError(f"{option}: this folder or the name {called!r} is in use already; give every training once")
+        used.add(folder.resolve())
+        first = entries[names.index(name)]
+        read = (read_model if first.is_model else read_predictions)(folder)
+        further[name].append(replace(read, name=called))
+    return [replace(entry, again=tuple(further[entry.name])) for entry in entries]
+
+
+def mean_of_trainings(measured: Measured, entries: Sequence[Entry]) -> Measured:
+    """Scores by the names of the entries: of each subject the mean over the trainings where the score is defined."""
+    return {
+        case: {
+            entry.name: {
+                structure: _mean([scores[each.name][structure] for each in entry.trainings])
+                for structure in scores[entry.name]
+            }
+            for entry in entries
+        }
+        for case, scores in measured.items()
+    }
+
+
+def repeats_of(
+    measured: Measured, baseline: Entry, model: Entry, *, structure: str, metric: str, seed: int
+) -> Repeats | None:
+    """The main result training by training; None where neither was trained again, or no subject has the score."""
+    if not baseline.again and not model.again:
+        return None
+    scores = [
+        np.array([[measured[case][each.name][structure][metric] for case in measured] for each in entry.trainings])
+        for entry in (baseline, model)
+    ]
+    known = ~np.isnan(np.concatenate(scores)).any(axis=0)
+    if not known.any():
+        return None
+    first, second = (values[:, known] for values in scores)
+    return Repeats(
+        tuple(first.mean(axis=1).tolist()), tuple(second.mean(axis=1).tolist()), interval(first, second, seed=seed)
+    )
+
+
+def interval(first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int) -> tuple[float, float]:
+    """Percentile bootstrap interval of mean(second) - mean(first), both `(trainings, subjects)`.
+
+    Subjects are drawn once for both, the trainings of each by themselves: they are not paired.
+    """
+    rng = np.random.default_rng(seed)
+    drawn: list[NDArray[np.float64]] = []
+    for start in range(0, RESAMPLES, BLOCK):
+        count = min(BLOCK, RESAMPLES - start)
+        subjects = rng.integers(first.shape[1], size=(count, 1, first.shape[1]))
+        means = [
+            values[rng.integers(len(values), size=(count, len(values), 1)), subjects].mean(axis=(1, 2))
+            for values in (first, second)
+        ]
+        drawn.append(means[1] - means[0])
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.concatenate(drawn), (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def _mean(scores: Sequence[Mapping[str, float]]) -> Scores:
+    """The mean of every score over the trainings where it is defined; NaN where it is in none."""
+    stacked = {key: np.array([each[key] for each in scores]) for key in scores[0]}
+    return {
+        key: float(values[~np.isnan(values)].mean()) if (~np.isnan(values)).any() else float("nan")
+        for key, values in stacked.items()
+    }
