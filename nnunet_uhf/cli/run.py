@@ -37,7 +37,7 @@ LIST_OPTIONS = {
     "enhance": {"-f"},
     "synthesise": {"--field"},
     "aggregate-views": {"-i", "--weights"},
-    "compare": {"-m", "-pred", "-names", "--bins"},
+    "compare": {"-m", "-pred", "-names", "--again", "--bins"},
     "volumes": {"-i"},
     "convert": {"--test", "--contrast", "--entity", "--label-entity"},
 }

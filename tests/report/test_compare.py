@@ -246,11 +246,13 @@ def test_what_the_user_can_put_right_is_one_line_and_nothing_is_written(root: Pa
 
 def test_the_command_compares_as_it_is_typed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = [write_model(root, "nnUNetTrainer", BAD), write_model(root, "UHFTrainer", GOOD)]
+    again = [f"guided={write_model(root, name, GOOD)}" for name in ("UHFTrainerTwo", "UHFTrainerThree")]
     arguments = ["compare", "-m", *map(str, models), "-names", "plain", "guided", "-o", str(root / "out"), "-np", "1"]
     with pytest.raises(SystemExit) as left:
-        main([*arguments, "--baseline", "plain", "--metric-tolerance", "2"])
+        main([*arguments, "--baseline", "plain", "--metric-tolerance", "2", "--again", *again])
     assert left.value.code == 0
     text = capsys.readouterr().out
+    assert "guided was trained 3 times" in text
     assert "guided against plain: Dice (mean over structures)" in text
     assert f"wrote {root / 'out' / 'index.html'}" in text
     with pytest.raises(SystemExit) as left:
