@@ -21,9 +21,11 @@ Output = Annotated[
 FieldLF = Annotated[float, typer.Option("--field-lf", metavar="TESLA", help="Field strength of the LF scans.")]
 FieldHF = Annotated[float, typer.Option("--field-hf", metavar="TESLA", help="Field strength of the HF scans.")]
 MaskSource = Annotated[
-    Literal["nonzero", "head"],
+    Literal["nonzero", "head", "hd-bet"],
     typer.Option(
-        "--mask", help="Without given masks: nonzero voxels, the brain of skull-stripped scans; or the whole head."
+        "--mask",
+        help="Without given masks: nonzero voxels, the brain of skull-stripped scans; the whole head; or the brain by "
+        "HD-BET, which is an extra.",
     ),
 ]
 Spacing = Annotated[

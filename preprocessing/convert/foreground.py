@@ -39,7 +39,7 @@ def brain_of_stripped(scan: Volume) -> Mask:
     if not is_skull_stripped(scan.data):
         raise UHFError(
             f"{scan.path} is not skull-stripped and has no mask: give brain masks (--masks; for instance made with "
-            "SynthStrip or HD-BET), or --mask head"
+            "SynthStrip), or --mask hd-bet, or --mask head"
         )
     return _filled(scan.data != 0)
 

@@ -9,24 +9,28 @@ import numpy as np
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.convert.foreground import Mask, brain_of_stripped, foreground
+from nnunet_uhf.preprocessing.convert.hd_bet import brain_by_hd_bet
 from nnunet_uhf.preprocessing.nifti import Volume, read_volume
 
-#: `nonzero`: the brain, of scans that are zero outside it; `head`: everything above the background.
-MaskSource = Literal["nonzero", "head"]
+#: `nonzero`: the brain, of scans that are zero outside it; `head`: everything above the background; `hd-bet`: the
+#: brain, by HD-BET.
+MaskSource = Literal["nonzero", "head", "hd-bet"]
 
 
 def mask_of_scan(scan: Volume, source: MaskSource) -> Mask:
     """A mask made from the scan itself.
 
     Raises:
-        UHFError: `nonzero` of a scan that is not skull-stripped.
+        UHFError: `nonzero` of a scan that is not skull-stripped; HD-BET is not there or fails.
     """
+    if source == "hd-bet":
+        return brain_by_hd_bet(scan)
     return brain_of_stripped(scan) if source == "nonzero" else foreground(scan.data)
 
 
 def mask_labels(source: MaskSource, *, given: bool) -> dict[str, int]:
     """Label names of a mask: what is made by `head` is not called a brain."""
-    return {"background": 0, "brain" if given or source == "nonzero" else "head": 1}
+    return {"background": 0, "head" if source == "head" and not given else "brain": 1}
 
 
 def read_mask(path: Path) -> Volume:
