@@ -50,6 +50,9 @@ def wake(network: nn.Module) -> nn.Module:
     return network
 
 
+GUIDE_CHANNELS = (4, 8, 6, 4, 4)
+
+
 class NetworkContract:
     """Inherit, and say how to make the network and its inputs."""
 
@@ -155,3 +158,23 @@ class StridedContract(NetworkContract):
     def test_anisotropic_strides_give_the_promised_shapes(self, size: tuple[int, ...]) -> None:
         network = self.make(3, strides=ANISOTROPIC_STRIDES)
         self.check_shapes(network, network(*self.inputs(3, size, batch=1)), batch=1, size=size)
+
+
+class FusionContract(NetworkContract):
+    """What every fusion module promises: name the class."""
+
+    fusion: ClassVar[type[nn.Module]]
+
+    def make(self, dim: int, **options: Any) -> nn.Module:
+        return self.fusion(GUIDE_CHANNELS, 10, dim=dim, **options)
+
+    def inputs(self, dim: int, size: tuple[int, ...], batch: int = 2) -> tuple[Any, ...]:
+        skip = torch.randn(batch, 10, *(max(2, n // 2) for n in size))
+        grids = [tuple(max(1, n // 2**level) for n in size) for level in range(len(GUIDE_CHANNELS))]
+        return skip, [torch.randn(batch, c, *grid) for c, grid in zip(GUIDE_CHANNELS, grids, strict=True)]
+
+    def check_shapes(self, network: nn.Module, output: Tensor, *, batch: int, size: tuple[int, ...]) -> None:
+        assert tuple(output.shape) == (batch, 10, *(max(2, n // 2) for n in size))
+
+    def rebuild(self, network: Any) -> nn.Module:
+        return self.make(3 if isinstance(network.combine_skip, nn.Conv3d) else 2)

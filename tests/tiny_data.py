@@ -121,6 +121,13 @@ class TinyDataset:
         path.write_text(json.dumps(plans, indent=2))
         return path
 
+    def hold_out(self, *cases: str) -> dict[str, list[str]]:
+        """Make these the validation cases of fold 0, the only one; returns its split."""
+        others = {path.name.removesuffix("_0000.nii.gz") for path in (self.raw / "imagesTr").glob("*_0000.nii.gz")}
+        split = {"train": sorted(others - set(cases)), "val": list(cases)}
+        (self.preprocessed / "splits_final.json").write_text(json.dumps([split]))
+        return split
+
     def dataset_json(self) -> dict[str, Any]:
         return json.loads((self.preprocessed / "dataset.json").read_text())
 

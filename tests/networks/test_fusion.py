@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from network_contract import PATCHES, USUAL, NetworkContract, wake
-from torch import Tensor, nn
+from network_contract import GUIDE_CHANNELS, PATCHES, USUAL, FusionContract, wake
+from torch import Tensor
 from torch.nn import functional as F
 
 from nnunet_uhf.networks.fusion import AdaptiveFusion, ChannelAttention
 
-CHANNELS = (4, 8, 6, 4, 4)
 
-
-class TestAdaptiveFusion(NetworkContract):
-    def make(self, dim: int, **options: Any) -> nn.Module:
-        return AdaptiveFusion(CHANNELS, 10, dim=dim, **options)
-
-    def inputs(self, dim: int, size: tuple[int, ...], batch: int = 2) -> tuple[Any, ...]:
-        skip = torch.randn(batch, 10, *(max(2, n // 2) for n in size))
-        guides = [torch.randn(batch, c, *(max(1, n // 2**level) for n in size)) for level, c in enumerate(CHANNELS)]
-        return skip, guides
-
-    def check_shapes(self, network: nn.Module, output: Tensor, *, batch: int, size: tuple[int, ...]) -> None:
-        assert tuple(output.shape) == (batch, 10, *(max(2, n // 2) for n in size))
-
-    def rebuild(self, network: Any) -> nn.Module:
-        return self.make(3 if isinstance(network.combine_skip, nn.Conv3d) else 2)
+class TestAdaptiveFusion(FusionContract):
+    fusion = AdaptiveFusion
 
 
 def literal_fusion(fusion: AdaptiveFusion, skip: Tensor, guides: list[Tensor], scale: Tensor | float = 1.0) -> Tensor:
@@ -49,13 +33,13 @@ def literal_fusion(fusion: AdaptiveFusion, skip: Tensor, guides: list[Tensor], s
 @pytest.mark.parametrize("gate", ["sigmoid", "relu"])
 @pytest.mark.parametrize(("dim", "size"), [*USUAL, (3, PATCHES[3][0])])
 def test_the_rewritten_fusion_equals_the_papers_formula(dim: int, size: tuple[int, ...], gate: str) -> None:
-    fusion = AdaptiveFusion(CHANNELS, 10, dim=dim, init="reference", gate=gate)
+    fusion = AdaptiveFusion(GUIDE_CHANNELS, 10, dim=dim, init="reference", gate=gate)
     skip, guides = TestAdaptiveFusion().inputs(dim, size)
     torch.testing.assert_close(fusion(skip, guides), literal_fusion(fusion, skip, guides), atol=1e-5, rtol=1e-5)
 
 
 def test_the_scaled_fusion_equals_the_papers_formula_with_a_factor_per_channel() -> None:
-    fusion = AdaptiveFusion(CHANNELS, 10, dim=2)
+    fusion = AdaptiveFusion(GUIDE_CHANNELS, 10, dim=2)
     wake(fusion)
     skip, guides = TestAdaptiveFusion().inputs(2, (32, 24))
     expected = literal_fusion(fusion, skip, guides, fusion.scale.reshape(1, -1, 1, 1))
@@ -63,7 +47,7 @@ def test_the_scaled_fusion_equals_the_papers_formula_with_a_factor_per_channel()
 
 
 def test_gradients_of_the_rewritten_fusion_are_those_of_the_papers_formula() -> None:
-    fusion = AdaptiveFusion(CHANNELS, 10, dim=2, init="reference").double()
+    fusion = AdaptiveFusion(GUIDE_CHANNELS, 10, dim=2, init="reference").double()
     skip, guides = TestAdaptiveFusion().inputs(2, (32, 24))
     skip, guides = skip.double(), [g.double() for g in guides]
     probe = torch.randn_like(skip)
@@ -77,12 +61,12 @@ def test_gradients_of_the_rewritten_fusion_are_those_of_the_papers_formula() -> 
 @pytest.mark.parametrize("dim", [2, 3])
 def test_identity_initialisation_passes_the_skip_through(dim: int) -> None:
     skip, guides = TestAdaptiveFusion().inputs(dim, (16,) * dim)
-    fused = AdaptiveFusion(CHANNELS, 10, dim=dim, init="identity")(skip, guides)
+    fused = AdaptiveFusion(GUIDE_CHANNELS, 10, dim=dim, init="identity")(skip, guides)
     torch.testing.assert_close(fused, skip, atol=1e-6, rtol=0)
 
 
 def test_identity_initialisation_learns_its_scale_at_once_and_all_else_after_one_step() -> None:
-    fusion = AdaptiveFusion(CHANNELS, 10, dim=2, init="identity")
+    fusion = AdaptiveFusion(GUIDE_CHANNELS, 10, dim=2, init="identity")
     skip, guides = TestAdaptiveFusion().inputs(2, (32, 24))
     probe = torch.randn_like(skip)
     optimiser = torch.optim.SGD(fusion.parameters(), lr=0.01)
@@ -96,8 +80,8 @@ def test_identity_initialisation_learns_its_scale_at_once_and_all_else_after_one
 
 @pytest.mark.parametrize("gate", ["sigmoid", "relu"])
 def test_reference_initialisation_changes_the_skip_by_the_share_the_paper_starts_with(gate: str) -> None:
-    skip, guides = torch.randn(2, 32, 16, 16), [torch.randn(2, c, 16, 16) for c in CHANNELS]
-    fused = AdaptiveFusion(CHANNELS, 32, dim=2, init="reference", gate=gate)(skip, guides)
+    skip, guides = torch.randn(2, 32, 16, 16), [torch.randn(2, c, 16, 16) for c in GUIDE_CHANNELS]
+    fused = AdaptiveFusion(GUIDE_CHANNELS, 32, dim=2, init="reference", gate=gate)(skip, guides)
     share = ((fused - skip).norm() / skip.norm()).item()
     assert 0.2 < share < 1.2  # 0.53 to 0.78 on a real network; one random draw scatters around it
 
@@ -113,12 +97,12 @@ def test_the_sigmoid_gate_leaves_no_channel_dead() -> None:
 
 
 def test_few_channels_still_get_one_projection_each() -> None:
-    fusion = AdaptiveFusion(CHANNELS, 4, dim=2)
+    fusion = AdaptiveFusion(GUIDE_CHANNELS, 4, dim=2)
     assert [p.out_channels for p in fusion.projections] == [1] * 5
 
 
 def test_reduced_precision_skips_stay_in_reduced_precision() -> None:
-    fusion = AdaptiveFusion(CHANNELS, 10, dim=2)
+    fusion = AdaptiveFusion(GUIDE_CHANNELS, 10, dim=2)
     wake(fusion)
     skip, guides = TestAdaptiveFusion().inputs(2, (32, 24))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -129,4 +113,4 @@ def test_reduced_precision_skips_stay_in_reduced_precision() -> None:
 @pytest.mark.parametrize("options", [{"init": "zero"}, {"gate": "tanh"}])
 def test_unknown_options_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="init is one of"):
-        AdaptiveFusion(CHANNELS, 10, dim=2, **options)
+        AdaptiveFusion(GUIDE_CHANNELS, 10, dim=2, **options)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from network_contract import NetworkContract, wake
-from torch import Tensor, nn
+from network_contract import GUIDE_CHANNELS, FusionContract, wake
 from torch.nn import functional as F
 
 from nnunet_uhf.networks.fusion import AdaptiveFusion
@@ -15,23 +14,9 @@ from nnunet_uhf.networks.fusion_kinds import build_fusion, is_fusion_entry
 from nnunet_uhf.networks.light_fusion import LightFusion
 from nnunet_uhf.presets import PRESETS
 
-CHANNELS = (4, 8, 6, 4, 4)
 
-
-class TestLightFusion(NetworkContract):
-    def make(self, dim: int, **options: Any) -> nn.Module:
-        return LightFusion(CHANNELS, 10, dim=dim, **options)
-
-    def inputs(self, dim: int, size: tuple[int, ...], batch: int = 2) -> tuple[Any, ...]:
-        skip = torch.randn(batch, 10, *(max(2, n // 2) for n in size))
-        guides = [torch.randn(batch, c, *(max(1, n // 2**level) for n in size)) for level, c in enumerate(CHANNELS)]
-        return skip, guides
-
-    def check_shapes(self, network: nn.Module, output: Tensor, *, batch: int, size: tuple[int, ...]) -> None:
-        assert tuple(output.shape) == (batch, 10, *(max(2, n // 2) for n in size))
-
-    def rebuild(self, network: Any) -> nn.Module:
-        return self.make(3 if isinstance(network.combine_skip, nn.Conv3d) else 2)
+class TestLightFusion(FusionContract):
+    fusion = LightFusion
 
 
 @pytest.mark.parametrize("gate", ["sigmoid", "relu"])
@@ -56,11 +41,11 @@ def test_it_is_the_papers_formula_in_a_narrow_space(gate: str) -> None:
 @pytest.mark.parametrize("dim", [2, 3])
 def test_identity_initialisation_passes_the_skip_through(dim: int) -> None:
     skip, guides = TestLightFusion().inputs(dim, (16,) * dim)
-    assert torch.equal(LightFusion(CHANNELS, 10, dim=dim)(skip, guides), skip)
+    assert torch.equal(LightFusion(GUIDE_CHANNELS, 10, dim=dim)(skip, guides), skip)
 
 
 def test_identity_initialisation_learns_to_widen_at_once_and_all_else_after_one_step() -> None:
-    fusion = LightFusion(CHANNELS, 10, dim=2)
+    fusion = LightFusion(GUIDE_CHANNELS, 10, dim=2)
     skip, guides = TestLightFusion().inputs(2, (32, 24))
     probe = torch.randn_like(skip)
     optimiser = torch.optim.SGD(fusion.parameters(), lr=0.01)
@@ -73,7 +58,7 @@ def test_identity_initialisation_learns_to_widen_at_once_and_all_else_after_one_
 
 
 def test_every_guide_is_heard() -> None:
-    fusion = LightFusion(CHANNELS, 10, dim=2, init="reference")
+    fusion = LightFusion(GUIDE_CHANNELS, 10, dim=2, init="reference")
     skip, guides = TestLightFusion().inputs(2, (32, 32))
     heard = fusion(skip, guides)
     for level in range(len(guides)):
@@ -82,7 +67,7 @@ def test_every_guide_is_heard() -> None:
 
 
 def test_reduced_precision_skips_stay_in_reduced_precision() -> None:
-    fusion = LightFusion(CHANNELS, 10, dim=2)
+    fusion = LightFusion(GUIDE_CHANNELS, 10, dim=2)
     wake(fusion)
     skip, guides = TestLightFusion().inputs(2, (32, 24))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -99,13 +84,13 @@ def test_the_light_fusion_has_a_fiftieth_of_the_references_parameters() -> None:
 
 
 def test_an_entry_without_a_kind_is_the_reference() -> None:
-    assert isinstance(build_fusion({"init": "identity", "gate": "sigmoid"}, CHANNELS, 10, dim=2), AdaptiveFusion)
+    assert isinstance(build_fusion({"init": "identity", "gate": "sigmoid"}, GUIDE_CHANNELS, 10, dim=2), AdaptiveFusion)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_can_be_built(preset: str) -> None:
     assert is_fusion_entry(PRESETS[preset].fusion)
-    build_fusion(PRESETS[preset].fusion, CHANNELS, 10, dim=2)
+    build_fusion(PRESETS[preset].fusion, GUIDE_CHANNELS, 10, dim=2)
 
 
 @pytest.mark.parametrize(
@@ -120,4 +105,4 @@ def test_other_entries_are_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("options", [{"init": "zero"}, {"gate": "tanh"}])
 def test_unknown_options_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="init is one of"):
-        LightFusion(CHANNELS, 10, dim=2, **options)
+        LightFusion(GUIDE_CHANNELS, 10, dim=2, **options)

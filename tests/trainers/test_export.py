@@ -53,7 +53,7 @@ class Finished:
 def trained(nnunet_module: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     workspace = nnunet_module.private("pairs", tmp_path_factory.mktemp("pairs"))
     dataset = workspace.dataset("pairs")
-    (dataset.preprocessed / "splits_final.json").write_text(json.dumps([SPLIT]))
+    assert dataset.hold_out(*SPLIT["val"]) == SPLIT
     torch.manual_seed(0)
     fit(tiny_trainer(UHFTeacherTrainer, dataset, "2d"), validate=True)
     summary = workspace.results / dataset.name / MODEL.replace("Keeper", "Teacher") / "fold_0/validation/summary.json"

@@ -6,7 +6,6 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -15,47 +14,25 @@ from guided_runs import checkpoint, model_folder, use_keeper
 from torch import multiprocessing
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
+from two_ranks import OnCpu, one_of_two
 
 from nnunet_uhf.keeper_file import read_keeper
 from nnunet_uhf.trainers import UHFTrainer
 from support import TinyDataset, Workspace, fit, tiny_trainer
 
-TRAINER_MODULE = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
 
-
-class GlooTrainer(UHFTrainer):
-    """UHFTrainer on two CPU ranks: nnU-Net takes for granted that a rank owns the CUDA device of its number."""
-
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cpu"),  # noqa: B008 - nnU-Net's signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.device, self.grad_scaler = torch.device("cpu"), None
-
-
-def on_cpu(network: torch.nn.Module, device_ids: list[int]) -> DistributedDataParallel:
-    """nnU-Net's wrapping without the device ids, which CPU modules must not have."""
-    return DistributedDataParallel(network)
+class GlooTrainer(OnCpu, UHFTrainer):
+    """UHFTrainer on two CPU ranks."""
 
 
 def train_one_rank(rank: int, dataset: TinyDataset, folder: str, variables: Mapping[str, str]) -> None:
     """One rank's whole training of one epoch; leaves its final weights in `folder`."""
-    os.environ.update(variables)
-    torch.set_num_threads(1)
-    torch.manual_seed(rank)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    with mock.patch(f"{TRAINER_MODULE}.DDP", on_cpu):
+    with one_of_two(rank, folder, variables):
         trainer = fit(tiny_trainer(GlooTrainer, dataset, "2d"))
-    assert isinstance(trainer.network, DistributedDataParallel)
-    assert trainer.batch_size == 1
-    trainer.check_keeper()
-    torch.save(trainer.network.module.state_dict(), Path(folder) / f"rank_{rank}.pt")
-    torch.distributed.destroy_process_group()
+        assert isinstance(trainer.network, DistributedDataParallel)
+        assert trainer.batch_size == 1
+        trainer.check_keeper()
+        torch.save(trainer.network.module.state_dict(), Path(folder) / f"rank_{rank}.pt")
 
 
 @pytest.mark.slow

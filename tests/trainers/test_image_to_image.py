@@ -34,8 +34,7 @@ def pairs(nnunet_module: Workspace, tmp_path_factory: pytest.TempPathFactory) ->
 
 def held_out_two(workspace: Workspace, root: Path) -> TinyDataset:
     dataset = workspace.private("pairs", root).dataset("pairs")
-    split = {"train": ["case_02", "case_03", "case_04"], "val": ["case_00", "case_01"]}
-    (dataset.preprocessed / "splits_final.json").write_text(json.dumps([split]))
+    dataset.hold_out("case_00", "case_01")
     return dataset
 
 

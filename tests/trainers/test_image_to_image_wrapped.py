@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -15,28 +14,16 @@ import torch
 from torch import multiprocessing
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
+from two_ranks import OnCpu, one_of_two
 
 from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
 from support import TinyDataset, Workspace, fit, tiny_trainer
 
-TRAINER_MODULE = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
 
-
-class UHFKeeperTrainerGloo(UHFKeeperTrainer):
-    """On two CPU ranks: nnU-Net takes for granted that a rank owns the CUDA device of its number."""
-
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cpu"),  # noqa: B008 - nnU-Net's signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.device, self.grad_scaler = torch.device("cpu"), None
+class UHFKeeperTrainerGloo(OnCpu, UHFKeeperTrainer):
+    """UHFKeeperTrainer on two CPU ranks."""
 
 
 class UHFKeeperTrainerCompiled(UHFKeeperTrainer):
@@ -50,8 +37,7 @@ class UHFKeeperTrainerCompiled(UHFKeeperTrainer):
 def pairs(nnunet: Workspace, tmp_path: Path) -> TinyDataset:
     """Paired images with two held-out cases, and a hardly trained teacher that claims to be good."""
     dataset = nnunet.private("pairs", tmp_path / "pairs").dataset("pairs")
-    split = {"train": ["case_02", "case_03", "case_04"], "val": ["case_00", "case_01"]}
-    (dataset.preprocessed / "splits_final.json").write_text(json.dumps([split]))
+    dataset.hold_out("case_00", "case_01")
     teacher = fit(tiny_trainer(UHFTeacherTrainer, dataset, "2d", iterations=1))
     validation = Path(teacher.output_folder) / "validation"
     validation.mkdir()
@@ -60,24 +46,14 @@ def pairs(nnunet: Workspace, tmp_path: Path) -> TinyDataset:
     return dataset
 
 
-def on_cpu(network: torch.nn.Module, device_ids: list[int]) -> DistributedDataParallel:
-    """nnU-Net's wrapping without the device ids, which CPU modules must not have."""
-    return DistributedDataParallel(network)
-
-
 def train_one_rank(rank: int, dataset: TinyDataset, folder: str, variables: Mapping[str, str]) -> None:
     """One rank's training of one epoch and its share of the validation; leaves weights and log in `folder`."""
-    os.environ.update(variables)
-    torch.set_num_threads(1)
-    torch.manual_seed(rank)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    with mock.patch(f"{TRAINER_MODULE}.DDP", on_cpu):
+    with one_of_two(rank, folder, variables):
         trainer = fit(tiny_trainer(UHFKeeperTrainerGloo, dataset, "2d"), validate=True)
-    assert isinstance(trainer.network, DistributedDataParallel)
-    log = {key: trainer.logger.get_value(key, step=0) for key in ("psnr", "ssim", "train_losses", "train_terms")}
-    content = {"weights": trainer.network.module.state_dict(), "log": log}
-    torch.save(content, Path(folder) / f"rank_{rank}.pt")
-    torch.distributed.destroy_process_group()
+        assert isinstance(trainer.network, DistributedDataParallel)
+        log = {key: trainer.logger.get_value(key, step=0) for key in ("psnr", "ssim", "train_losses", "train_terms")}
+        content = {"weights": trainer.network.module.state_dict(), "log": log}
+        torch.save(content, Path(folder) / f"rank_{rank}.pt")
 
 
 @pytest.mark.slow

@@ -24,8 +24,7 @@ from support import TinyDataset, Workspace, environment, fit, tiny_trainer
 @pytest.fixture(scope="module")
 def workspace(nnunet_module: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     own = nnunet_module.private("pairs", tmp_path_factory.mktemp("same_field"))
-    split = {"train": ["case_01", "case_02", "case_03", "case_04"], "val": ["case_00"]}
-    (own.dataset("pairs").preprocessed / "splits_final.json").write_text(json.dumps([split]))
+    own.dataset("pairs").hold_out("case_00")
     yield own
     nnunet_module.activate()
 

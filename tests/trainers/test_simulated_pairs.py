@@ -31,7 +31,7 @@ CONFIGURATIONS = ("2d", "3d_fullres")
 @pytest.fixture(scope="module")
 def workspace(nnunet_module: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     own = nnunet_module.private("high field", tmp_path_factory.mktemp("high_field"))
-    (own.dataset("high field").preprocessed / "splits_final.json").write_text(json.dumps([SPLIT]))
+    assert own.dataset("high field").hold_out(*SPLIT["val"]) == SPLIT
     yield own
     nnunet_module.activate()
 

@@ -33,7 +33,7 @@ RATIO, AXIS = 3, 1
 def native_dataset(workspace: Workspace, root: Path, *, ratio: int = RATIO, axis: int = AXIS) -> TinyDataset:
     """A copy of the high-field dataset whose trainings keep thick slices, with two held-out cases."""
     dataset = workspace.private("high field", root).dataset("high field")
-    (dataset.preprocessed / "splits_final.json").write_text(json.dumps([SPLIT]))
+    assert dataset.hold_out(*SPLIT["val"]) == SPLIT
     description = dataset.dataset_json()
     description["uhf"]["simulate"].update(mode="native", ratios=[ratio], axes=[axis])
     (dataset.preprocessed / "dataset.json").write_text(json.dumps(description))

@@ -25,8 +25,7 @@ from support import TinyDataset, Workspace, fit, tiny_trainer
 def workspace(nnunet_module: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """Paired images of which fold 0 holds out one, with results of this file's own."""
     own = nnunet_module.private("pairs", tmp_path_factory.mktemp("pairs"))
-    split = {"train": ["case_01", "case_02", "case_03", "case_04"], "val": ["case_00"]}
-    (own.dataset("pairs").preprocessed / "splits_final.json").write_text(json.dumps([split]))
+    own.dataset("pairs").hold_out("case_00")
     yield own
     nnunet_module.activate()
 
