@@ -42,6 +42,7 @@ class Job:
     ratios: tuple[int, ...] = (2, 3)
     axes: tuple[int, ...] = (1, 2)
     noise_scale: tuple[float, float] = (3.0, 5.0)
+    background: bool = False
 
     @property
     def teacher(self) -> str:
@@ -73,7 +74,7 @@ def write_dataset(job: Job, places: Places) -> None:
     )
     description = json.loads((folder / "dataset.json").read_text())
     simulate = {**asdict(job), "preset": "t1w_0.36T_probable", "source": "T1w"}
-    for name in ("subjects", "teacher_epochs", "keeper_epochs"):
+    for name in ("subjects", "teacher_epochs", "keeper_epochs", "background"):
         del simulate[name]
     description["uhf"] = {
         "target": "T1w_3T",
@@ -81,6 +82,17 @@ def write_dataset(job: Job, places: Places) -> None:
         "simulate": simulate,
     }
     (folder / "dataset.json").write_text(json.dumps(description, indent=2))
+
+
+def keep_background(places: Places) -> None:
+    """Let the axial plans normalise over the whole image, not the brain alone: noise stays outside of it.
+
+    nnU-Net plans the latter for stripped scans. Low-field scans that are not stripped are normalised as a whole.
+    """
+    path = places.out / "nnUNet_preprocessed" / DATASET / f"{AXIAL}.json"
+    plans: dict[str, Any] = json.loads(path.read_text())
+    plans["configurations"]["2d"]["use_mask_for_norm"] = [False]
+    path.write_text(json.dumps(plans, indent=4))
 
 
 def write_short_plans(places: Places) -> None:
@@ -110,6 +122,7 @@ def chain(job: Job, places: Places, device: str, patients: Path | None) -> list[
         Stage("dataset", "raw dataset", function=lambda: write_dataset(job, places)),
         Stage("plan", "plan", ("nnUNetv2_plan_and_preprocess", "-d", "104", "--no_pp", "--verify_dataset_integrity")),
         Stage("axial", "axial plans", ("nnunet-uhf", "plan", "-d", "104", "--plane", "axial")),
+        *([Stage("background", "keep the background", function=lambda: keep_background(places))] * job.background),
         Stage("preprocess", "preprocess", ("nnUNetv2_preprocess", "-d", "104", "-plans_name", AXIAL, "-c", "2d")),
         Stage("plans", "short plans", function=lambda: write_short_plans(places)),
     ]
@@ -201,13 +214,24 @@ def main(
     patients: Annotated[Path | None, typer.Option(help="Folder hku_055T_3T: enhance these scans, too.")] = None,
     teacher_epochs: Annotated[int, typer.Option(min=2, help="Of 250 iterations.")] = 6,
     keeper_epochs: Annotated[int, typer.Option(min=2, help="Of 250 iterations.")] = 24,
+    ratios: Annotated[str, typer.Option(help="Of slice distances, drawn patch by patch.")] = "2,3",
+    noise: Annotated[str, typer.Option(help="In multiples of the preset's: a range.")] = "3,5",
+    background: Annotated[bool, typer.Option(help="Noise outside the brain, too, as in unstripped scans.")] = False,
     device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train, judge, enhance.
 
     Example: python benchmarks/simulated_keeper.py --data ../shared/data/ixi_hh_2mm --out /tmp/simulated_keeper
     """
-    job, places = Job(teacher_epochs=teacher_epochs, keeper_epochs=keeper_epochs), Places(data.resolve(), out.resolve())
+    low, high = (float(part) for part in noise.split(","))
+    job = Job(
+        teacher_epochs=teacher_epochs,
+        keeper_epochs=keeper_epochs,
+        ratios=tuple(int(part) for part in ratios.split(",")),
+        noise_scale=(low, high),
+        background=background,
+    )
+    places = Places(data.resolve(), out.resolve())
     state = open_folder(places.out, json.loads(json.dumps(asdict(job))))
     stages = chain(job, places, device, None if patients is None else patients.resolve())
     run_stages(stages, state=state, environment=environment(places), logs=places.out / "logs", console=console)
