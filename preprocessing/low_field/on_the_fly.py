@@ -115,12 +115,17 @@ class PairSimulation:
     ) -> tuple[FloatArray, FloatArray]:
         """Source and target of a patch, both z-scored like whole cases, shaped as the image: `(D, H, W)`, `(H, W)`.
 
-        A `native` source has ceil(n / r) slices in the place of n voxels. A patch of any content: without brain, the
-        source holds noise alone.
+        Where nnU-Net padded the patch, with 0, both stay 0. A `native` source has ceil(n / r) slices in the place of n
+        voxels. A patch of any content: without brain, the source holds noise alone.
         """
         result, target = self._simulate(image, labels, draw, case)
         mean, std = self._mean_and_std(result, draw, case, size=image.shape[draw.axis - 3])
-        return _normalised(result.image, self._inside(result, labels, draw), mean=mean, std=std), target
+        inside = self._inside(result, labels, draw)
+        if not self.masked:  # what nnU-Net pads is 0, in prediction as well: neither noise nor air
+            padding = (labels <= 0) & (image == 0)
+            target[padding] = 0
+            inside &= ~self._on_source(padding, draw)
+        return _normalised(result.image, inside, mean=mean, std=std), target
 
     def of_case(
         self, image: FloatArray, labels: LabelArray, draw: LowFieldDraw, case: CaseIntensities
@@ -172,9 +177,11 @@ class PairSimulation:
         """Voxels of the source whose mean and deviation make its z-score; the others are 0 then."""
         if self._stripped:
             return result.image != 0
-        if self.native:
-            labels = _every(labels, ratio=draw.profile.ratio, axis=draw.axis - 3 + labels.ndim)
-        return self._counted(labels)
+        return self._counted(self._on_source(labels, draw))
+
+    def _on_source(self, array: npt.NDArray[Scalar], draw: LowFieldDraw) -> npt.NDArray[Scalar]:
+        """An array of the target's shape on the grid of the source."""
+        return _every(array, ratio=draw.profile.ratio, axis=draw.axis - 3 + array.ndim) if self.native else array
 
     def _counted(self, labels: LabelArray) -> npt.NDArray[np.bool_]:
         """Voxels whose mean and deviation make the z-score."""

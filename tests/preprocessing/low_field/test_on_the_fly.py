@@ -116,6 +116,22 @@ def test_a_patch_without_brain_holds_noise_alone() -> None:
         assert (target == np.float32(case.dark)).all()
 
 
+@pytest.mark.parametrize(("masked", "padded_label"), [(False, -1), (False, 0), (True, -1)])
+def test_padding_stays_zero_as_it_is_in_prediction(masked: bool, padded_label: int) -> None:
+    """nnU-Net pads preprocessed images with 0, labels with -1, or with 0 where it rotates."""
+    pairs = simulation(masked=masked)
+    image, labels = preprocessed(masked=masked)
+    case, draw = pairs.measure(image, labels), pairs.simulator.draw(np.random.default_rng(8))
+    width = [(0, 0), (6, 0), (0, 10)]
+    padded = np.pad(image, width), np.pad(labels, width, constant_values=padded_label)
+    source, target = pairs.of_patch(*padded, draw, case)
+    outside = np.pad(np.zeros(image.shape, bool), width, constant_values=True)
+    assert not source[outside].any()
+    assert not target[outside].any()
+    for image_part in (source[~outside], target[~outside]):
+        assert (image_part != 0).mean() > (0.2 if masked else 0.99)
+
+
 def test_a_slice_is_simulated_as_it_is_inside_of_its_volume() -> None:
     """Of the two axes of a slice; the third would need its neighbours."""
     pairs = simulation(noise_scale=(0.0, 0.0))
