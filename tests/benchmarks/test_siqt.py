@@ -33,14 +33,15 @@ def places(siqt: ModuleType, folder: Path) -> Any:
 
 
 def test_no_subject_is_in_two_groups(siqt: ModuleType, tmp_path: Path) -> None:
-    for number in range(50):
+    for number in range(93):
         path = tmp_path / "data" / "images" / f"sub_{number:02d}.nii.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     job = siqt.Job()
     groups = siqt.subjects(job, places(siqt, tmp_path))
-    assert [len(group) for group in groups] == [24, 12, 8]
-    assert len({case for group in groups for case in group}) == 44
+    sizes = [job.training_subjects, job.held_out_subjects, job.file_subjects]
+    assert [len(group) for group in groups] == sizes
+    assert len({case for group in groups for case in group}) == sum(sizes)
 
 
 def test_files_are_judged_against_their_cubic_interpolation_in_the_targets_geometry(
@@ -75,6 +76,6 @@ def test_the_fold_is_read_from_nnunets_validation(siqt: ModuleType, tmp_path: Pa
     where, job = places(siqt, tmp_path), siqt.Job()
     summary = where.fold(job) / "validation" / "summary.json"
     summary.parent.mkdir(parents=True)
-    row = {"case": "a", "prediction": {"psnr": 30.0}, "input": {"psnr": 27.0}}
+    row = {"case": "a", "prediction": {"psnr": 25.0}, "prediction_fitted": {"psnr": 30.0}, "input": {"psnr": 27.0}}
     summary.write_text(json.dumps({"metric_per_case": [row]}))
     assert siqt.of_the_fold(job, where) == [{"case": "a", "siqt": {"psnr": 30.0}, "cubic": {"psnr": 27.0}}]
