@@ -10,9 +10,9 @@ from typing import Any
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nifti_files import ENDINGS
 from nnunet_uhf.nnunet_files import read_json
+from nnunet_uhf.preprocessing.pairs import RECORD_NAME
 
 NO_STRUCTURES = ("background", "ignore")
-RECORD_NAME = "conversion.json"
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
     metrics: dict[str, Any] = {ours: dict(mean[theirs]) for ours, theirs in names.items() if theirs in mean}
     complete = all(
         np.isfinite(metrics.get(name, {}).get(metric, np.nan))
-        for name in (("keeper", "keeper_fitted", *(() if same_field else ("input",))))
+        for name in (("keeper", "keeper_fitted") if same_field else ("keeper", "keeper_fitted", "input"))
         for metric in ("psnr", "ssim")
     )
     if not complete:

@@ -66,11 +66,12 @@ def find_teacher(
     names = teacher_names(keeper, default)
     place = root_folder("nnUNet_results") / dataset
     model = f"__{plans}__{configuration}"
-    folders = [place / f"{name}{model}" / f"fold_{fold}" for name in (*names, *_other_lengths(place, model, default))]
-    found = [folder for folder in folders if (folder / "checkpoint_final.pth").is_file()]
+    named = [place / f"{name}{model}" / f"fold_{fold}" for name in names]
+    others = [place / f"{name}{model}" / f"fold_{fold}" for name in _other_lengths(place, model, default)]
+    found = [folder for folder in (*named, *others) if (folder / "checkpoint_final.pth").is_file()]
     if not found:
         raise UHFError(
-            f"{folders[len(names) - 1] / 'checkpoint_final.pth'}: no finished teacher for this fold; train it first: "
+            f"{named[-1] / 'checkpoint_final.pth'}: no finished teacher for this fold; train it first: "
             f"{_command(dataset, configuration, fold, names[0], plans)}"
         )
     folder = found[0]
