@@ -9,7 +9,7 @@ import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_batchnorm, get_matching_convtransp
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import convolution, crop
+from nnunet_uhf.networks.blocks import convolution, crop, pointwise
 from nnunet_uhf.networks.masksembles import MaskMaker
 
 BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}
@@ -39,7 +39,7 @@ class Core(nn.Module):
 
     def __init__(self, dim: int, in_channels: int, channels: int, make_mask: MaskMaker) -> None:
         super().__init__()
-        self.shortcut = convolution(dim, in_channels, channels, 1, bias=True)
+        self.shortcut = pointwise(dim, in_channels, channels, bias=True)
         self.shortcut_mask = make_mask(channels)
         self.first = ConvReluNorm(dim, in_channels, channels, 3, make_mask)
         self.second = ConvReluNorm(dim, channels, channels, 3, make_mask)
@@ -86,7 +86,7 @@ class ImageHead(nn.Module):
     def __init__(self, *, dim: int, base_features: int = 16) -> None:
         super().__init__()
         self.dim, self.base_features = dim, base_features
-        self.output = convolution(dim, base_features, 1, 1, bias=True)
+        self.output = pointwise(dim, base_features, 1, bias=True)
         initialise(self)
 
     def config(self) -> dict[str, Any]:

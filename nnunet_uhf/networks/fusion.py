@@ -15,7 +15,7 @@ import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import convolution, initialise, initialise_rows, resize
+from nnunet_uhf.networks.blocks import convolution, initialise, initialise_rows, pointwise, resize
 
 INITS = ("identity", "reference")
 GATES = ("sigmoid", "relu")
@@ -89,7 +89,7 @@ class AdaptiveFusion(nn.Module):
         check_options(init, gate)
         width = max(1, channels // reduction)
         instance_norm = get_matching_instancenorm(dimension=dim)
-        self.projections = nn.ModuleList(convolution(dim, c, width, 1, bias=True) for c in guide_channels)
+        self.projections = nn.ModuleList(pointwise(dim, c, width, bias=True) for c in guide_channels)
         self.aggregate = nn.Sequential(
             convolution(dim, width * len(guide_channels), channels, 3),
             instance_norm(channels, affine=False),

@@ -23,6 +23,7 @@ from nnunet_uhf.networks.blocks import (
     level_channels,
     normalised,
     pad_to_minimum,
+    pointwise,
     resize,
 )
 from nnunet_uhf.networks.gate import PositionAwareGate
@@ -78,9 +79,9 @@ class GuideBlock(nn.Module):
         self.gate = PositionAwareGate(dim=dim, position_branch=position_branch)
         initialise(self.skip)
         if coarser is not None:
-            self.narrow = convolution(dim, coarser, channels, 1, bias=True)
-            self.attend_coarse = convolution(dim, channels, 2, 1, bias=True)
-            self.attend_skip = convolution(dim, channels, 2, 1)
+            self.narrow = pointwise(dim, coarser, channels, bias=True)
+            self.attend_coarse = pointwise(dim, channels, 2, bias=True)
+            self.attend_skip = pointwise(dim, channels, 2)
             initialise(self.narrow)
             for half in (self.attend_coarse, self.attend_skip):  # one 1x1 convolution over both in the paper
                 initialise_rows(half.weight, 2 * channels)
@@ -90,8 +91,8 @@ class GuideBlock(nn.Module):
         guide: Tensor = self.skip(dense)
         if coarser is not None:
             below = resize(self.narrow(coarser), guide.shape[2:])
-            weights = torch.sigmoid(self.attend_coarse(below) + self.attend_skip(guide))
-            guide = below * weights[:, :1] + guide * weights[:, 1:]
+            weights = torch.sigmoid(self.attend_skip(guide, onto=self.attend_coarse(below)))
+            guide = torch.addcmul(below * weights[:, :1], guide, weights[:, 1:])
         gated: Tensor = self.gate(guide)
         return gated
 

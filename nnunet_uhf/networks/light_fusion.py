@@ -15,7 +15,7 @@ import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import convolution, initialise, resize
+from nnunet_uhf.networks.blocks import convolution, initialise, pointwise, resize
 from nnunet_uhf.networks.fusion import ChannelAttention, check_options, weigh_signs
 
 MIN_WIDTH = 4
@@ -50,14 +50,14 @@ class LightFusion(nn.Module):
         check_options(init, gate)
         width = max(MIN_WIDTH, channels // reduction)
         instance_norm = get_matching_instancenorm(dimension=dim)
-        self.projections = nn.ModuleList(convolution(dim, c, width, 1) for c in guide_channels)
+        self.projections = nn.ModuleList(pointwise(dim, c, width) for c in guide_channels)
         self.aggregate = nn.Sequential(instance_norm(width, affine=False), nn.ReLU(inplace=True))
         self.combine_guides = convolution(dim, width, width, 3)
-        self.combine_skip = convolution(dim, channels, width, 1)
+        self.combine_skip = pointwise(dim, channels, width)
         self.norm = instance_norm(width, affine=False)
         self.positive = ChannelAttention(width, gate)
         self.negative = ChannelAttention(width, gate)
-        self.widen = convolution(dim, width, channels, 1)
+        self.widen = pointwise(dim, width, channels)
         initialise(self)
         if init == "identity":
             nn.init.zeros_(self.widen.weight)
@@ -65,18 +65,17 @@ class LightFusion(nn.Module):
     def forward(self, skip: Tensor, guides: Sequence[Tensor]) -> Tensor:
         """Fuse guides ``(B, c_l, *S_l)`` into a skip ``(B, C, *S)``; the output has the skip's shape."""
         u = self.aggregate(self._sum(guides, skip.shape[2:]))
-        v = self.norm(self.combine_guides(u) + self.combine_skip(skip))
+        v = self.norm(self.combine_skip(skip, onto=self.combine_guides(u)))
         positive, minus, extra = weigh_signs(v, self.positive, self.negative)
-        added: Tensor = self.widen(torch.addcmul(v * minus, positive, extra))
-        return skip + added
+        fused: Tensor = self.widen(torch.addcmul(v * minus, positive, extra), onto=skip)
+        return fused
 
     def _sum(self, guides: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """All guides, projected and added at the stage's size: ``(B, width, *size)``."""
         total: Tensor | None = None
         for guide, projection in zip(reversed(guides), reversed(self.projections), strict=True):
             grid = size if math.prod(guide.shape[2:]) > math.prod(size) else guide.shape[2:]
-            projected = projection(resize(guide, grid))
-            total = projected if total is None else resize(total, grid) + projected
+            total = projection(resize(guide, grid), onto=None if total is None else resize(total, grid))
         if total is None:
             raise ValueError("a fusion needs at least one guide")
         return resize(total, size)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from nnunet_uhf.networks.blocks import (
     checked_strides,
     conv_block,
-    convolution,
     crop,
     cumulative,
     initialise,
     level_channels,
     pad_to_minimum,
+    pointwise,
     resize,
 )
 
@@ -46,9 +46,9 @@ class TeacherDecoder(nn.Module):
         self.dim, self.base_features = dim, base_features
         channels = level_channels(dim, base_features)
         self.bottom = conv_block(dim, channels[-1], channels[-1])
-        self.narrow = nn.ModuleList(convolution(dim, deep, fine, 1, bias=True) for fine, deep in pairwise(channels))
+        self.narrow = nn.ModuleList(pointwise(dim, deep, fine, bias=True) for fine, deep in pairwise(channels))
         self.merge = nn.ModuleList(conv_block(dim, 2 * fine, fine) for fine in channels[:-1])
-        self.output = convolution(dim, channels[0], 1, 1, bias=True)
+        self.output = pointwise(dim, channels[0], 1, bias=True)
         initialise(self)
 
     def config(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class FeatureReconstruction(nn.Module):
     def __init__(self, *, dim: int, base_features: int = 16) -> None:
         super().__init__()
         channels = level_channels(dim, base_features)
-        self.narrow = nn.ModuleList(convolution(dim, deep, fine, 1, bias=True) for fine, deep in pairwise(channels))
+        self.narrow = nn.ModuleList(pointwise(dim, deep, fine, bias=True) for fine, deep in pairwise(channels))
         self.refine = nn.ModuleList(conv_block(dim, fine, fine) for fine in channels[:-1])
         initialise(self)
 
