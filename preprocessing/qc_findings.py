@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import normalized_mutual_information
 
+from nnunet_uhf.preprocessing.convert.structures import right_counterpart
 from nnunet_uhf.preprocessing.nifti import FloatArray
 
 FENCE = 1.5  # times the interquartile range beyond the quartiles: Tukey's rule for outliers
 FAR_FENCE = 3.0  # and for those far out
 LARGEST_FACTOR = 1.5  # between a volume and the median: less is anatomy
 ENOUGH_CASES = 8  # quartiles of fewer mean little
-_LEFT = re.compile(r"(?<![a-z])(left|lh)(?![a-z])")
 
 Labels = NDArray[np.int64]
 Structures = Mapping[str, tuple[int, ...]]
@@ -81,10 +80,8 @@ def exchanged_sides(labels: Labels, structures: Structures) -> list[str]:
     by_name = {name.lower(): name for name in structures}
     centres = {name: _centre(labels, members) for name, members in structures.items()}
     found = []
-    for lower, name in by_name.items():
-        side = _LEFT.search(lower)
-        other = "right" if side and side[1] == "left" else "rh"
-        counterpart = by_name.get(lower[: side.start()] + other + lower[side.end() :]) if side else None
+    for name in structures:
+        counterpart = by_name.get(right_counterpart(name) or "")
         if counterpart is not None and centres[name] >= centres[counterpart]:  # NaN of a missing one: never
             found.append(f"{name} lies to the right of {counterpart}: orientation or names are wrong")
     return found

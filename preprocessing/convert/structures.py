@@ -41,7 +41,8 @@ STRUCTURES = (
     "Left-VentralDC",
     "Right-VentralDC",
 )
-_SIDE = re.compile(r"(?<![a-z])(left|right|lh|rh)(?![a-z])")
+_OTHER_SIDE = {"left": "right", "lh": "rh", "right": "left", "rh": "lh"}
+_SIDE = re.compile(rf"(?<![a-z])({'|'.join(_OTHER_SIDE)})(?![a-z])")
 
 
 def without_side(structure: str) -> str:
@@ -52,3 +53,12 @@ def without_side(structure: str) -> str:
 def tells_sides_apart(names: Iterable[str]) -> bool:
     """Whether label names speak of left and right, as ``Left-Putamen``, ``ctx_lh_insula`` or ``hippocampus right``."""
     return any(_SIDE.search(name.lower()) for name in names)
+
+
+def right_counterpart(name: str) -> str | None:
+    """Name, in lower case, of the right one of a left structure: ``Left-Putamen`` -> ``right-putamen``; else None."""
+    lower = name.lower()
+    side = _SIDE.search(lower)
+    if side is None or side[1] not in ("left", "lh"):
+        return None
+    return lower[: side.start()] + _OTHER_SIDE[side[1]] + lower[side.end() :]
