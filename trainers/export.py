@@ -22,6 +22,7 @@ from nnunet_uhf.trainers.keeper_statistics import keeper_statistics
 from nnunet_uhf.trainers.target_intensity import training_intensity
 
 ALL_CASES = "fold all: measured on training cases, nothing was held out"
+NOT_CLOSER = "inside the brain its images are no closer to the target (PSNR) than the low-field input, both fitted"
 
 
 def export_keeper(
@@ -40,8 +41,9 @@ def export_keeper(
     """Write a finished keeper training as a keeper file and return its path.
 
     ``with_decoder`` puts the decoder in, which ``enhance`` needs, ``with_statistics`` those of the keeper's features
-    over its cases, which ``check-input`` needs; ``console`` shows how far they are. Reads nnUNet_results and
-    nnUNet_preprocessed, and nnUNet_raw for the target's intensities (see :func:`training_intensity`).
+    over its cases, which ``check-input`` needs; ``console`` shows how far they are, and what there is to know about the
+    keeper (``metrics["note"]`` of the header). Reads nnUNet_results and nnUNet_preprocessed, and nnUNet_raw for the
+    target's intensities (see :func:`training_intensity`).
 
     Raises UHFError when the training or its validation is not finished, when the model is no keeper, when cases are
     not preprocessed that the statistics need, or when the keeper's held-out images are worse than its input in both
@@ -66,8 +68,9 @@ def export_keeper(
         _refuse_worse_than_input(metrics, summary)
     data_identifier = PlansManager(used_plans).get_configuration(configuration).data_identifier
     training, validation = _cases(preprocessed, data_identifier, fold)
-    if fold == "all":
-        metrics["note"] = " ".join(filter(None, (metrics.get("note"), ALL_CASES)))
+    note = _note(metrics, same_field=is_same_field(block), fold=fold)
+    if note:
+        metrics["note"] = note
     dataset_json = read_json(folder / "dataset.json", advice="train again")
     raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - nnU-Net's name
     intensity = training_intensity(
@@ -106,13 +109,15 @@ def export_keeper(
         keeper_state=trained.keeper.state_dict(),
         decoder_state=trained.decoder.state_dict() if with_decoder else None,
     )
+    if note and console is not None:
+        console.print(f"note: {note}", soft_wrap=True)
     return output
 
 
 def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
     """Mean held-out PSNR and SSIM of keeper, as it comes and fitted, input and, where it was measured, teacher.
 
-    Where the target is the input itself there is no row of the input, and a note says so.
+    Where the target is the input itself there is no row of the input.
     """
     mean = read_json(summary, advice="validate again with --val").get("mean", {})
     names = {"keeper": "prediction", "keeper_fitted": "prediction_fitted", "input": "input", "teacher": "teacher"}
@@ -120,12 +125,10 @@ def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
     complete = all(
         np.isfinite(metrics.get(name, {}).get(metric, np.nan))
         for name in (("keeper", "keeper_fitted") if same_field else ("keeper", "keeper_fitted", "input"))
-        for metric in ("psnr", "ssim")
+        for metric in ("psnr", "ssim", "psnr_brain", "ssim_brain")
     )
     if not complete:
         raise UHFError(f"{summary} lacks the PSNR and SSIM of keeper and input; validate again with --val")
-    if same_field:
-        metrics["note"] = SAME_FIELD
     return metrics
 
 
@@ -137,6 +140,18 @@ def _refuse_worse_than_input(metrics: Mapping[str, Mapping[str, float]], summary
             f"{keeper['psnr']:.1f} dB / {keeper['ssim']:.3f} against {before['psnr']:.1f} dB / {before['ssim']:.3f} "
             f"({summary}); train the teacher and then the keeper longer, or export it all the same with --accept-worse"
         )
+
+
+def _note(metrics: Mapping[str, Mapping[str, float]], *, same_field: bool, fold: int | str) -> str:
+    """What a user must know who reads the metrics; empty when there is nothing."""
+    notes = []
+    if same_field:
+        notes.append(SAME_FIELD)
+    elif metrics["keeper_fitted"]["psnr_brain"] <= metrics["input"]["psnr_brain"]:
+        notes.append(NOT_CLOSER)
+    if fold == "all":
+        notes.append(ALL_CASES)
+    return "; ".join(notes)
 
 
 def _cases(preprocessed: Path, data_identifier: str, fold: int | str) -> tuple[list[str], list[str]]:

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
+from rich.console import Console
 
 from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.enhance import enhance
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.keeper_file import build_enhancer, build_keeper, read_header, read_keeper
 from nnunet_uhf.trained_keeper import finished_folds, foreground_intensity, read_trained_keeper
-from nnunet_uhf.trainers.export import export_keeper
+from nnunet_uhf.trainers.export import NOT_CLOSER, export_keeper
 from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.target_intensity import training_intensity
 from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
@@ -99,6 +100,7 @@ def test_the_header_says_where_the_keeper_comes_from(trained: Finished, tmp_path
         "keeper_fitted": mean["prediction_fitted"],
         "input": mean["input"],
         "teacher": mean["teacher"],
+        "note": NOT_CLOSER,  # two iterations of training
     }
     assert "2402.08409" in header.citation
 
@@ -234,6 +236,20 @@ def test_a_keeper_worse_than_its_input_in_both_measures_is_refused_unless_accept
     for psnr, ssim in ((26.0, 0.7), (24.0, 0.9)):
         measured(psnr, ssim)
         finished.export(output, accept_worse=False)
+
+
+@pytest.mark.parametrize(("inside", "noted"), [(24.9, True), (25.1, False)])
+def test_a_keeper_that_is_no_closer_inside_the_brain_says_so(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], inside: float, noted: bool
+) -> None:
+    def measured(content: dict[str, Any]) -> None:
+        content["mean"]["prediction_fitted"].update(psnr=30.0, ssim=0.9, psnr_brain=inside)
+        content["mean"]["input"].update(psnr=28.0, ssim=0.8, psnr_brain=25.0)
+
+    edit(finished.model / "fold_0/validation/summary.json", measured)
+    header = read_header(finished.export(tmp_path / "keeper.safetensors", accept_worse=False, console=Console()))
+    assert (header.metrics.get("note") == NOT_CLOSER) is noted
+    assert (NOT_CLOSER in capsys.readouterr().out) is noted
 
 
 def test_a_keeper_nobody_validated_is_refused(finished: Finished, tmp_path: Path) -> None:
