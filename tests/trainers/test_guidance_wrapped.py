@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from two_ranks import OnCpu, one_of_two
 
 from nnunet_uhf.keeper_file import read_keeper
-from nnunet_uhf.trainers import UHFTrainer
+from nnunet_uhf.trainers import UHFTrainer, UHFTrainerUnfrozenKeeper
 from support import TinyDataset, Workspace, fit, tiny_trainer
 
 
@@ -25,10 +25,16 @@ class GlooTrainer(OnCpu, UHFTrainer):
     """UHFTrainer on two CPU ranks."""
 
 
-def train_one_rank(rank: int, dataset: TinyDataset, folder: str, variables: Mapping[str, str]) -> None:
+class GlooUnfrozenTrainer(OnCpu, UHFTrainerUnfrozenKeeper):
+    """The control whose keeper is trained, on two CPU ranks."""
+
+
+def train_one_rank(
+    rank: int, trainer_class: type[UHFTrainer], dataset: TinyDataset, folder: str, variables: Mapping[str, str]
+) -> None:
     """One rank's whole training of one epoch; leaves its final weights in `folder`."""
     with one_of_two(rank, folder, variables):
-        trainer = fit(tiny_trainer(GlooTrainer, dataset, "2d"))
+        trainer = fit(tiny_trainer(trainer_class, dataset, "2d"))
         assert isinstance(trainer.network, DistributedDataParallel)
         assert trainer.batch_size == 1
         trainer.check_keeper()
@@ -36,17 +42,20 @@ def train_one_rank(rank: int, dataset: TinyDataset, folder: str, variables: Mapp
 
 
 @pytest.mark.slow
-def test_two_ranks_train_one_network_and_leave_the_keeper_alone(nnunet: Workspace, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trainer", "frozen"), [(GlooTrainer, True), (GlooUnfrozenTrainer, False)])
+def test_two_ranks_train_one_network_and_leave_a_frozen_keeper_alone(
+    nnunet: Workspace, tmp_path: Path, trainer: type[UHFTrainer], frozen: bool
+) -> None:
     dataset = nnunet.dataset("single")
     keeper = use_keeper(tmp_path, 2)
     tiny_trainer(UHFTrainer, dataset, "2d").do_split()  # nnU-Net's ranks would both write a missing splits file
     variables = {key: value for key, value in os.environ.items() if key.startswith("nnUNet")}
-    multiprocessing.spawn(train_one_rank, args=(dataset, str(tmp_path), variables), nprocs=2)
+    multiprocessing.spawn(train_one_rank, args=(trainer, dataset, str(tmp_path), variables), nprocs=2)
     first, second = (torch.load(tmp_path / f"rank_{rank}.pt") for rank in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
-    expected = read_keeper(keeper).keeper_state
-    assert all(torch.equal(first[f"keeper.{key}"], expected[key]) for key in expected)
-    saved = checkpoint(model_folder(nnunet.results, GlooTrainer, dataset, "2d"))["network_weights"]
+    given = read_keeper(keeper).keeper_state
+    assert all(torch.equal(first[f"keeper.{key}"], given[key]) for key in given) is frozen
+    saved = checkpoint(model_folder(nnunet.results, trainer, dataset, "2d"))["network_weights"]
     assert all(torch.equal(saved[key], first[key]) for key in first)
 
 
