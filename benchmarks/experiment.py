@@ -100,7 +100,7 @@ def chain(
     for seed in seeds:
         for labels in settings.labels:
             for name in conditions:
-                stages.append(trained_and_predicted(settings, places, name, labels, seed, device))
+                stages.append(trained_and_predicted(settings, task, places, name, labels, seed, device))
     return stages
 
 
@@ -133,7 +133,9 @@ def pretraining(settings: Settings, places: Places, name: str, suffix: str, give
     yield Stage(f"file_{name}", f"keeper file {name}", export)
 
 
-def trained_and_predicted(settings: Settings, places: Places, name: str, labels: int, seed: int, device: str) -> Stage:
+def trained_and_predicted(
+    settings: Settings, task: Task, places: Places, name: str, labels: int, seed: int, device: str
+) -> Stage:
     """Training and prediction of one condition."""
     condition = CONDITIONS[name]
     key = f"run_{name}_{labels}_{seed}"
@@ -145,6 +147,7 @@ def trained_and_predicted(settings: Settings, places: Places, name: str, labels:
         "UHF_EXPERIMENT_EPOCHS": str(settings.epochs),
         "UHF_EXPERIMENT_ITERATIONS": str(settings.iterations // settings.epochs),
         "UHF_EXPERIMENT_LEARNING_RATE": str(settings.learning_rate),
+        "UHF_EXPERIMENT_MIRRORING": str(int(task.mirrored)),
         "nnUNet_UHF_KKN": str(places.keeper(condition.keeper)) if condition.keeper else "",
         **dict(condition.variables),
     }

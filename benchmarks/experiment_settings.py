@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.convert.structures import tells_sides_apart
 
 PAIRS, LOW, HIGH = "Dataset201_ExperimentPairs", "Dataset202_ExperimentLow", "Dataset203_ExperimentHigh"
 PLANS = "nnUNetPlans_experiment"
@@ -50,6 +51,11 @@ class Task:
     names: dict[str, int]
     tissues: tuple[str, ...]
     whole: bool = False
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether its images may be mirrored: not where names tell left from right."""
+        return not tells_sides_apart(self.names)
 
 
 def find_task(name: str, data: Path) -> Task:

@@ -33,6 +33,7 @@ SEED = int(os.environ.get("UHF_EXPERIMENT_SEED", "0"))
 EPOCHS = int(os.environ.get("UHF_EXPERIMENT_EPOCHS", "1"))
 ITERATIONS = int(os.environ.get("UHF_EXPERIMENT_ITERATIONS", "250"))
 LEARNING_RATE = float(os.environ.get("UHF_EXPERIMENT_LEARNING_RATE", "0"))
+MIRRORING = os.environ.get("UHF_EXPERIMENT_MIRRORING", "1") == "1"
 
 
 def set_seeds() -> None:
@@ -89,6 +90,13 @@ class Experiment(Sized):
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(trained, self.initial_lr)
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802 - nnU-Net's name
+        """nnU-Net's own, without mirroring where labels tell left from right."""
+        *others, mirrored = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        if not MIRRORING:
+            mirrored = self.inference_allowed_mirroring_axes = None
+        return *others, mirrored
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:  # noqa: ARG002
         """Nothing: the test subjects are predicted afterwards, and no choice is made on the validation case."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from nnunet_uhf.demo.stages import State
 from nnunet_uhf.errors import UHFError
-from support import REPOSITORY, write_image
+from support import REPOSITORY, Workspace, tiny_trainer, write_image
 
 
 @pytest.fixture
@@ -155,6 +156,38 @@ def test_a_run_has_its_own_seed_keeper_and_model_folder(
     assert [one["nnUNet_UHF_PRESET"] for one in seen] == ["reference", "reference", "efficient"]
     assert len({one["nnUNet_results"] for one in seen}) == 3
     assert (places.out / "logs" / "run_guided_4_1.log").is_file()
+
+
+@pytest.mark.parametrize(
+    ("names", "mirrored"), [(("CSF", "GM"), "1"), (("Left-Thalamus", "Right-Thalamus"), "0"), (("anterior",), "1")]
+)
+def test_labels_that_tell_sides_apart_are_not_mirrored(
+    benchmark: SimpleNamespace,
+    task: Any,
+    places: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
+    mirrored: str,
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(
+        benchmark.experiment, "train_and_predict", lambda **_: seen.append(os.environ["UHF_EXPERIMENT_MIRRORING"])
+    )
+    numbered = {"background": 0, **{name: value for value, name in enumerate(names, start=1)}}
+    chain(benchmark, settings(benchmark), replace(task, names=numbered), places, ["plain"])[-1].function()
+    assert seen == [mirrored]
+
+
+@pytest.mark.parametrize("mirroring", [True, False])
+def test_the_trainers_mirror_only_where_they_may(
+    nnunet: Workspace, monkeypatch: pytest.MonkeyPatch, mirroring: bool
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment_trainers"))
+    trainers = importlib.import_module("experiment_trainers")
+    monkeypatch.setattr(trainers, "MIRRORING", mirroring)
+    trainer = tiny_trainer(trainers.nnUNetTrainer_experiment, nnunet.dataset("single"), "2d")
+    *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    assert axes == trainer.inference_allowed_mirroring_axes == ((0, 1) if mirroring else None)
 
 
 def test_a_given_keeper_is_taken_and_no_pairs_are_made(
