@@ -117,7 +117,7 @@ def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     if not np.isfinite(values).all():
         raise UHFError(f"{path} holds NaN or infinite intensities; replace them (e.g. by 0) and try again")
     if values.min() == values.max():
-        raise UHFError(f"{path} has the same intensity everywhere: there is nothing to enhance")
+        raise UHFError(f"{path} has the same intensity everywhere: there is no image in it")
     try:
         return SimpleITKIO().read_images([str(path)])
     except RuntimeError:

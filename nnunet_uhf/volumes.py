@@ -64,8 +64,13 @@ def measure_volumes(
         UHFError: folders without common cases or labels, a damaged file, labels that dataset.json does not name.
     """
     check_outputs(output, overwrite=overwrite)
+    for folder in folders:
+        if not folder.is_dir():
+            raise UHFError(f"{folder} is not a folder: name the folder of the segmentations (-i)")
     described = dataset_json or description_of(folders[0], "dataset.json")
     task = read_structures(read_json(described, advice=_NAME_IT), where=described)
+    if any(structure.name == TOTAL for structure in task.structures):
+        raise UHFError(f"{described} calls a label {TOTAL!r}, which the table uses for the sum of all; rename it")
     for folder in folders[1:] if dataset_json is None else ():
         _require_same_labels(folder, task, described)
     cases = _common_cases(folders)
@@ -102,10 +107,9 @@ def measure_segmentation(path: Path, task: Task, *, soft: bool = False) -> Measu
     labels, affine = read_labels(path)
     values, counts = np.unique(labels, return_counts=True)
     count = {int(value): int(n) for value, n in zip(values, counts, strict=True)}
-    foreground = {value for structure in task.structures for value in structure.values} - {0}
-    if unknown := sorted(set(count) - foreground - {0, task.ignore}):
+    if unknown := task.unknown(count):
         raise UHFError(f"{path} holds the label {unknown[0]}, which dataset.json does not name: {_NAME_IT}")
-    groups = [*(structure.values for structure in task.structures), foreground]
+    groups = [*(structure.values for structure in task.structures), task.foreground]
     # files keep affines in single precision: what is further behind is rounding
     voxel = float(f"{abs(np.linalg.det(affine[:3, :3])):.7g}")
     sums: list[float | None] = [None] * len(groups)

@@ -180,10 +180,12 @@ def test_what_cannot_be_measured_is_refused_in_one_line_and_nothing_is_written(t
         assert not output.with_suffix(".json").exists()
 
     refused(r"must end in \.csv", good, output=tmp_path / "t.txt")
-    refused("lacks|does not exist", tmp_path / "nowhere")
+    refused("nowhere is not a folder", tmp_path / "nowhere")
     refused("is not a folder", tmp_path / "nowhere", dataset_json=good / "dataset.json")
     refused("holds no segmentation of b", good, folder_of(tmp_path / "less", {"a": label_map(3, 4)}))
     refused("holds the label 7", folder_of(tmp_path / "seven", {"a": 7 * (label_map(1, 0))}))
+    total = folder_of(tmp_path / "total", {"a": label_map(3, 4)}, labels={**LABELS, "total": 4})
+    refused("calls a label 'total'", total)
     refused("no whole numbers", folder_of(tmp_path / "image", {"a": label_map(1, 1) * np.float32(0.7)}))
     other = folder_of(tmp_path / "names", {"a": label_map(3, 4), "b": label_map(3, 4)}, labels={**LABELS, "GM": 3})
     refused("other labels", good, other)

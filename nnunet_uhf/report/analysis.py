@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunet_uhf.report.case_scores import METRICS, Metric
+from nnunet_uhf.report.case_scores import METRICS, VOLUMES, Metric
 from nnunet_uhf.report.measuring import Measured
 from nnunet_uhf.report.statistics import PairedResult, compare_paired, holm
 from nnunet_uhf.report.structures import MEAN, Task
@@ -117,28 +116,11 @@ def summarise(measured: Measured, task: Task, entries: Sequence[str]) -> list[Su
     return summaries
 
 
-def missed(measured: Measured, task: Task, entries: Sequence[str]) -> dict[str, int]:
-    """By entry: how often a structure was in one of truth and prediction alone, and HD95 is the image's diagonal."""
-    counts = dict.fromkeys(entries, 0)
-    for scores in measured.values():
-        for entry in entries:
-            for structure in task.structures:
-                values = scores[entry][structure.name]
-                counts[entry] += values["dice"] == 0 and 0 in (
-                    values["reference_volume_mm3"],
-                    values["predicted_volume_mm3"],
-                )
-    return counts
-
-
-def undefined(measured: Measured, task: Task, entries: Sequence[str]) -> int:
-    """How many pairs of subject and structure have no Dice because neither the truth nor an entry holds it."""
-    return sum(
-        math.isnan(scores[entry][structure.name]["dice"])
-        for scores in measured.values()
-        for entry in entries
-        for structure in task.structures
-    )
+def missed(measured: Measured, task: Task, entries: Sequence[str]) -> int:
+    """How often a structure was in one of truth and prediction alone, and HD95 is the image's diagonal."""
+    names = [structure.name for structure in task.structures]
+    found = [scores[entry][name] for scores in measured.values() for entry in entries for name in names]
+    return sum(each["dice"] == 0 and 0 in (each[volume] for volume in VOLUMES) for each in found)
 
 
 def metric_of(key: str) -> Metric:

@@ -88,7 +88,8 @@ def compare(
         tolerance = tolerance_mm or _default_tolerance([references[case] for case in cases])
         trainings = [each for entry in entries for each in entry.trainings]
         jobs = [Case(case, references[case], {each.name: each.files[case] for each in trainings}) for case in cases]
-        measured = measure(jobs, task, tolerance_mm=tolerance, num_processes=num_processes, console=console)
+        found = measure(jobs, task, tolerance_mm=tolerance, num_processes=num_processes, console=console)
+        measured = {case: each.scores for case, each in found.items()}
         comparison = compare_measured(
             entries,
             task,
@@ -97,6 +98,7 @@ def compare(
             groupings=groupings,
             left_out=left_out,
             references=len(references),
+            unknown={case: each.unknown for case, each in found.items()},
             tolerance_mm=tolerance,
             seed=seed,
         )

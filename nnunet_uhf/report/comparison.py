@@ -44,7 +44,7 @@ class Comparison:
         repeats: by entry but the baseline, where one of both was trained several times.
         verdicts: by entry but the baseline.
         warnings: what a reader has to know first.
-        missed: by entry, how often a structure is in one of truth and prediction alone.
+        missed: by entry, how often a structure is in one of truth and prediction alone, over all of its trainings.
         trainings: by entry, of its first training.
         costs: of every entry, likewise.
         keepers: of the guided entries.
@@ -80,26 +80,34 @@ def compare_measured(
     groupings: tuple[Grouping, ...],
     left_out: Mapping[str, tuple[str, ...]],
     references: int,
+    unknown: Mapping[str, Mapping[str, Sequence[int]]],
     tolerance_mm: float,
     seed: int,
 ) -> Comparison:
-    """Everything but the pictures; see :class:`Comparison`. `measured` has every training by its name."""
+    """Everything but the pictures; see :class:`Comparison`.
+
+    `measured` has every training by its name; `unknown` label values that are no structure, by case and training.
+    """
     names = [entry.name for entry in entries]
     singly, measured = measured, mean_of_trainings(measured, entries)
     groups = {(each.column, name): members for each in groupings for name, members in each.groups.items()}
     results = analyse(measured, task, names, groups, seed=seed)
-    facts = {entry.name: [keeper_facts(each, cases) for each in entry.trainings] for entry in entries}
+    facts = {
+        entry.name: [known for each in entry.trainings for known in keeper_facts(each, cases)] for entry in entries
+    }
     trainings = {entry.name: read_trainings(entry) for entry in entries}
     structure, verdicts, repeats = primary_structure(task), {}, {}
     for entry in entries[1:]:
         both = (entries[0], entry)
-        seen = [case for each in both for known in facts[each.name] if known for case in known.overlap]
+        seen = [case for each in both for known in facts[each.name] for case in known.overlap]
         main = find(results, entry.name, structure, PRIMARY_METRIC)
         repeated = repeats_of(singly, *both, structure=structure, metric=PRIMARY_METRIC, seed=seed)
-        verdicts[entry.name] = verdict(main, *both, models=len(entries) - 1, overlap=seen, repeats=repeated)
+        verdicts[entry.name] = verdict(
+            main, *both, models=len(entries) - 1, compared=len(cases), overlap=seen, repeats=repeated
+        )
         if repeated is not None:
             repeats[entry.name] = repeated
-    keepers = [one for each in facts.values() for one in each if one is not None]
+    keepers = [known for each in facts.values() for known in each]
     return Comparison(
         entries=tuple(entries),
         task=task,
@@ -113,8 +121,11 @@ def compare_measured(
         groupings=groupings,
         repeats=repeats,
         verdicts=verdicts,
-        warnings=tuple(_warnings(entries, cases, left_out, keepers, groupings, trainings)),
-        missed=missed(measured, task, names),
+        warnings=(
+            *_warnings(entries, cases, left_out, keepers, groupings, trainings),
+            *_unknown_labels(unknown),
+        ),
+        missed={entry.name: missed(singly, task, [each.name for each in entry.trainings]) for entry in entries},
         trainings=trainings,
         costs=tuple(cost_of(entry, trainings[entry.name]) for entry in entries),
         keepers=tuple(keepers),
@@ -133,7 +144,8 @@ def _warnings(
     found += [text for entry in entries for each in entry.trainings for text in each.warnings]
     if left_out:
         listed = "; ".join(f"{case} (not in {', '.join(lacking)})" for case, lacking in left_out.items())
-        found.append(f"{len(left_out)} subjects are left out because they are not everywhere: {listed}.")
+        count = f"{len(left_out)} subject{'s are' if len(left_out) > 1 else ' is'}"
+        found.append(f"{count} left out for not being everywhere: {listed}.")
     folds = entries[0].folds
     for entry in [each for arm in entries for each in arm.trainings][1:]:
         moved = [case for case in cases if case in folds and entry.folds.get(case, folds[case]) != folds[case]]
@@ -145,7 +157,24 @@ def _warnings(
     for grouping in groupings:
         if grouping.unknown:
             listed = ", ".join(grouping.unknown)
-            found.append(f"{grouping.column} of {len(grouping.unknown)} subjects is not in the table: {listed}.")
+            count = f"{len(grouping.unknown)} subject{'s' * (len(grouping.unknown) > 1)}"
+            found.append(f"{grouping.column} of {count} is not in the table: {listed}.")
     for name, folds_of in trainings.items():
         found += [f"{name}, fold {each.fold}: {each.problem}." for each in folds_of if each.problem is not None]
     return found
+
+
+def _unknown_labels(unknown: Mapping[str, Mapping[str, Sequence[int]]]) -> list[str]:
+    """A sentence for everybody whose label maps hold values that are no structure of the task."""
+    values: dict[str, set[int]] = {}
+    cases: dict[str, list[str]] = {}
+    for case, by_name in unknown.items():
+        for name, found in by_name.items():
+            values.setdefault(name, set()).update(found)
+            cases.setdefault(name, []).append(case)
+    return [
+        f"Label maps of {name} hold values that are no structure of the task, in {len(cases[name])} of {len(unknown)} "
+        f"subjects, such as {cases[name][0]}: {', '.join(map(str, sorted(found)[:10]))}"
+        f"{', ...' if len(found) > 10 else ''}. They count as background: are these labels of the same task?"
+        for name, found in values.items()
+    ]

@@ -66,14 +66,23 @@ class Entry:
         return configuration_settings(self.plans, self.configuration)
 
     @property
-    def block(self) -> Mapping[str, Any] | None:
-        """The `uhf` block of the configuration; None without guidance, or when that cannot be known."""
+    def blocks(self) -> dict[str, Mapping[str, Any]]:
+        """The `uhf` block of the configuration by its name, or of all where predictions do not tell which one it was.
+
+        Raises:
+            UHFError: plans.json has configurations that nnU-Net cannot read.
+        """
         if self.plans is None:
-            return None
-        names = list(self.plans.get("configurations", {})) if self.configuration is None else [self.configuration]
-        blocks = [configuration_settings(self.plans, name).get("uhf") for name in names]
-        found: list[Mapping[str, Any]] = [block for block in blocks if isinstance(block, dict)]
-        return found[0] if len(found) == 1 else None
+            return {}
+        try:
+            names = list(self.plans.get("configurations", {})) if self.configuration is None else [self.configuration]
+            found = {name: configuration_settings(self.plans, name).get("uhf") for name in names}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            where = description_of(self.folder, "plans.json")
+            raise UHFError(
+                f"{where}: its configurations are not as nnU-Net writes them; repair or remove it"
+            ) from error
+        return {name: block for name, block in found.items() if isinstance(block, dict)}
 
 
 def read_model(folder: Path) -> Entry:

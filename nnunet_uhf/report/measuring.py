@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from nibabel.affines import voxel_sizes
 from rich.console import Console
 from rich.progress import Progress
@@ -31,41 +32,52 @@ class Case:
 
 #: case -> entry -> structure -> score
 Measured = dict[str, dict[str, dict[str, Scores]]]
+REFERENCE = "the true label maps"
+
+
+@dataclass(frozen=True)
+class MeasuredCase:
+    """Scores of a case by entry and structure, and label values that are no structure, by entry or `REFERENCE`."""
+
+    scores: dict[str, dict[str, Scores]]
+    unknown: dict[str, list[int]]
 
 
 def measure(
     cases: Sequence[Case], task: Task, *, tolerance_mm: float, num_processes: int, console: Console | None = None
-) -> Measured:
-    """Scores of all cases, in their order, whatever the number of processes.
+) -> dict[str, MeasuredCase]:
+    """All cases, in their order, whatever the number of processes.
 
     Raises:
         UHFError: a damaged file, or grids that differ within a case.
     """
-    done: Measured = {}
+    done: dict[str, MeasuredCase] = {}
     with Progress(console=console, disable=console is None) as bar:
         advance = bar.add_task("measuring", total=len(cases))
-        for name, scores in _each_done(cases, task, tolerance_mm, num_processes):
-            done[name] = scores
+        for name, measured in _each_done(cases, task, tolerance_mm, num_processes):
+            done[name] = measured
             bar.advance(advance)
     return {case.name: done[case.name] for case in cases}
 
 
-def measure_case(case: Case, task: Task, tolerance_mm: float) -> tuple[str, dict[str, dict[str, Scores]]]:
-    """The name of a case, and its scores by entry and structure."""
+def measure_case(case: Case, task: Task, tolerance_mm: float) -> tuple[str, MeasuredCase]:
+    """The name of a case, and what is measured of it."""
     reference, affine = read_labels(case.reference)
     spacing = [float(size) for size in voxel_sizes(affine)]
     scores = {}
+    unknown = {REFERENCE: task.unknown(np.unique(reference).tolist())}
     for entry, path in case.predictions.items():
         require_same_grid(case.reference, path)
         prediction, _ = read_labels(path)
         scores[entry] = case_scores(reference, prediction, task, spacing_mm=spacing, tolerance_mm=tolerance_mm)
-    return case.name, scores
+        unknown[entry] = task.unknown(np.unique(prediction).tolist())
+    return case.name, MeasuredCase(scores, {name: values for name, values in unknown.items() if values})
 
 
 def _each_done(
     cases: Sequence[Case], task: Task, tolerance_mm: float, num_processes: int
-) -> Iterator[tuple[str, dict[str, dict[str, Scores]]]]:
-    """The scores of each case as it is done."""
+) -> Iterator[tuple[str, MeasuredCase]]:
+    """Each case as it is done."""
     workers = min(num_processes, len(cases))
     if workers <= 1:
         for case in cases:

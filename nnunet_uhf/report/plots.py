@@ -55,7 +55,7 @@ def paired_plot(differences: Mapping[str, float], paired: PairedResult, metric: 
     drawing.text(
         (left + right) / 2,
         height - 12,
-        f"subjects, from the largest loss to the largest gain of {model}",
+        f"subjects, from the largest loss to the largest gain of {_short(model)}",
         "quiet",
         "middle",
     )
@@ -65,7 +65,7 @@ def paired_plot(differences: Mapping[str, float], paired: PairedResult, metric: 
 def forest_plot(rows: Sequence[ForestRow], metric: Metric, *, baseline: str, model: str) -> Markup:
     """Mean difference and confidence interval of every row, with numbers beside them."""
     line, head, foot = 25.0, 34.0, 46.0
-    left, right = 236.0, 570.0
+    left, right = 236.0, 540.0
     height = head + line * len(rows) + foot
     drawing = Drawing(WIDTH, height, f"{metric.title}: mean differences with confidence intervals")
     bounds = [b for row in rows for b in (*(row.paired.ci or ()), *_some(row.paired.difference))]
@@ -174,5 +174,5 @@ def _some(value: float | None) -> tuple[float, ...]:
     return () if value is None else (value,)
 
 
-def _short(label: str, length: int = 31) -> str:
+def _short(label: str, length: int = 26) -> str:
     return label if len(label) <= length else label[: length - 1] + "…"

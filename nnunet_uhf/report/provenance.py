@@ -30,16 +30,24 @@ class KeeperFacts:
     control: str | None = None
 
 
-def keeper_facts(entry: Entry, cases: Sequence[str]) -> KeeperFacts | None:
-    """What is known of the keeper of an entry; None where no guidance is recorded.
+def keeper_facts(entry: Entry, cases: Sequence[str]) -> list[KeeperFacts]:
+    """What is known of the keeper of an entry; empty where no guidance is recorded.
+
+    Predictions do not tell which configuration of their plans.json they are of: all of its keepers are looked at.
 
     Args:
         entry: model folder, or predictions with nnU-Net's plans.json.
         cases: the compared ones.
     """
-    block = entry.block
-    if block is None or not isinstance(block.get("keeper"), dict):
-        return None
+    guided = {name: block for name, block in entry.blocks.items() if isinstance(block.get("keeper"), dict)}
+    return [
+        _facts(entry.name, block, cases, of=configuration if len(guided) > 1 else None)
+        for configuration, block in guided.items()
+    ]
+
+
+def _facts(entry: str, block: Mapping[str, Any], cases: Sequence[str], *, of: str | None) -> KeeperFacts:
+    """Of one block; `of` is its configuration where the entry may be of another one."""
     keeper = block["keeper"]
     origin: Mapping[str, Any] = keeper.get("provenance") or {}
     training = [str(case) for case in origin.get("training_cases") or []]
@@ -60,8 +68,10 @@ def keeper_facts(entry: Entry, cases: Sequence[str]) -> KeeperFacts | None:
     ]
     if control is not None:
         rows.insert(0, ("CONTROL", control.description))
+    if of is not None:
+        rows.insert(0, ("CONFIGURATION", f"{of}, if these are its predictions: plans.json has several with a keeper"))
     return KeeperFacts(
-        entry=entry.name,
+        entry=entry,
         rows=tuple(rows),
         overlap=tuple(overlapping_cases({"training_cases": training}, cases)),
         held_out=tuple(overlapping_cases({"training_cases": held_out}, cases)),

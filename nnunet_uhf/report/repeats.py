@@ -53,7 +53,8 @@ def with_repeats(entries: Sequence[Entry], again: Sequence[tuple[str, Path]]) ->
     """The entries with their further trainings: `again` holds the name of an entry and a folder of the same kind.
 
     Raises:
-        UHFError: no entry of that name, a folder given twice, or as :func:`read_model` and :func:`read_predictions`.
+        UHFError: no entry of that name, a folder given twice, another configuration, or as :func:`read_model` and
+            :func:`read_predictions`.
     """
     names = [entry.name for entry in entries]
     used = {entry.folder.resolve() for entry in entries}
@@ -68,12 +69,22 @@ def with_repeats(entries: Sequence[Entry], again: Sequence[tuple[str, Path]]) ->
         used.add(folder.resolve())
         first = entries[names.index(name)]
         read = (read_model if first.is_model else read_predictions)(folder)
-        further[name].append(replace(read, name=called))
+        if read.configuration != first.configuration:
+            raise UHFError(f"{option}: it is {read.configuration}, {name} is {first.configuration}: name one of that")
+        further[name].append(replace(read, name=called, warnings=(*read.warnings, *_unlike(read, first, called))))
     return [replace(entry, again=tuple(further[entry.name])) for entry in entries]
 
 
+def _unlike(training: Entry, first: Entry, called: str) -> list[str]:
+    """A warning where the trainer is another one: right for trainers of one's own that set a seed, else a mistake."""
+    if training.trainer == first.trainer:
+        return []
+    both = f"{called} was trained by {training.trainer}, {first.name} by {first.trainer}"
+    return [f"{both}: their mean is that of one model only if these trainers differ in nothing but the seed."]
+
+
 def mean_of_trainings(measured: Measured, entries: Sequence[Entry]) -> Measured:
-    """Scores by the names of the entries: of each subject the mean over the trainings where the score is defined."""
+    """Scores by the names of the entries: of each subject the mean over all trainings, NaN where one has no score."""
     return {
         case: {
             entry.name: {
@@ -126,9 +137,5 @@ def interval(first: NDArray[np.float64], second: NDArray[np.float64], *, seed: i
 
 
 def _mean(scores: Sequence[Mapping[str, float]]) -> Scores:
-    """The mean of every score over the trainings where it is defined; NaN where it is in none."""
-    stacked = {key: np.array([each[key] for each in scores]) for key in scores[0]}
-    return {
-        key: float(values[~np.isnan(values)].mean()) if (~np.isnan(values)).any() else float("nan")
-        for key, values in stacked.items()
-    }
+    """The mean of every score over the trainings; NaN where it is undefined in one, so that all keep their weight."""
+    return {key: float(np.mean([each[key] for each in scores])) for key in scores[0]}

@@ -38,6 +38,15 @@ class Task:
     structures: tuple[Structure, ...]
     ignore: int | None = None
 
+    @property
+    def foreground(self) -> frozenset[int]:
+        """The label values that belong to a structure."""
+        return frozenset(value for structure in self.structures for value in structure.values) - {0}
+
+    def unknown(self, values: Iterable[int]) -> list[int]:
+        """Those of a label map's values that are no structure, not the background and not the ignore label."""
+        return sorted(set(values) - self.foreground - {0, self.ignore})
+
 
 def read_structures(dataset_json: Mapping[str, Any], *, where: Path) -> Task:
     """The foreground of a dataset: its regions where it has any, else its labels, in the order of dataset.json.

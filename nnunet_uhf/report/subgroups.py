@@ -92,7 +92,7 @@ def _read(table: Path) -> dict[str, dict[str, str]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise UHFError(f"{table} is no CSV table in UTF-8: save it as one, separated by commas") from error
     if CASE not in (reader.fieldnames or []) or "" in (reader.fieldnames or []):
-        raise UHFError(f"{table} needs a header line with a column {CASE!r} and a name for each other column")
+        raise UHFError(f"{table} needs a header line with commas, a column {CASE!r} and a name for each other")
     rows: dict[str, dict[str, str]] = {}
     for line, row in found:
         if None in row:

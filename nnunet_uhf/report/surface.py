@@ -18,6 +18,7 @@ from scipy.spatial import KDTree
 
 Mask = NDArray[np.bool_]
 PERCENTILE = 95.0
+ROUNDING_MM = 1e-3  # files keep the voxel size in single precision; a micrometre is no distance
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class SurfaceDistances:
 
         Nikolov et al. 2018 (arXiv:1809.04430), counted in voxels.
         """
-        near = sum(int((each <= tolerance_mm).sum()) for each in (self.from_prediction, self.from_reference))
+        near = sum(
+            int((each <= tolerance_mm + ROUNDING_MM).sum()) for each in (self.from_prediction, self.from_reference)
+        )
         return near / (len(self.from_prediction) + len(self.from_reference))
 
 

@@ -50,7 +50,8 @@ def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, P
     """
     tasks = [
         (entry, read_structures(entry.dataset_json, where=entry.folder / "dataset.json"))
-        for entry in entries
+        for arm in entries
+        for entry in arm.trainings
         if entry.dataset_json is not None
     ]
     for entry, task in tasks[1:]:
@@ -80,8 +81,7 @@ class ImageFinder:
         if images is not None and not images.is_dir():
             raise UHFError(f"{images} is not a folder: name the folder of the images (-i)")
         self.folders = [images] if images is not None else _image_folders(entries, reference)
-        blocks = [entry.block for entry in entries]
-        channels = [block.get("guide_channel") for block in blocks if block is not None]
+        channels = [block.get("guide_channel") for entry in entries for block in entry.blocks.values()]
         #: the channel that the keeper sees, where there is one
         self.channel = next((channel for channel in channels if type(channel) is int), 0)
 

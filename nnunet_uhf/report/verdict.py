@@ -34,6 +34,7 @@ def verdict(
     model: Entry,
     *,
     models: int,
+    compared: int,
     overlap: Sequence[str],
     repeats: Repeats | None = None,
 ) -> Verdict:
@@ -47,6 +48,7 @@ def verdict(
         baseline: the first entry.
         model: the other entry.
         models: how many models are compared with the baseline, over which p is corrected.
+        compared: how many subjects are.
         overlap: compared cases that a keeper of either was trained on.
         repeats: the same training by training, where one of both was trained several times.
     """
@@ -69,9 +71,15 @@ def verdict(
         headline = f"{model.name} against {baseline.name}: {what} {values}, {change} on {subjects}."
         kind, sentence = _judge(result, baseline.name, models, repeated=repeats is not None)
         sentences.append(sentence)
+    if paired.n < compared:
+        sentences.append(
+            f"{compared - paired.n} of {compared} subjects are not in it: a model has no score where neither the truth "
+            "nor its prediction holds the structure. What the other one has there does not count."
+        )
     if 1 < paired.n < FEW:
-        floor = smallest_p(paired.n)
-        unable = f"; no signed-rank test of {paired.n} can give a p below {floor:g}" if floor > ALPHA else ""
+        differing = paired.n - paired.ties
+        floor = smallest_p(differing)
+        unable = f"; no signed-rank test of {differing} can give a p below {floor:g}" if floor > ALPHA else ""
         sentences.append(f"{paired.n} subjects are few: the interval is narrower than it ought to be{unable}.")
     if repeats is None:
         sentences.append(_training_noise(baseline, model))

@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_samples import AFFINE, CASES, DATASET, keeper_block, spoiled, truth, write_labels, write_model, write_raw
+from report_samples import (
+    AFFINE,
+    CASES,
+    DATASET,
+    dataset_json,
+    keeper_block,
+    spoiled,
+    truth,
+    write_labels,
+    write_model,
+    write_raw,
+)
 from tiny_data import REGIONS, write_image
 
 from nnunet_uhf.cli import main
@@ -167,6 +178,22 @@ def test_models_and_predictions_can_be_mixed_and_regions_are_compared(root: Path
     brain = result(record, "brain", "dice")["paired"]
     assert brain["baseline_mean"] == brain["model_mean"] == 1.0  # only tissues are confused
     assert record["costs"][1]["parameters"] is None
+
+
+def test_values_that_are_no_structure_are_named(root: Path) -> None:
+    good = write_labels(root / "good", GOOD)
+    strange = write_labels(root / "strange", {case: np.where(truth(case) == 1, 9, truth(case)) for case in CASES})
+    (good / "dataset.json").write_text(json.dumps(dataset_json()))
+    record = compare([], [good, strange], root / "out", reference=root / "raw" / DATASET / "labelsTr")
+    (warning,) = record["warnings"]
+    assert "Label maps of strange hold values that are no structure of the task" in warning
+    assert f"in 8 of 8 subjects, such as {CASES[0]}: 9." in warning
+
+
+def test_predictions_alone_have_no_table_of_costs(root: Path) -> None:
+    folders = [write_labels(root / name, GOOD) for name in ("a", "b")]
+    compare([], folders, root / "out", reference=root / "raw" / DATASET / "labelsTr")
+    assert "<h2>Cost</h2>" not in (root / "out" / "index.html").read_text()
 
 
 def test_worker_processes_change_nothing(root: Path) -> None:

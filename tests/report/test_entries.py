@@ -22,7 +22,7 @@ def test_a_model_folder_gives_the_validation_of_its_folds(tmp_path: Path) -> Non
     entry = read_model(write_model(tmp_path, "nnUNetTrainer", LABELS))
     assert sorted(entry.files) == list(CASES[:4])
     assert entry.folds == {CASES[0]: "0", CASES[1]: "1", CASES[2]: "0", CASES[3]: "1"}
-    assert (entry.trainer, entry.configuration, entry.warnings, entry.block) == ("nnUNetTrainer", "2d", (), None)
+    assert (entry.trainer, entry.configuration, entry.warnings, entry.blocks) == ("nnUNetTrainer", "2d", (), {})
 
 
 def test_fold_all_is_never_taken_for_held_out(tmp_path: Path) -> None:
@@ -109,23 +109,20 @@ def test_predictions_have_no_training_and_say_so(tmp_path: Path) -> None:
 def test_subjects_of_the_keepers_training_raise_the_alarm(tmp_path: Path) -> None:
     block = keeper_block([CASES[1].upper(), "someone"])
     entry = read_model(write_model(tmp_path, "UHFTrainer", LABELS, block=block))
-    facts = keeper_facts(entry, CASES[:4])
-    assert facts is not None
+    (facts,) = keeper_facts(entry, CASES[:4])
     assert facts.overlap == (CASES[1],)
     assert "WAS TRAINED ON 1 OF THE 4" in str(overlap_warning(facts, 4))
     rows = dict(facts.rows)
     assert rows["trained on"] == "Dataset505_TinyPairs, 2d, fold 0"
     assert rows["field"] == "0.36 T → 3 T, route: paired"
-    clean = keeper_facts(entry, CASES[2:4])
-    assert clean is not None
+    (clean,) = keeper_facts(entry, CASES[2:4])
     assert overlap_warning(clean, 2) is None
 
 
 def test_a_control_is_called_one(tmp_path: Path) -> None:
     block = keeper_block([], control="random")
     entry = read_model(write_model(tmp_path, "UHFTrainerRandomKeeper", LABELS, block=block))
-    facts = keeper_facts(entry, CASES)
-    assert facts is not None
+    (facts,) = keeper_facts(entry, CASES)
     assert facts.rows[0][0] == "CONTROL"
 
 
@@ -165,4 +162,19 @@ def test_predictions_in_a_validation_folder_have_their_description_beside_the_fo
     folder = write_model(tmp_path, "UHFTrainer", LABELS, block=keeper_block([]))
     entry = read_predictions(folder / "fold_0" / "validation")
     assert entry.dataset_json == dataset_json()
-    assert entry.block is not None
+    assert list(entry.blocks) == ["2d"]
+
+
+def test_predictions_of_one_of_several_guided_configurations_are_held_against_all_of_their_keepers(
+    tmp_path: Path,
+) -> None:
+    folder = write_labels(tmp_path / "made", LABELS)
+    blocks = {"2d": keeper_block([]), "3d_fullres": keeper_block([CASES[1]])}
+    configurations = {name: {"spacing": [1.0], "architecture": {}, "uhf": block} for name, block in blocks.items()}
+    (folder / "plans.json").write_text(json.dumps({"plans_name": "made", "configurations": configurations}))
+    facts = keeper_facts(read_predictions(folder), CASES)
+    assert [each.overlap for each in facts] == [(), (CASES[1],)]
+    assert [each.rows[0][1].split(",")[0] for each in facts] == ["2d", "3d_fullres"]
+    (folder / "plans.json").write_text(json.dumps({"plans_name": "made", "configurations": {"2d": {}, "3d": 1}}))
+    with pytest.raises(UHFError, match=r"plans\.json: its configurations are not as nnU-Net writes them"):
+        keeper_facts(read_predictions(folder), CASES)

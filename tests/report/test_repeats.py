@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from report_samples import CASES, keeper_block, spoiled, write_labels, write_model, write_raw
+from report_samples import CASES, dataset_json, keeper_block, spoiled, truth, write_labels, write_model, write_raw
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.report.compare import compare
@@ -126,6 +127,31 @@ def test_trainings_that_cannot_be_are_refused(root: Path, again: list[tuple[str,
     assert not (root / "out").exists()
 
 
+def test_a_training_of_another_kind_is_refused_or_named(root: Path) -> None:
+    models = [
+        write_model(root, name, {case: spoiled(case, 0.2) for case in CASES}) for name in ("nnUNetTrainer", "Other")
+    ]
+    record = compare(models[:1], [root / "b1"], root / "out", names=["a", "b"], again=[("a", models[1])])
+    assert any("a #2 was trained by Other, a by nnUNetTrainer" in warning for warning in record["warnings"])
+    flat = models[1].rename(models[1].with_name("nnUNetTrainer__nnUNetPlans__3d_fullres"))
+    with pytest.raises(UHFError, match="it is 3d_fullres, a is 2d"):
+        compare(models[:1], [root / "b1"], root / "other", names=["a", "b"], again=[("a", flat)])
+
+
+def test_a_training_with_other_labels_is_refused(root: Path) -> None:
+    for name, labels in (("a1", None), ("b1", None), ("a2", {"background": 0, "GM": 1, "CSF": 2, "WM": 3})):
+        (root / name / "dataset.json").write_text(json.dumps(dataset_json(labels)))
+    with pytest.raises(UHFError, match="different labels"):
+        run(root, again=[("a", root / "a2")])
+
+
+def test_structures_missed_by_any_training_are_counted(root: Path) -> None:
+    without = {case: np.where(truth(case) == 3, 0, truth(case)) for case in CASES}
+    write_labels(root / "c2", without)
+    record = run(root, again=[("a", root / "c2")])
+    assert record["found_in_one_only"] == {"a": len(CASES), "b": 0}
+
+
 @pytest.mark.parametrize("text", ["plain", "=folder", "plain=", ""])
 def test_the_option_is_name_and_folder(text: str) -> None:
     assert parse_again(["my model=x/y=z"]) == [("my model", Path("x/y=z"))]
@@ -148,7 +174,7 @@ def test_the_interval_covers_the_truth_where_one_of_subjects_alone_does_not() ->
     assert narrow < 20
 
 
-def test_undefined_scores_leave_the_others() -> None:
+def test_a_subject_without_a_score_in_one_training_is_in_neither_interval() -> None:
     one, two = Entry("a", Path("a"), {}), Entry("a #2", Path("b"), {})
     arm, other = Entry("a", Path("a"), {}, again=(two,)), Entry("b", Path("c"), {})
 
@@ -157,7 +183,7 @@ def test_undefined_scores_leave_the_others() -> None:
 
     measured = {"x": scores(0.4, math.nan, 0.5), "y": scores(0.2, 0.4, 0.5), "z": scores(math.nan, math.nan, 0.1)}
     mean = mean_of_trainings(measured, [arm, other])
-    assert mean["x"]["a"]["GM"]["dice"] == 0.4
+    assert math.isnan(mean["x"]["a"]["GM"]["dice"])
     assert mean["y"]["a"]["GM"]["dice"] == pytest.approx(0.3)
     assert math.isnan(mean["z"]["a"]["GM"]["dice"])
     found = repeats_of(measured, arm, other, structure="GM", metric="dice", seed=0)

@@ -65,3 +65,13 @@ def test_the_distance_of_a_mask_to_itself_is_zero_and_its_nsd_one() -> None:
 def test_an_empty_mask_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         surface_distances(blob(0, (5, 5, 5)), np.zeros((5, 5, 5), bool), (1, 1, 1))
+
+
+@pytest.mark.parametrize("spacing", [1.2, 0.7, 2.0])
+def test_a_shift_of_one_voxel_is_within_a_tolerance_of_one_voxel_as_files_round_it(spacing: float) -> None:
+    cube = np.zeros((10, 10, 10), bool)
+    cube[3:7, 3:7, 3:7] = True
+    stored = float(np.nextafter(np.float32(spacing), np.float32(3)))
+    found = surface_distances(cube, np.roll(cube, 1, axis=0), (stored, stored, stored))
+    assert found.nsd(spacing) == 1.0
+    assert found.nsd(spacing - 0.01) < 1.0

@@ -17,10 +17,12 @@ PLAIN = Entry("plain", Path("plain"), {}, trainer="nnUNetTrainer", fold_folders=
 GUIDED = Entry("guided", Path("guided"), {}, trainer="UHFTrainer", fold_folders=FOLDS)
 
 
-def judge(differences: np.ndarray, *, p_holm: float | None = None, overlap: tuple[str, ...] = ()) -> Verdict:
+def judge(
+    differences: np.ndarray, *, p_holm: float | None = None, overlap: tuple[str, ...] = (), dropped: int = 0
+) -> Verdict:
     paired = compare_paired(np.full(len(differences), 0.5), 0.5 + differences, higher_is_better=True)
     result = Result("guided", MEAN, "dice", None, paired, p_holm=paired.p if p_holm is None else p_holm, primary=True)
-    return verdict(result, PLAIN, GUIDED, models=1, overlap=overlap)
+    return verdict(result, PLAIN, GUIDED, models=1, compared=len(differences) + dropped, overlap=overlap)
 
 
 RISE = np.linspace(0.01, 0.03, 12)
@@ -70,3 +72,13 @@ def test_the_luck_of_training_is_never_passed_over() -> None:
 def test_without_any_pair_nothing_is_concluded() -> None:
     assert judge(np.array([np.nan])).sentences == ("Nothing can be concluded.",)
     assert judge(np.array([0.1])).sentences[0] == "One subject says nothing about others."
+
+
+def test_subjects_without_a_score_are_counted_aloud() -> None:
+    assert any("3 of 15 subjects are not in it" in sentence for sentence in judge(RISE, dropped=3).sentences)
+    assert not any("not in it" in sentence for sentence in judge(RISE).sentences)
+
+
+def test_ties_count_for_nothing_in_what_a_test_can_find() -> None:
+    sentences = judge(np.array([0.01] * 5 + [0.0] * 2)).sentences
+    assert any("no signed-rank test of 5 can give a p below 0.0625" in sentence for sentence in sentences)
