@@ -76,10 +76,10 @@ def check_inputs(
 def describe(checks: dict[str, InputCheck]) -> Table:
     """A line for every image: its distance, that of every level, and the verdict."""
     usual = next(iter(checks.values()))
-    table = Table(title="Distance to the images the keeper was trained on", title_justify="left")
+    table = Table(title="Distance to the images the keeper was trained on, by level", title_justify="left")
     table.add_column("", overflow="fold", min_width=20)  # a name that is cut cannot be told from another one
     for level in (*usual.levels, usual.overall):
-        table.add_column("all levels" if level is usual.overall else f"level {level.level}", justify="right")
+        table.add_column("all" if level is usual.overall else str(level.level), justify="right")
     table.add_column("verdict")
     for name, check in checks.items():
         cells = [Text(f"{one.distance:.2f}", _STYLES[one.verdict]) for one in (*check.levels, check.overall)]

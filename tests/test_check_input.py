@@ -17,7 +17,7 @@ from rich.console import Console
 from nnunet_uhf.cli import main
 from nnunet_uhf.enhance import enhance
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.input_report import check_inputs
+from nnunet_uhf.input_report import check_inputs, describe
 from nnunet_uhf.keeper_file import read_header, read_keeper
 from nnunet_uhf.plans import attach
 from support import Workspace, tiny_keeper
@@ -68,6 +68,19 @@ def test_air_around_the_head_and_the_unit_of_intensity_do_not_matter(tmp_path: P
     checks = check_inputs(tmp_path / "in", keepers[3])
     for name in "bc":
         assert checks[f"{name}.nii.gz"].overall.distance == pytest.approx(checks["a.nii.gz"].overall.distance, rel=1e-3)
+
+
+def test_long_names_are_not_cut_in_a_narrow_table(tmp_path: Path, keepers: dict[int, Path]) -> None:
+    names = [f"sub-0123456789_ses-01_acq-iso_run-{run}_T1w.nii.gz" for run in (1, 2)]
+    for name in names:
+        save(tmp_path / "in" / name, scan(20))
+    file = io.StringIO()
+    Console(width=80, file=file).print(describe(check_inputs(tmp_path / "in", keepers[3])))
+    shown = file.getvalue()
+    assert "…" not in shown
+    assert "verdict" in shown
+    cells = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
+    assert all(name in "".join(cells) for name in names)
 
 
 def test_the_report_has_a_line_for_every_level_and_one_for_all(tmp_path: Path, keepers: dict[int, Path]) -> None:
