@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -117,10 +118,14 @@ def appearing_together(*folders: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary folders that become `folders` when the block ends well and vanish when it does not.
 
     Raises:
-        UHFError: one of `folders` is in use, or cannot be created.
+        UHFError: one of `folders` is in use, lies in another one, or cannot be created.
     """
     for folder in folders:
         require_free(folder)
+    places = [folder.resolve() for folder in folders]
+    for place, other in itertools.permutations(places, 2):
+        if place == other or place in other.parents:
+            raise UHFError(f"{other} lies in the other output folder {place}: name two folders side by side")
     staged: list[Path] = []
     try:
         for folder in folders:
@@ -173,5 +178,7 @@ def _open(path: Path) -> Any:
         raise UHFError(f"{path} cannot be read as NIfTI: copy or convert it again") from error
     if len(image.shape) != 3:
         raise UHFError(f"{path} has shape {image.shape}: split it into 3D volumes first")
+    if image.get_data_dtype().kind not in "biuf":
+        raise UHFError(f"{path} holds colours or complex numbers ({image.get_data_dtype()}): give magnitude images")
     require_regular(path, image.affine)
     return image

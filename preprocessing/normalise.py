@@ -94,8 +94,11 @@ def read_landmarks(path: Path) -> Landmarks:
 
 
 def _brain(image: Volume, mask: Path | None) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    values = image.data if mask is None else read_volume(mask).data
-    return np.asarray(values != 0)
+    """Voxels of the mask, or those that are not zero; UHFError when none is zero, so that the brain is not known."""
+    inside = (image.data if mask is None else read_volume(mask).data) != 0
+    if mask is None and inside.all():
+        raise UHFError(f"{image.path} has no voxel that is zero, so that the brain is not known: give masks (--masks)")
+    return np.asarray(inside)
 
 
 def _shown(cases: list[str], console: Console | None, what: str) -> list[str]:

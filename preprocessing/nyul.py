@@ -28,7 +28,10 @@ def landmarks_of(values: npt.NDArray[np.number]) -> Landmarks:
         raise UHFError("there is no voxel to take a histogram of")
     landmarks = np.percentile(values.astype(np.float64), PERCENTILES)
     if not (np.diff(landmarks) > 0).all():
-        raise UHFError("too many voxels have the same intensity for a histogram: was the scan cut off or rounded?")
+        raise UHFError(
+            "too many voxels have the same intensity for a histogram: was the scan cut off or rounded, "
+            "or is it not skull-stripped (--masks)?"
+        )
     return landmarks
 
 

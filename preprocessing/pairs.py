@@ -105,7 +105,7 @@ def paired_block(
     if source_channel.lower() == target_channel.lower():
         raise UHFError(f"source and target channel of {output} are both named {source_channel}: give two names")
     for what, field in (("source_field_T", source_field_T), ("target_field_T", target_field_T)):
-        if not field > 0:
+        if not 0 < field < float("inf"):
             raise UHFError(f"{what} is {field} for {output}: give the field strength in tesla")
     return {
         "source": source_channel,

@@ -19,7 +19,14 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher
 from nnunet_uhf.nnunet_files import read_json
 from nnunet_uhf.preprocessing.nifti import Volume, appearing_together, read_volume, require_same_grid
-from nnunet_uhf.preprocessing.qc_cases import CaseFiles, channel_names, find_cases, recorded_alignment, structures
+from nnunet_uhf.preprocessing.qc_cases import (
+    CaseFiles,
+    channel_names,
+    find_cases,
+    ignored,
+    recorded_alignment,
+    structures,
+)
 from nnunet_uhf.preprocessing.qc_findings import (
     ENOUGH_CASES,
     exchanged_sides,
@@ -120,6 +127,7 @@ def _labelled(
     shown, sizes = [], []
     for files in cases:
         *images, label = _read(*files.images[: len(names)], files.label)
+        unnamed = _unnamed(label, set().union(*members.values()) | {0} | ignored(description))
         labels = standard_axes(label.data.astype(np.int64), label.affine)[0]
         spacing = standard_spacing(label.affine, label.data.shape)
         heading, facts = _describe(files.case, labels > 0, spacing)
@@ -128,7 +136,7 @@ def _labelled(
         sizes.append(volumes_ml(labels, members, float(np.prod(spacing))))
         there = sum(volume > 0 for volume in sizes[-1].values())
         facts += (f"{there} of {len(members)} structures",)
-        shown.append(Shown(files.case, _link(files.case), facts, tuple(exchanged_sides(labels, members))))
+        shown.append(Shown(files.case, _link(files.case), facts, (*unnamed, *exchanged_sides(labels, members))))
     return [
         replace(one, warnings=(*one.warnings, *sentences))
         for one, sentences in zip(shown, unusual_volumes(sizes), strict=True)
@@ -143,6 +151,15 @@ def _read(*paths: Path) -> list[Volume]:
     if not (volumes[-1].data > 0).any():
         raise UHFError(f"{paths[-1]} is empty: mark the brain, or remove the case")
     return volumes
+
+
+def _unnamed(label: Volume, named: set[int]) -> list[str]:
+    """A warning for label values without a name; UHFError when a value is no whole number."""
+    values = np.unique(label.data)
+    if (values != np.round(values)).any():
+        raise UHFError(f"{label.path} holds values that are not whole numbers: give a label map, not an image")
+    unknown = sorted({int(value) for value in values} - named)
+    return [f"label {', '.join(map(str, unknown[:5]))} has no name in dataset.json"] if unknown else []
 
 
 def _describe(case: str, mask: np.ndarray[Any, Any], spacing_mm: tuple[float, ...]) -> tuple[str, tuple[str, ...]]:

@@ -83,6 +83,12 @@ def structures(folder: Path, description: Mapping[str, Any]) -> dict[str, tuple[
     return found
 
 
+def ignored(description: Mapping[str, Any]) -> set[int]:
+    """The value of the ignore label, where there is one."""
+    value = description.get("labels", {}).get("ignore")
+    return {value} if type(value) is int else set()
+
+
 def recorded_alignment(folder: Path) -> dict[str, list[str]]:
     """What `convert paired` measured, as sentences by case, those that want a look behind the first; {} without it.
 

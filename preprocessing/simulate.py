@@ -26,6 +26,7 @@ from nnunet_uhf.preprocessing.nifti import Volume, appearing_together, read_volu
 from nnunet_uhf.preprocessing.tissue_source import TissueKind, TissueSource
 
 RECORD_NAME = "simulation.json"
+MOST_NEGATIVE = 0.05  # of the voxels; interpolation leaves a few below 0 at edges
 DEFAULT_TISSUE_LABELS: TissueLabels = {"csf": 1, "gm": 2, "wm": 3}
 # plane of the slices -> world axis that runs through them (nibabel's world is right, anterior, superior)
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -192,6 +193,7 @@ def _simulate_case(
     staged: tuple[Path, ...],
 ) -> dict[str, Any]:
     """Draw, apply and write one case; what was drawn is returned for the record."""
+    _require_raw(image)
     simulator = dataclasses.replace(simulator, axes=(slice_axis(image.affine, axis),))
     draw = simulator.draw(case_generator(seed, case))
     try:
@@ -214,6 +216,16 @@ def _simulate_case(
         "tissue_scale": result.tissue_scale,
         "shape": list(result.image.shape),
     }
+
+
+def _require_raw(image: Volume) -> None:
+    """UHFError for what is no magnitude image: one value everywhere, or many below 0, as z-scores have."""
+    if image.data.min() == image.data.max():
+        raise UHFError(f"{image.path} has the same intensity everywhere: there is no image in it")
+    negative = float((image.data < 0).mean())
+    if negative > MOST_NEGATIVE:
+        share = f"{100 * negative:.0f} % of its voxels"
+        raise UHFError(f"{image.path} is below 0 in {share}: the simulator needs raw intensities, not z-scores")
 
 
 def _choose_profile(ratio: int | None, thickness: float | None, gap: float | None) -> SliceProfile:

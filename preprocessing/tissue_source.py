@@ -149,6 +149,8 @@ def _names_of(case: str) -> list[str]:
 
 
 def _file_of(folder: Path, name: str) -> Path | None:
-    """NAME.nii.gz or NAME.nii in a folder."""
-    candidates = (folder / f"{name}.nii.gz", folder / f"{name}.nii")
-    return next((path for path in candidates if path.is_file()), None)
+    """NAME.nii.gz or NAME.nii in a folder; UHFError when both are there."""
+    found = [path for ending in (".nii.gz", ".nii") if (path := folder / f"{name}{ending}").is_file()]
+    if len(found) > 1:
+        raise UHFError(f"{folder} holds {found[0].name} and {found[1].name}: remove one of them")
+    return found[0] if found else None

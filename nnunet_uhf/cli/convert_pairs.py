@@ -70,6 +70,10 @@ def paired(
     label_names: Annotated[
         str | None, typer.Option("--label-names", metavar="NAMES", help="Of the label maps, such as CSF=1,GM=2,WM=3.")
     ] = None,
+    labels_on: Annotated[
+        Literal["lf", "hf"] | None,
+        typer.Option("--labels-on", help="The scan that masks or label maps were drawn on, where both have one grid."),
+    ] = None,
     channel_lf: Annotated[
         str, typer.Option("--channel-lf", metavar="NAME", help="Guided datasets are matched to it.")
     ] = "LF",
@@ -117,6 +121,7 @@ def paired(
             spacing_lf=spacing_lf,
             spacing_hf=spacing_hf,
             seed=seed,
+            labels_on=labels_on,
         ),
         console=Console(stderr=True),
     )

@@ -121,6 +121,9 @@ def _of_field(file: BidsFile, source: Path, field: float | None) -> bool:
 def _only(files: list[BidsFile], option: str) -> BidsFile:
     """The one file, or UHFError that says how to choose."""
     if len(files) > 1:
+        stems = {file.path.name.lower().removesuffix(".gz") for file in files}
+        if len(stems) == 1:
+            raise UHFError(f"{files[0].path} and {files[1].path} are one scan twice: remove one of them")
         raise UHFError(
             f"{files[0].path} and {files[1].path} both fit {files[0].case}: choose one by {option} KEY-VALUE"
         )

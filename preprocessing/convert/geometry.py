@@ -75,7 +75,9 @@ def resample(
     """
     image = to_sitk(np.asarray(data, dtype=np.float32), affine)
     if not nearest:
-        image = _without_fine_detail(image, affine, grid.affine)
+        axes = affine[:3, :3] / voxel_sizes(affine)
+        # the grid's step nearest to each axis of the data
+        image = without_fine_detail(image, np.abs(axes.T @ grid.affine[:3, :3]).max(axis=1))
     low, high = float(data.min()), float(data.max())
     reference = to_sitk(np.zeros(grid.data.shape, dtype=np.uint8), grid.affine)
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkBSpline
@@ -112,11 +114,10 @@ def says_one_geometry(path: Path, affine: Affine) -> bool:
     return len(stated) > 0 and all(np.allclose(form, affine, atol=1e-3) for form in stated)
 
 
-def _without_fine_detail(image: Any, affine: Affine, grid: Affine) -> Any:
-    """Smooth along each axis that the grid samples more than 1.2 times as coarsely."""
-    axes = affine[:3, :3] / voxel_sizes(affine)
-    steps = np.abs(axes.T @ grid[:3, :3]).max(axis=1)  # the grid's step nearest to each axis of the data
-    width = np.where(steps > 1.2 * voxel_sizes(affine), steps, 0.0)
+def without_fine_detail(image: Any, steps_mm: npt.ArrayLike) -> Any:
+    """A SimpleITK image, smoothed along each axis that is going to be sampled more than 1.2 times as coarsely."""
+    steps = np.asarray(steps_mm, dtype=float)
+    width = np.where(steps > 1.2 * np.asarray(image.GetSpacing()), steps, 0.0)
     if not width.any():
         return image
     variance = (width / 2.355) ** 2  # full width at half maximum -> sigma

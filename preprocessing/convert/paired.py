@@ -55,6 +55,8 @@ class PairingOptions:
         spacing_lf: voxel size in mm in place of the stored one, for cases that name none of their own.
         spacing_hf: likewise.
         seed: >= 0, of the voxels that registration looks at.
+        labels_on: the scan that given masks and label maps were drawn on; needed where both scans have one stored grid
+            and are registered, since the grid does not tell then.
     """
 
     registration: Kind = "rigid"
@@ -65,6 +67,7 @@ class PairingOptions:
     spacing_lf: Spacing | None = None
     spacing_hf: Spacing | None = None
     seed: int = 0
+    labels_on: Side | None = None
 
 
 def convert_paired(
@@ -236,14 +239,28 @@ def _labels(files: PairFiles, link: Link, options: PairingOptions) -> np.ndarray
     given = read_mask(path) if files.mask is not None else read_volume(path)
     if (given.data != np.round(given.data)).any():
         raise UHFError(f"{path} holds values that are not whole numbers: give a label map, not an image")
-    if _on_grid_of(path, link.reference.path):
+    if _drawn_on(path, files, link, options) == options.grid:
         return given.data
-    if not _on_grid_of(path, link.moving.path):
-        raise UHFError(f"{path} lies on the grid of neither {files.lf.name} nor {files.hf.name}: resample it to one")
     if link.axis is not None:
         side: Side = "lf" if options.grid == "hf" else "hf"
         given, _ = aligned_stacks(link.reference, with_spacing(given, _spacing(side, files, options)))
     return link.bring(given.data, nearest=True)
+
+
+def _drawn_on(path: Path, files: PairFiles, link: Link, options: PairingOptions) -> Side:
+    """The scan that a mask or label map was drawn on: the one with its grid, or the one that the user names."""
+    sides: tuple[Side, Side] = ("hf", "lf")
+    fits = [side for side in sides if _on_grid_of(path, files.files[side])]
+    if not fits:
+        raise UHFError(f"{path} lies on the grid of neither {files.lf.name} nor {files.hf.name}: resample it to one")
+    if options.labels_on is not None:
+        if options.labels_on not in fits:
+            scan = files.files[options.labels_on]
+            raise UHFError(f"{path} does not lie on the grid of {scan}, where --labels-on has it: name the other scan")
+        return options.labels_on
+    if len(fits) > 1 and link.transforms:
+        raise UHFError(f"{path} has the grid of both scans, which are registered: name its own (--labels-on lf or hf)")
+    return options.grid if options.grid in fits else fits[0]
 
 
 def _on_grid_of(labels: Path, scan: Path) -> bool:

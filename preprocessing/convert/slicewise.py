@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from nibabel.affines import voxel_sizes
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.convert.geometry import without_fine_detail
 from nnunet_uhf.preprocessing.convert.registration import Kind, register
 from nnunet_uhf.preprocessing.nifti import FloatArray, Volume
 
@@ -61,7 +62,8 @@ def resample_slices(
 ) -> FloatArray:
     """`data` (on the grid of `volume`), slice by slice, on the slices of `grid`; see `geometry.resample`.
 
-    Beyond the field of view the value is `outside`, or the minimum of the data.
+    Where the slices of the grid are coarser, those of the data are smoothed first, in their plane. Beyond the field of
+    view the value is `outside`, or the minimum of the data.
     """
     moved = np.empty(grid.data.shape, dtype=np.float32)
     outside = float(data.min()) if outside is None else outside
@@ -70,6 +72,8 @@ def resample_slices(
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkBSpline
     for index, transform in enumerate(transforms):
         image, reference = plane(source, axis, index), plane(grid, axis, index)
+        if not nearest:
+            image = without_fine_detail(image, reference.GetSpacing())
         found = sitk.Resample(image, reference, transform, interpolator, outside, sitk.sitkFloat32)
         where = [slice(None)] * 3
         where[axis] = index  # type: ignore[call-overload]

@@ -65,7 +65,7 @@ def tissue_classes(labels: npt.NDArray[np.number]) -> npt.NDArray[np.uint8]:
     if unknown:
         raise UHFError(
             f"label {unknown[0]:g} is not in the table of FreeSurfer labels ({len(unknown)} such in all): "
-            "name the labels yourself, for example csf=4+43,gm=3+42,wm=2+41"
+            "is it a map of FreeSurfer or SynthSeg? (--tissue-labels names other numbers, where there is that option)"
         )
     table = np.array([CLASS_VALUES.get(FREESURFER_TISSUES.get(int(value), ""), 0) for value in values], np.uint8)
     return table[where].reshape(labels.shape)

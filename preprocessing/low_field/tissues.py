@@ -14,6 +14,7 @@ from nnunet_uhf.errors import UHFError
 FloatArray = npt.NDArray[np.float32]
 TissueLabels = Mapping[str, int | Sequence[int]]
 TISSUES = ("csf", "gm", "wm")
+FREESURFER_RIGHT = frozenset({41, 42})  # white matter and cortex: what tells its numbers from tissues 1, 2 and 3
 
 
 class TissueMaps(NamedTuple):
@@ -58,15 +59,19 @@ def tissues_from_labels(labels: npt.NDArray[np.number], mapping: TissueLabels, *
         smoothing: sigma in voxels of a Gaussian that softens the hard borders, >= 0; 0 leaves them hard.
 
     Raises:
-        UHFError: a tissue that is not named, a label named twice, or one of the tissues absent from the map.
+        UHFError: a tissue that is not named, a label named twice, no grey or no white matter in the map, or a map in
+            FreeSurfer's numbers with a mapping that is not.
     """
     check_tissue_labels(mapping)
-    if smoothing < 0:
+    if not 0 <= smoothing < float("inf"):
         raise UHFError(f"tissue smoothing is {smoothing}: use 0 or a sigma in voxels > 0")
+    if not FREESURFER_RIGHT & named_labels(mapping) and np.isin(labels, list(FREESURFER_RIGHT)).any():
+        raise UHFError("holds labels 41 or 42, right white matter and cortex of FreeSurfer: use --tissues freesurfer")
     maps = one_hot_tissues(labels, mapping)
     for tissue in ("gm", "wm"):
         if not getattr(maps, tissue).any():
-            raise UHFError(f"no voxel has label {mapping[tissue]} ({tissue}): check which labels are csf, gm and wm")
+            numbers = " or ".join(map(str, sorted(named_labels({tissue: mapping[tissue]}))))
+            raise UHFError(f"no voxel has label {numbers} ({tissue}): check which labels are csf, gm and wm")
     return maps.map(lambda array: ndimage.gaussian_filter(array, smoothing)) if smoothing else maps
 
 
@@ -104,6 +109,11 @@ def check_tissue_labels(mapping: TissueLabels) -> None:
     """Make sure that a mapping names exactly csf, gm and wm, and no label twice; UHFError else."""
     if set(mapping) != set(TISSUES):
         raise UHFError(f"tissue labels name {sorted(mapping)}: name csf, gm and wm, for example csf=1,gm=2,wm=3")
-    values = [v for labels in mapping.values() for v in ([labels] if isinstance(labels, int) else labels)]
-    if len(set(values)) != len(values):
+    count = sum(1 if isinstance(labels, int) else len(labels) for labels in mapping.values())
+    if len(named_labels(mapping)) != count:
         raise UHFError(f"tissue labels {dict(mapping)} give one label to two tissues: name each label once")
+
+
+def named_labels(mapping: TissueLabels) -> frozenset[int]:
+    """All label values of a mapping."""
+    return frozenset(v for labels in mapping.values() for v in ([labels] if isinstance(labels, int) else labels))

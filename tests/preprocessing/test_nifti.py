@@ -61,6 +61,10 @@ def test_damaged_flat_singular_and_non_finite_files_are_refused_in_one_line(tmp_
     whole = save(tmp_path / "whole.nii.gz", np.random.default_rng(0).normal(size=SHAPE))
     (tmp_path / "cut.nii.gz").write_bytes(whole.read_bytes()[:-400])
     (tmp_path / "text.nii.gz").write_text("no image")
+    colours, phases = tmp_path / "colours.nii.gz", tmp_path / "phases.nii.gz"
+    rgb = np.zeros(SHAPE, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    for path, array in ((colours, rgb), (phases, ones * 1j)):
+        nib.save(nib.Nifti1Image(array, np.eye(4)), path)
     holes = ones.copy()
     holes[0, 0, 0] = np.nan
     cases = {
@@ -69,6 +73,8 @@ def test_damaged_flat_singular_and_non_finite_files_are_refused_in_one_line(tmp_
         save(tmp_path / "four.nii.gz", np.ones((*SHAPE, 2), np.float32)): "split it into 3D",
         save(tmp_path / "holes.nii.gz", holes): "NaN or infinite",
         tmp_path / "cut.nii.gz": "cannot be read|damaged",
+        colours: "colours or complex",
+        phases: "colours or complex",
         tmp_path / "text.nii.gz": "cannot be read",
     }
     for path, reason in cases.items():
@@ -125,3 +131,7 @@ def test_folders_appear_complete_or_not_at_all(tmp_path: Path) -> None:
     assert (second / "two").is_file()
     with pytest.raises(UHFError, match="not empty"), appearing_together(first):
         pass
+    for one, other in ((tmp_path / "x", tmp_path / "x"), (tmp_path / "x", tmp_path / "x" / "y" / "z")):
+        with pytest.raises(UHFError, match="side by side"), appearing_together(other, one):
+            pass
+        assert not (tmp_path / "x").exists()

@@ -111,9 +111,14 @@ def bad_landmarks(folder: Path) -> dict[str, Path]:
     return {"images": save(folder / "in", {"a": tissue(9)}), "landmarks": folder / "landmarks.json"}
 
 
+def noisy_air(folder: Path) -> dict[str, Path]:
+    return {"images": save(folder / "in", {"a": tissue(9) + np.float32(1)})}
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
+        (noisy_air, r"a\.nii\.gz has no voxel that is zero.*--masks"),
         (constant, "same intensity"),
         (empty, "no voxel"),
         (unmasked, "no mask for case a"),

@@ -228,6 +228,20 @@ def test_labelled_scans_show_every_channel_and_which_structures_are_amiss(exchan
     assert picture.shape[1] > 4 * 0.5 * PIXELS  # both channels, labels, outlines
 
 
+def test_values_without_a_name_are_told_and_fractions_refused(tmp_path: Path) -> None:
+    dataset = labelled(tmp_path)
+    path = dataset / "labelsTr" / "eva.nii.gz"
+    labels = nib.load(path).get_fdata()
+    labels[0, 0, 0] = 200
+    write_image(path, labels.astype(np.uint8), np.eye(4))
+    text = write_pictures(dataset, tmp_path / "qc").read_text(encoding="utf-8")
+    assert "label 200 has no name in dataset.json" in text
+    write_image(path, (0.9 * labels).astype(np.float32), np.eye(4))
+    with pytest.raises(UHFError, match=r"eva\.nii\.gz holds values that are not whole numbers"):
+        write_pictures(dataset, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
 def test_every_structure_has_a_colour_and_its_outline_is_hollow(tmp_path: Path) -> None:
     labels = np.zeros((30, 30, 30), np.int64)
     labels[4:26, 4:15, 4:26], labels[4:26, 15:26, 4:26] = 1, 2

@@ -178,6 +178,27 @@ def put_in_nan(subjects: Path, save: Any) -> None:
     save(path, np.where(voxels(path) > 0, np.nan, 0).astype(np.float32))
 
 
+def number_as_freesurfer(subjects: Path, save: Any) -> None:
+    path = subjects / "labels" / "carl.nii.gz"
+    labels = voxels(path).astype(np.uint8)
+    labels[:, :, :16][labels[:, :, :16] == 3] = 41
+    save(path, labels)
+
+
+def store_the_label_twice(subjects: Path, save: Any) -> None:
+    save(subjects / "labels" / "carl.nii", np.zeros((32, 34, 33), np.uint8))
+
+
+def z_score(subjects: Path, save: Any) -> None:
+    path = subjects / "images" / "carl.nii.gz"
+    image = voxels(path)
+    save(path, ((image - image.mean()) / image.std() + 0.2).astype(np.float32))
+
+
+def flatten(subjects: Path, save: Any) -> None:
+    save(subjects / "images" / "carl.nii.gz", np.full((32, 34, 33), 7, np.int16))
+
+
 def occupy_the_output(subjects: Path, save: Any) -> None:
     (subjects / "out").mkdir()
     (subjects / "out" / "mine.txt").write_text("keep me")
@@ -191,6 +212,10 @@ def occupy_the_output(subjects: Path, save: Any) -> None:
         (thin_the_white_matter, "carl.*no voxel has white matter probability"),
         (drop_the_white_matter, r"carl.*no voxel has label 3 \(wm\)"),
         (put_in_nan, "carl.*NaN"),
+        (number_as_freesurfer, "carl.*41 or 42.*--tissues freesurfer"),
+        (store_the_label_twice, r"carl\.nii\.gz and carl\.nii: remove one"),
+        (z_score, "carl.*below 0 in .* % of its voxels: the simulator needs raw intensities"),
+        (flatten, "carl.*same intensity everywhere"),
         (occupy_the_output, "not empty"),
     ],
 )
@@ -217,6 +242,7 @@ def test_bad_input_is_one_line_that_names_the_file_and_leaves_nothing_half_writt
         ({"preset": "t1w_64mT"}, "no preset"),
         ({"seed": -1}, "seed"),
         ({"noise_scale": -1.0}, "noise scale"),
+        ({"tissue_smoothing": float("nan")}, "tissue smoothing is nan"),
         ({"mode": "both"}, "mode is 'both'"),
         ({"labels": Path("absent")}, "not a folder"),
     ],

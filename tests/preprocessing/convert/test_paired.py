@@ -8,6 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from pair_samples import (
     AFFINE,
@@ -25,6 +26,8 @@ from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.convert.case_table import cases_of_folders
 from nnunet_uhf.preprocessing.convert.paired import PairingOptions, convert_paired
+from nnunet_uhf.preprocessing.convert.slicewise import resample_slices
+from nnunet_uhf.preprocessing.nifti import Volume
 from support import threaded_pools, write_image
 
 TRUTH = movement((0.1, -0.1, 0.15), (9.0, -6.0, 5.0))
@@ -109,6 +112,36 @@ def test_without_registration_scans_are_copied_byte_for_byte_and_the_brain_is_wh
     mask = nib.load(dataset / "labelsTr" / "anna.nii.gz").get_fdata() > 0
     np.testing.assert_array_equal(mask, subject() > 0)
     assert json.loads((dataset / "dataset.json").read_text())["labels"] == {"background": 0, "brain": 1}
+
+
+def test_labels_of_registered_scans_with_one_stored_grid_need_to_know_their_scan(tmp_path: Path) -> None:
+    labels = subject()
+    moved = np.roll(labels, 3, axis=0)  # 12 mm in the patient, nothing in the header
+    write_image(tmp_path / "hf" / "anna.nii.gz", high_field(labels), AFFINE)
+    write_image(tmp_path / "lf" / "anna.nii.gz", high_field(moved, seed=5), AFFINE)
+    write_image(tmp_path / "labels" / "anna.nii.gz", moved.astype(np.uint8), AFFINE)
+    cases = cases_of_folders(tmp_path / "lf", tmp_path / "hf", labels=tmp_path / "labels")
+    names = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
+    with pytest.raises(UHFError, match=r"has the grid of both scans.*--labels-on"):
+        convert(tmp_path, cases, label_names=names)
+    assert not (tmp_path / "raw" / "Dataset731_Pairs").exists()
+    dataset = convert(tmp_path, cases, label_names=names, options=PairingOptions(labels_on="lf"))
+    found = nib.load(dataset / "labelsTr" / "anna.nii.gz").get_fdata()
+    assert 2 * ((found > 0) & (labels > 0)).sum() / ((found > 0).sum() + (labels > 0).sum()) > 0.95
+    write_image(tmp_path / "lf" / "anna.nii.gz", high_field(moved, seed=5)[:-1], AFFINE)
+    with pytest.raises(UHFError, match=r"does not lie on the grid of .*lf"):
+        convert(tmp_path / "x", cases, label_names=names, options=PairingOptions(labels_on="lf"))
+
+
+def test_fine_slices_are_smoothed_before_they_are_sampled_coarsely() -> None:
+    board = np.indices((40, 40, 4)).sum(axis=0) % 2
+    fine = Volume(board.astype(np.float32), np.diag([0.5, 0.5, 5, 1]), None, Path("fine"))
+    coarse = Volume(np.zeros((18, 18, 4), np.float32), np.diag([1.1, 1.1, 5, 1]), None, Path("coarse"))
+    still = [sitk.AffineTransform(2)] * 4
+    moved = resample_slices(fine, fine.data, grid=coarse, axis=2, transforms=still)
+    assert moved[2:-2, 2:-2].std() < 0.05  # of the board: 0.5
+    kept = resample_slices(fine, fine.data, grid=fine, axis=2, transforms=still)
+    np.testing.assert_allclose(kept, fine.data, atol=1e-4)
 
 
 def test_matching_slices_with_placeholder_voxel_sizes_are_registered_in_their_planes(tmp_path: Path) -> None:
