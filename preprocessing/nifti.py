@@ -98,8 +98,26 @@ def require_equal_grids(first: Path, first_grid: Grid, second: Path, second_grid
         )
 
 
+def says_one_geometry(path: Path, affine: Affine) -> bool:
+    """Whether sform and qform of a file both say `affine`; where not, programs read it in different places."""
+    header = nib.load(path).header
+    stated = [form for form, code in (header.get_sform(coded=True), header.get_qform(coded=True)) if code]
+    return len(stated) > 0 and all(np.allclose(form, affine, atol=1e-3) for form in stated)
+
+
 def copy_compressed(source: Path, destination: Path) -> None:
-    """Copy a NIfTI file to a .nii.gz path; voxels and header stay byte for byte, plain .nii is compressed."""
+    """Copy a NIfTI file to a .nii.gz path; voxels and header stay byte for byte, plain .nii is compressed.
+
+    A header that names no place, or two, gets the one that nibabel reads, as files have it that are made of such scans:
+    other programs would see the two apart.
+    """
+    image = nib.load(source)
+    if not says_one_geometry(source, image.affine):
+        placed = nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
+        placed.set_sform(image.affine, code=1)
+        placed.set_qform(image.affine, code=1)
+        nib.save(placed, destination)
+        return
     if source.name.lower().endswith(".gz"):
         shutil.copyfile(source, destination)
         return

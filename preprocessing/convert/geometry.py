@@ -107,13 +107,6 @@ def write_labels(path: Path, labels: npt.NDArray[Any], affine: Affine, *, header
     nib.save(image, path)
 
 
-def says_one_geometry(path: Path, affine: Affine) -> bool:
-    """Whether sform and qform of a file both say `affine`; where not, programs read it in different places."""
-    header = nib.load(path).header
-    stated = [form for form, code in (header.get_sform(coded=True), header.get_qform(coded=True)) if code]
-    return len(stated) > 0 and all(np.allclose(form, affine, atol=1e-3) for form in stated)
-
-
 def without_fine_detail(image: Any, steps_mm: npt.ArrayLike) -> Any:
     """A SimpleITK image, smoothed along each axis that is going to be sampled more than 1.2 times as coarsely."""
     steps = np.asarray(steps_mm, dtype=float)

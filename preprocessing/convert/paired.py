@@ -23,7 +23,6 @@ from nnunet_uhf.preprocessing.convert.case_table import LABELS, PairFiles
 from nnunet_uhf.preprocessing.convert.geometry import (
     Spacing,
     read_scan,
-    says_one_geometry,
     with_spacing,
     write_labels,
 )
@@ -32,7 +31,13 @@ from nnunet_uhf.preprocessing.convert.masks import MaskSource, mask_labels, mask
 from nnunet_uhf.preprocessing.convert.registration import Kind
 from nnunet_uhf.preprocessing.convert.slicewise import aligned_stacks
 from nnunet_uhf.preprocessing.dataset_checks import check_case_names, check_dataset_folder
-from nnunet_uhf.preprocessing.nifti import read_volume, require_distinct, require_same_grid, write_volume
+from nnunet_uhf.preprocessing.nifti import (
+    read_volume,
+    require_distinct,
+    require_same_grid,
+    says_one_geometry,
+    write_volume,
+)
 from nnunet_uhf.preprocessing.pairs import (
     paired_block,
     write_paired_dataset,

@@ -12,10 +12,10 @@ from rich.progress import track
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nifti_files import case_files
-from nnunet_uhf.preprocessing.convert.geometry import read_scan, says_one_geometry, write_labels
+from nnunet_uhf.preprocessing.convert.geometry import read_scan, write_labels
 from nnunet_uhf.preprocessing.convert.masks import MaskSource, mask_labels, mask_of_scan, read_mask
 from nnunet_uhf.preprocessing.dataset_checks import check_case_names, check_dataset_folder
-from nnunet_uhf.preprocessing.nifti import require_same_grid, write_volume
+from nnunet_uhf.preprocessing.nifti import require_same_grid, says_one_geometry, write_volume
 from nnunet_uhf.preprocessing.pairs import (
     paired_block,
     write_segmentation_dataset,

@@ -112,6 +112,20 @@ def test_copies_keep_every_byte_and_plain_files_are_compressed(tmp_path: Path, s
         assert gzip.decompress((tmp_path / "copy.nii.gz").read_bytes()) == content
 
 
+def test_a_copy_of_a_file_without_a_place_is_where_nibabel_reads_it(tmp_path: Path) -> None:
+    voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    image = nib.Nifti1Image(voxels, None)
+    image.header.set_zooms((1.0, 2.0, 3.0))
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(image, tmp_path / "a.nii.gz")
+    copy_compressed(tmp_path / "a.nii.gz", tmp_path / "copy.nii.gz")
+    read, copy = nib.load(tmp_path / "a.nii.gz"), nib.load(tmp_path / "copy.nii.gz")
+    np.testing.assert_allclose(copy.affine, read.affine)
+    assert (int(copy.header["sform_code"]), int(copy.header["qform_code"])) == (1, 1)
+    assert copy.get_data_dtype() == np.int16
+    np.testing.assert_array_equal(np.asanyarray(copy.dataobj), voxels)
+
+
 def test_folders_appear_complete_or_not_at_all(tmp_path: Path) -> None:
     first, second = tmp_path / "new" / "first", tmp_path / "second"
     second.mkdir()
