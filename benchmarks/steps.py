@@ -29,6 +29,7 @@ REFERENCE, EFFICIENT = PRESETS["reference"], PRESETS["efficient"]
 PAPER = {"base_features": 16}
 SMALL = {**EFFICIENT.keeper, **PAPER}
 LIGHT = EFFICIENT.fusion
+NARROW = {**LIGHT, "reduction": 8}
 
 console = Console()
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -136,7 +137,7 @@ class Step:
     name: str
     against: str
     keeper: Mapping[str, Any] = field(default_factory=lambda: PAPER)
-    fusion: Mapping[str, Any] = field(default_factory=lambda: LIGHT)
+    fusion: Mapping[str, Any] = field(default_factory=lambda: NARROW)
     change: Callable[[UHFGuidedNet], None] | None = None
     spacing_ratio: float | None = None
 
@@ -146,15 +147,17 @@ TAKEN = (
     Step(name="light fusion", against="reference"),
     Step(name="keeper kernel 3", against="light fusion", keeper={**PAPER, "kernel_size": 3}),
     Step(name="no position branch", against="keeper kernel 3", keeper=SMALL),
-    Step(name="8 keeper features: efficient", against="no position branch", keeper=EFFICIENT.keeper),
+    Step(name="8 keeper features", against="no position branch", keeper=EFFICIENT.keeper),
+    Step(name="reduction 4 below: efficient", against="8 keeper features", keeper=EFFICIENT.keeper, fusion=LIGHT),
 )
 _BASE = TAKEN[3].name
 TRIED = (
     Step(name="4 keeper features", against=_BASE, keeper={**SMALL, "base_features": 4}),
-    Step(name="fusion reduction 4", against=_BASE, keeper=SMALL, fusion={**LIGHT, "reduction": 4}),
+    Step(name="fusion reduction 4", against=_BASE, keeper=SMALL, fusion={**NARROW, "reduction": 4}),
     Step(
-        name="reduction 4, recomputed", against=_BASE, keeper=SMALL, fusion={**LIGHT, "reduction": 4}, change=recompute
+        name="reduction 4, recomputed", against=_BASE, keeper=SMALL, fusion={**NARROW, "reduction": 4}, change=recompute
     ),
+    Step(name="reduction 2 below", against=_BASE, keeper=SMALL, fusion={**NARROW, "reduction": [8, 2]}),
     Step(name="recomputed fusion", against=_BASE, keeper=SMALL, change=recompute),
     Step(name="own level's guide only", against=_BASE, keeper=SMALL, change=own_guide),
     Step(name="no fusion at the finest stage", against=_BASE, keeper=SMALL, change=spare_finest),

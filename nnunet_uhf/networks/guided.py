@@ -137,7 +137,10 @@ def build_guided_net(
     """
     channels = stage_channels(backbone)
     keeper = guide_of(block["keeper"])
-    fusions = [build_fusion(block["fusion"], keeper.channels, c, dim=keeper.dim) for c in channels]
+    fusions = [
+        build_fusion(block["fusion"], keeper.channels, c, dim=keeper.dim, stage=stage)
+        for stage, c in enumerate(channels)
+    ]
     return network(
         backbone, keeper, fusions, guide_channel=block["guide_channel"], spacing_ratio=block["spacing_ratio"]
     )

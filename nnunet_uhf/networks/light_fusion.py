@@ -1,9 +1,9 @@
 """The adaptive fusion module made light: the same steps as in the paper, taken in few channels (ours).
 
 The reference spends most of guidance's cost on 3x3x3 convolutions at the full width of the finest stages. Here guides
-and skip meet in a narrow space, an eighth of the stage's channels, and only the result is widened. Two things make it
-cheaper still: the projected guides are added, not concatenated; and they are added from coarse to fine, so that one
-resize serves all levels below it.
+and skip meet in a narrow space, an eighth or a fourth of the stage's channels, and only the result is widened. Two
+things make it cheaper still: the projected guides are added, not concatenated; and they are added from coarse to fine,
+so that one resize serves all levels below it.
 """
 
 from __future__ import annotations

@@ -75,27 +75,51 @@ def test_reduced_precision_skips_stay_in_reduced_precision() -> None:
     assert fused.dtype == torch.bfloat16
 
 
-def test_the_light_fusion_has_a_fiftieth_of_the_references_parameters() -> None:
+def test_the_light_fusion_has_a_twentieth_of_the_references_parameters() -> None:
     light, full = (
-        sum(p.numel() for p in build_fusion(PRESETS[name].fusion, (16, 32, 64, 128, 256), 256, dim=3).parameters())
+        sum(
+            p.numel()
+            for p in build_fusion(PRESETS[name].fusion, (16, 32, 64, 128, 256), 256, dim=3, stage=3).parameters()
+        )
         for name in ("efficient", "reference")
     )
-    assert light < full / 50
+    assert light < full / 20
+
+
+@pytest.mark.parametrize(("reduction", "widths"), [(8, [8, 8, 8]), ([8, 4], [8, 16, 16]), ([16, 8, 4], [4, 8, 16])])
+def test_a_list_of_reductions_is_by_stage_and_its_last_is_for_all_coarser_ones(
+    reduction: int | list[int], widths: list[int]
+) -> None:
+    entry = {**PRESETS["efficient"].fusion, "reduction": reduction}
+    assert is_fusion_entry(entry)
+    fusions = [build_fusion(entry, GUIDE_CHANNELS, 64, dim=2, stage=stage) for stage in range(3)]
+    assert [fusion.widen.in_channels for fusion in fusions if isinstance(fusion, LightFusion)] == widths
 
 
 def test_an_entry_without_a_kind_is_the_reference() -> None:
-    assert isinstance(build_fusion({"init": "identity", "gate": "sigmoid"}, GUIDE_CHANNELS, 10, dim=2), AdaptiveFusion)
+    assert isinstance(
+        build_fusion({"init": "identity", "gate": "sigmoid"}, GUIDE_CHANNELS, 10, dim=2, stage=0), AdaptiveFusion
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_can_be_built(preset: str) -> None:
     assert is_fusion_entry(PRESETS[preset].fusion)
-    build_fusion(PRESETS[preset].fusion, GUIDE_CHANNELS, 10, dim=2)
+    build_fusion(PRESETS[preset].fusion, GUIDE_CHANNELS, 10, dim=2, stage=0)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"kind": "heavy"}, {"kind": ["light"]}, {"reduction": 0}, {"reduction": True}, {"reduction": None}, {"more": 1}],
+    [
+        {"kind": "heavy"},
+        {"kind": ["light"]},
+        {"reduction": 0},
+        {"reduction": True},
+        {"reduction": None},
+        {"reduction": []},
+        {"reduction": [8, "4"]},
+        {"more": 1},
+    ],
 )
 def test_other_entries_are_refused(change: dict[str, Any]) -> None:
     assert not is_fusion_entry({**PRESETS["efficient"].fusion, **change})
