@@ -25,9 +25,9 @@ def test_one_command_prints_the_steps_from_the_reference_to_the_preset(steps: Mo
     assert result.exit_code == 0, result.output
     rows = [[word.strip() for word in line.strip("|").split("|")] for line in result.output.splitlines() if "|" in line]
     assert [row[0] for row in rows[2:]] == [step.name for step in steps.TAKEN]
-    training_flop = [float(row[3]) for row in rows[2:]]
-    assert training_flop == sorted(training_flop, reverse=True)
-    assert training_flop[-1] > 1
+    *savings, efficient = [float(row[3]) for row in rows[2:]]
+    assert savings == sorted(savings, reverse=True)
+    assert 1 < savings[-1] < efficient < savings[1]  # the last step gives a little back, for accuracy
 
 
 def test_the_steps_lead_from_one_preset_to_the_other(steps: ModuleType) -> None:
