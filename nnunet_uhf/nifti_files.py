@@ -90,6 +90,12 @@ def note_path(image: Path) -> Path:
     return image.with_name(f"{case_name(image)}.json")
 
 
+def require_grey_scale(path: Path, dtype: np.dtype[Any]) -> None:
+    """UHFError when the voxels of a file are colours or complex numbers."""
+    if dtype.fields is not None or dtype.kind == "c":
+        raise UHFError(f"{path} holds colours or complex numbers ({dtype}); give a magnitude image")
+
+
 def check_image(path: Path, *, dim: int) -> None:
     """UHFError unless the file's header is that of one 3D (or, for a 2D keeper, 2D) grey-scale image."""
     try:
@@ -97,8 +103,7 @@ def check_image(path: Path, *, dim: int) -> None:
         shape, dtype = image.shape, image.get_data_dtype()
     except UNREADABLE as error:
         raise UHFError(f"{path} is not a readable NIfTI image ({_one_line(error)})") from error
-    if dtype.fields is not None or dtype.kind == "c":
-        raise UHFError(f"{path} holds colours or complex numbers ({dtype}); give a magnitude image")
+    require_grey_scale(path, dtype)
     if len(shape) > 3:
         raise UHFError(f"{path} has {len(shape)} dimensions {shape}; give one 3D volume a file")
     if dim == 3 and (len(shape) < 3 or min(shape) == 1):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from nibabel.affines import apply_affine, voxel_sizes
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.nifti_files import UNREADABLE, case_name
+from nnunet_uhf.nifti_files import UNREADABLE, case_name, require_grey_scale
 
 FloatArray = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]
@@ -62,6 +62,12 @@ def read_volume(path: Path) -> Volume:
     if not np.isfinite(data).all():
         raise UHFError(f"{path} contains NaN or infinite values: replace them before using the image")
     return Volume(data, np.asarray(image.affine, dtype=np.float64), image.header, path)
+
+
+def require_whole_numbers(volume: Volume) -> None:
+    """UHFError when a label map holds anything else."""
+    if (volume.data != np.round(volume.data)).any():
+        raise UHFError(f"{volume.path} holds values that are not whole numbers: give a label map, not an image")
 
 
 def write_volume(path: Path, data: FloatArray, affine: Affine, *, header: Any) -> None:
@@ -196,7 +202,6 @@ def _open(path: Path) -> Any:
         raise UHFError(f"{path} cannot be read as NIfTI: copy or convert it again") from error
     if len(image.shape) != 3:
         raise UHFError(f"{path} has shape {image.shape}: split it into 3D volumes first")
-    if image.get_data_dtype().kind not in "biuf":
-        raise UHFError(f"{path} holds colours or complex numbers ({image.get_data_dtype()}): give magnitude images")
+    require_grey_scale(path, image.get_data_dtype())
     require_regular(path, image.affine)
     return image

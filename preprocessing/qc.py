@@ -18,7 +18,13 @@ from nnunet_uhf.enhancement_task import EnhancementTask, read_task
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher
 from nnunet_uhf.nnunet_files import read_json
-from nnunet_uhf.preprocessing.nifti import Volume, appearing_together, read_volume, require_same_grid
+from nnunet_uhf.preprocessing.nifti import (
+    Volume,
+    appearing_together,
+    read_volume,
+    require_same_grid,
+    require_whole_numbers,
+)
 from nnunet_uhf.preprocessing.qc_cases import (
     CaseFiles,
     channel_names,
@@ -124,10 +130,11 @@ def _labelled(
     """Draw labelled scans; missing, unusual and exchanged structures get warnings."""
     channels, members = channel_names(dataset_folder, description), structures(dataset_folder, description)
     names = [name if channels.count(name) == 1 else f"{name} {k}" for k, name in enumerate(channels)]
+    named = set().union(*members.values()) | {0} | ignored(description)
     shown, sizes = [], []
     for files in cases:
         *images, label = _read(*files.images[: len(names)], files.label)
-        unnamed = _unnamed(label, set().union(*members.values()) | {0} | ignored(description))
+        require_whole_numbers(label)
         labels = standard_axes(label.data.astype(np.int64), label.affine)[0]
         spacing = standard_spacing(label.affine, label.data.shape)
         heading, facts = _describe(files.case, labels > 0, spacing)
@@ -136,7 +143,8 @@ def _labelled(
         sizes.append(volumes_ml(labels, members, float(np.prod(spacing))))
         there = sum(volume > 0 for volume in sizes[-1].values())
         facts += (f"{there} of {len(members)} structures",)
-        shown.append(Shown(files.case, _link(files.case), facts, (*unnamed, *exchanged_sides(labels, members))))
+        warnings = (*_unnamed(labels, named), *exchanged_sides(labels, members))
+        shown.append(Shown(files.case, _link(files.case), facts, warnings))
     return [
         replace(one, warnings=(*one.warnings, *sentences))
         for one, sentences in zip(shown, unusual_volumes(sizes), strict=True)
@@ -153,12 +161,9 @@ def _read(*paths: Path) -> list[Volume]:
     return volumes
 
 
-def _unnamed(label: Volume, named: set[int]) -> list[str]:
-    """A warning for label values without a name; UHFError when a value is no whole number."""
-    values = np.unique(label.data)
-    if (values != np.round(values)).any():
-        raise UHFError(f"{label.path} holds values that are not whole numbers: give a label map, not an image")
-    unknown = sorted({int(value) for value in values} - named)
+def _unnamed(labels: np.ndarray[Any, np.dtype[np.int64]], named: set[int]) -> list[str]:
+    """A warning for label values without a name."""
+    unknown = sorted(set(np.unique(labels).tolist()) - named)
     return [f"label {', '.join(map(str, unknown[:5]))} has no name in dataset.json"] if unknown else []
 
 

@@ -35,6 +35,7 @@ from nnunet_uhf.preprocessing.nifti import (
     read_volume,
     require_distinct,
     require_same_grid,
+    require_whole_numbers,
     says_one_geometry,
     write_volume,
 )
@@ -242,8 +243,7 @@ def _labels(files: PairFiles, link: Link, options: PairingOptions) -> np.ndarray
     if path is None:
         return mask_of_scan(link.reference, options.mask)
     given = read_mask(path) if files.mask is not None else read_volume(path)
-    if (given.data != np.round(given.data)).any():
-        raise UHFError(f"{path} holds values that are not whole numbers: give a label map, not an image")
+    require_whole_numbers(given)
     if _drawn_on(path, files, link, options) == options.grid:
         return given.data
     if link.axis is not None:
