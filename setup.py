@@ -40,7 +40,7 @@ class BuildStartup(Command):
         folder = self.get_finalized_command("install").install_lib if self.editable_mode else self.build_lib
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        self.copy_file("nnunet_uhf/startup.py", str(target / f"{STARTUP}.py"), preserve_mode=False)
+        self.copy_file("nnunet_uhf/installation/startup.py", str(target / f"{STARTUP}.py"), preserve_mode=False)
         (target / f"{STARTUP}.pth").write_text(f"import {STARTUP}\n", encoding="ascii")
 
     def get_outputs(self) -> list[str]:
@@ -52,7 +52,7 @@ class BuildStartup(Command):
         return {}
 
     def get_source_files(self) -> list[str]:
-        return ["nnunet_uhf/startup.py"]
+        return ["nnunet_uhf/installation/startup.py"]
 
 
 class Build(build):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nnunet_uhf import registration
+from nnunet_uhf.installation.trainer_path import PATHS_VARIABLE, add_trainers
 
 
 def environment(out: Path, *, processes: int = 2, trainers: Path | None = None, **further: str) -> dict[str, str]:
@@ -28,6 +28,6 @@ def environment(out: Path, *, processes: int = 2, trainers: Path | None = None, 
         **further,
     }
     if trainers is not None:
-        variables[registration.PATHS_VARIABLE] = str(trainers)
-    registration.register(variables)
+        variables[PATHS_VARIABLE] = str(trainers)
+    add_trainers(variables)
     return variables

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nnunet_uhf.memory import LiveTensors, tensors_of
-from nnunet_uhf.networks.guided import UHFGuidedNet
+from nnunet_uhf.guidance.memory import LiveTensors, tensors_of
+from nnunet_uhf.networks.guided.network import UHFGuidedNet
 
 PARTS = ("plain", "guided", "keeper", "fusions")
 

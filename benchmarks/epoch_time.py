@@ -16,10 +16,10 @@ import typer
 from costs import markdown
 from rich.console import Console
 
-from nnunet_uhf.presets import PRESET_VARIABLE, PRESETS
-from nnunet_uhf.registration import trainer_path
+from nnunet_uhf.installation.trainer_path import trainer_path
+from nnunet_uhf.networks.presets import PRESET_VARIABLE, PRESETS
 
-TRAINERS = Path(__file__).with_name("benchmark_trainers")
+TRAINERS = Path(__file__).with_name("epoch_time_trainers")
 KINDS = ("5epochs", "5epochs_noDataLoading")
 
 console = Console()

@@ -18,9 +18,9 @@ import typer
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from nnunet_uhf.input_report import check_inputs
-from nnunet_uhf.keeper_file import read_header
-from nnunet_uhf.nifti_files import case_files
+from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.inference.input_check import check_inputs
+from nnunet_uhf.keepers.file import read_header
 
 Image = NDArray[np.float64]
 CHANGES: dict[str, Callable[[Image, np.random.Generator], Image]] = {

@@ -22,8 +22,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nnunet_uhf.demo.stages import Stage, find_command, open_folder, run_stages
-from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
+from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
+from nnunet_uhf.stages import Stage, find_command, open_folder, run_stages
 
 # The same pairs twice: the 3D keeper is slimmer than the reference, or a CPU would take hours.
 PAIRS = {"2d": "Dataset101_IXIPairs", "3d_fullres": "Dataset103_IXIPairsSlim"}
@@ -42,7 +42,7 @@ NETWORKS: dict[str, tuple[int, list[int]]] = {
 PATCHES = {"2d": [112, 112], "3d_fullres": [64, 80, 80]}
 TISSUE_PATCHES = {"2d": [112, 112], "3d_fullres": [48, 56, 56]}
 EPOCHS = {"101": 3, "102": 1, "103": 3}  # by dataset, at most: for the progress bars
-SHORT_TRAINERS = Path(__file__).parent / "short_trainers"
+SHORT_TRAINERS = Path(__file__).parent / "main_job_trainers"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()

@@ -29,9 +29,9 @@ from rich.table import Table
 from torch import nn
 
 from nnunet_uhf.networks.blocks import level_strides
-from nnunet_uhf.networks.guided import UHFGuidedNet, build_guided_net
-from nnunet_uhf.networks.keeper import KnowledgeKeeper
-from nnunet_uhf.presets import PRESETS
+from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.guided.network import UHFGuidedNet, build_guided_net
+from nnunet_uhf.networks.presets import PRESETS
 
 CLASSES = 4
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}

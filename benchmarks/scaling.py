@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from nnunet_uhf.presets import PRESETS
+from nnunet_uhf.networks.presets import PRESETS
 
 console = Console()
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -17,8 +17,8 @@ from main_job import LABELS, Places, environment
 from rich.console import Console
 from rich.table import Table
 
-from nnunet_uhf.demo.stages import Stage, open_folder, run_stages
-from nnunet_uhf.preprocessing.pairs import write_segmentation_dataset
+from nnunet_uhf.preprocessing.datasets.write import write_segmentation_dataset
+from nnunet_uhf.stages import Stage, open_folder, run_stages
 
 DATASET = "Dataset104_IXIHighField"
 AXIAL, SHORT = "nnUNetPlans_axial", "nnUNetPlans_axial_short"

@@ -21,11 +21,11 @@ from commands import environment
 from rich.console import Console
 from rich.table import Table
 
-from nnunet_uhf.demo.stages import Stage, open_folder, run_stages
-from nnunet_uhf.metrics import fitted_quality
+from nnunet_uhf.evaluation.image_metrics import fitted_quality
+from nnunet_uhf.preprocessing.datasets.write import write_segmentation_dataset
+from nnunet_uhf.preprocessing.low_field.folder import slice_axis
 from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
-from nnunet_uhf.preprocessing.pairs import write_segmentation_dataset
-from nnunet_uhf.preprocessing.simulate import slice_axis
+from nnunet_uhf.stages import Stage, open_folder, run_stages
 
 DATASET = "Dataset111_IXIHighField"
 PLANS = "nnUNetPlans_short"

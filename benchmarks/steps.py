@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nnunet_uhf.networks.blocks import ConvNd
-from nnunet_uhf.networks.guided import UHFGuidedNet
-from nnunet_uhf.presets import PRESETS
+from nnunet_uhf.networks.guided.network import UHFGuidedNet
+from nnunet_uhf.networks.presets import PRESETS
 
 REFERENCE, EFFICIENT = PRESETS["reference"], PRESETS["efficient"]
 PAPER = {"base_features": 16}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_uhf.nifti_files import case_files
+from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.nifti import read_volume, require_same_grid
 from nnunet_uhf.preprocessing.low_field import parse_brightness, parse_tissue_labels, tissues_from_labels
 from nnunet_uhf.preprocessing.low_field.mixture import tissues_from_mixture
 from nnunet_uhf.preprocessing.low_field.tissues import TISSUES
-from nnunet_uhf.preprocessing.nifti import read_volume, require_same_grid
 
 
 def main() -> None:

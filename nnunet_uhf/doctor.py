@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nnunet_uhf import __version__, registration
+from nnunet_uhf import __version__
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, PATHS_VARIABLE, is_registered, opted_out
 
 State = Literal["ok", "note", "failed"]
 
@@ -33,7 +34,7 @@ STYLES: dict[State, str] = {"ok": "green", "note": "yellow", "failed": "bold red
 NNUNET_VERSIONS = ((2, 8, 1), (3,))
 STARTUP_MODULE = "_nnunet_uhf_startup"
 KEEPERS_VARIABLE = "nnUNet_UHF_KKN"
-EXPORT_LINE = f'export {registration.PATHS_VARIABLE}="$(nnunet-uhf trainer-path)"'
+EXPORT_LINE = f'export {PATHS_VARIABLE}="$(nnunet-uhf trainer-path)"'
 REINSTALL_NNUNET = 'pip install "nnunetv2>=2.8.1,<3"'
 REINSTALL_TORCHVISION = (
     "torch and torchvision must come from the same index and fit each other, or nnU-Net finds no trainer but its "
@@ -118,19 +119,19 @@ def check_torch() -> Iterator[Row]:
 def check_registration() -> Iterator[Row]:
     """The trainer folder is in nnUNet_extTrainer, by the start-up file or by the user."""
     installed = importlib.util.find_spec(STARTUP_MODULE) is not None
-    registered = registration.is_registered(os.environ)
-    if registration.opted_out(os.environ):
-        found = f"switched off by {registration.OPT_OUT_VARIABLE}"
+    registered = is_registered(os.environ)
+    if opted_out(os.environ):
+        found = f"switched off by {OPT_OUT_VARIABLE}"
         yield Row("start-up file", "note", found, "" if registered else EXPORT_LINE)
     elif installed:
         yield Row("start-up file", "ok", "registers the trainers whenever Python starts")
     else:
         remedy = f"install with pip into a site-packages folder, or: {EXPORT_LINE}"
         yield Row("start-up file", "note" if registered else "failed", "not installed", remedy)
-    for folder in filter(None, os.environ.get(registration.PATHS_VARIABLE, "").split(os.pathsep)):
+    for folder in filter(None, os.environ.get(PATHS_VARIABLE, "").split(os.pathsep)):
         exists = Path(folder).is_dir()
-        remedy = "" if exists else f"nnU-Net skips it: correct {registration.PATHS_VARIABLE}"
-        yield Row(registration.PATHS_VARIABLE, "ok" if exists else "note", folder, remedy)
+        remedy = "" if exists else f"nnU-Net skips it: correct {PATHS_VARIABLE}"
+        yield Row(PATHS_VARIABLE, "ok" if exists else "note", folder, remedy)
 
 
 def check_trainers() -> Iterator[Row]:
@@ -178,7 +179,7 @@ def check_folders() -> Iterator[Row]:
 
 def check_keepers() -> Iterator[Row]:
     """Every keeper file nnUNet_UHF_KKN names reads, and its weights have their hash."""
-    from nnunet_uhf.keeper_file import find_keepers, read_keeper
+    from nnunet_uhf.keepers.file import find_keepers, read_keeper
 
     value = os.environ.get(KEEPERS_VARIABLE)
     if not value:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.nifti_files import case_files
-from nnunet_uhf.nnunet_files import read_json
-from nnunet_uhf.preprocessing.nifti import Volume, appearing_together, read_volume, require_same_grid, write_volume
-from nnunet_uhf.preprocessing.nyul import PERCENTILES, Landmarks, landmarks_of, learn_scale, to_scale
+from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid, write_volume
+from nnunet_uhf.imageio.output import appearing_together
+from nnunet_uhf.nnunet.files import read_json
+from nnunet_uhf.types import FloatArray
 
 RECORD_NAME = "landmarks.json"
 METHOD = "Nyul et al. 2000, landmarks of SIQT (Lin et al., Medical Image Analysis 2023)"
@@ -103,3 +106,51 @@ def _brain(image: Volume, mask: Path | None) -> np.ndarray[tuple[int, ...], np.d
 
 def _shown(cases: list[str], console: Console | None, what: str) -> list[str]:
     return cases if console is None else list(track(cases, description=what, console=console))
+
+
+Landmarks = npt.NDArray[np.float64]
+
+
+PERCENTILES = (1, *range(10, 100, 10), 99)
+
+
+SCALE = (1.0, 100.0)
+
+
+def landmarks_of(values: npt.NDArray[np.number]) -> Landmarks:
+    """The percentiles `(11,)` of a scan's voxels `(N,)`, any unit.
+
+    Raises:
+        UHFError: no voxels, or percentiles that do not increase: many voxels of one value.
+    """
+    if values.size == 0:
+        raise UHFError("there is no voxel to take a histogram of")
+    landmarks = np.percentile(values.astype(np.float64), PERCENTILES)
+    if not (np.diff(landmarks) > 0).all():
+        raise UHFError(
+            "too many voxels have the same intensity for a histogram: was the scan cut off or rounded, "
+            "or is it not skull-stripped (--masks)?"
+        )
+    return landmarks
+
+
+def learn_scale(landmarks: Iterable[Landmarks]) -> Landmarks:
+    """The standard landmarks `(11,)`: the mean over scans, each brought to 1 .. 100 by its own outer landmarks."""
+    low, high = SCALE
+    rescaled = [low + (high - low) * (one - one[0]) / (one[-1] - one[0]) for one in landmarks]
+    return np.asarray(np.mean(rescaled, axis=0), dtype=np.float64)
+
+
+def to_scale(image: npt.NDArray[np.number], landmarks: Landmarks, scale: Landmarks) -> FloatArray:
+    """The image, any shape, with its landmarks moved to the standard ones.
+
+    Linear in between, and beyond the outer ones with the slope of the outermost part, so that bright vessels stay
+    bright; monotone, so that the order of intensities stays.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    inner = np.interp(values, landmarks, scale)
+    slopes = np.diff(scale) / np.diff(landmarks)
+    below = scale[0] + slopes[0] * (values - landmarks[0])
+    above = scale[-1] + slopes[-1] * (values - landmarks[-1])
+    outer = np.where(values < landmarks[0], below, np.where(values > landmarks[-1], above, inner))
+    return outer.astype(np.float32)

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from support import TinyDataset, Workspace, environment, folders
+from helpers.made_scans import AFFINE, Save
+from helpers.tiny_data import TinyDataset, write_image
+from helpers.workspace import Workspace, environment, folders
 
 VARIABLES = ("nnUNet_UHF_KKN", "nnUNet_UHF_GUIDE_CHANNEL", "nnUNet_extTrainer", "nnUNet_wandb_enabled")
 
@@ -61,3 +63,14 @@ def nnunet_module(
     with environment(**dict.fromkeys(VARIABLES), **folders(prepared_root, workspace.results), **settings):
         workspace.activate()
         yield workspace
+
+
+@pytest.fixture
+def save() -> Save:
+    """Write an array as NIfTI on the grid of the made subjects, or on another one; returns the path."""
+
+    def write(path: Path, array: np.ndarray, *, affine: np.ndarray = AFFINE) -> Path:
+        write_image(path, array, affine)
+        return path
+
+    return write

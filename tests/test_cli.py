@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.support import run_command
 from nnunet_uhf import __version__
 from nnunet_uhf.cli import main
 from nnunet_uhf.cli.run import repeat_list_options
 from nnunet_uhf.errors import UHFError
-from support import run_command
 
 VERBS = (
     "aggregate-views",
@@ -184,7 +184,7 @@ def test_the_doctors_finding_is_the_exit_status(monkeypatch: pytest.MonkeyPatch)
 
 def test_plan_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(folders / "New.json")
-    monkeypatch.setattr("nnunet_uhf.plans.write_plans", recorder)
+    monkeypatch.setattr("nnunet_uhf.guidance.plans.write_plans", recorder)
     command = ("plan", "-d", "7", "-c", "2d", "3d_fullres", "--keeper", "a", "b", "-p", "P", "-o", "New")
     assert run(*command, "--preset", "efficient", "--no-reserve") == 0
     assert recorder.arguments == ("7", ["2d", "3d_fullres"], [Path("a"), Path("b")])
@@ -194,7 +194,7 @@ def test_plan_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPa
 
 def test_enhance_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder([])
-    monkeypatch.setattr("nnunet_uhf.enhance.enhance", recorder)
+    monkeypatch.setattr("nnunet_uhf.inference.enhance.enhance", recorder)
     assert run("enhance", "-i", "in", "-o", "out", "-m", "model", "-device", "cpu", "-f", "0", "1") == 0
     assert recorder.arguments == (Path("in"), Path("out"), Path("model"))
     assert (recorder.options["device"], recorder.options["folds"]) == (torch.device("cpu"), [0, 1])
@@ -202,7 +202,7 @@ def test_enhance_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_pretrain_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(folders / "keeper.safetensors")
-    monkeypatch.setattr("nnunet_uhf.trainers.pretrain.pretrain", recorder)
+    monkeypatch.setattr("nnunet_uhf.trainers.distillation.pretrain.pretrain", recorder)
     assert run("pretrain", "-d", "7", "-c", "2d", "-f", "1", "-device", "cpu", "--epochs", "5", "-o", "k") == 0
     assert recorder.arguments == ("7", "2d", 1)
     expected = {"plans": "nnUNetPlans", "output": Path("k"), "device": torch.device("cpu"), "epochs": "5"}
@@ -211,7 +211,7 @@ def test_pretrain_hands_over_its_options(folders: Path, monkeypatch: pytest.Monk
 
 def test_export_keeper_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(folders / "keeper.safetensors")
-    monkeypatch.setattr("nnunet_uhf.trainers.export.export_keeper", recorder)
+    monkeypatch.setattr("nnunet_uhf.trainers.export.keeper.export_keeper", recorder)
     assert run("export-keeper", "-d", "7", "-c", "2d", "-f", "1", "-tr", "T", "-o", "k", "--no-decoder") == 0
     assert recorder.arguments == ("7", "2d", 1)
     expected = {
@@ -228,14 +228,14 @@ def test_export_keeper_hands_over_its_options(folders: Path, monkeypatch: pytest
 
 def test_init_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(Path("init.pth"))
-    monkeypatch.setattr("nnunet_uhf.trainers.baseline.write_initial_checkpoint", recorder)
+    monkeypatch.setattr("nnunet_uhf.trainers.guided.baseline.write_initial_checkpoint", recorder)
     assert run("init", "-m", "model", "-f", "all", "--keeper", "k", "-o", "init.pth") == 0
     assert recorder.arguments == (Path("model"), "all", Path("k"), Path("init.pth"))
 
 
 def test_simulate_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(Path("simulation.json"))
-    monkeypatch.setattr("nnunet_uhf.preprocessing.simulate.simulate_folder", recorder)
+    monkeypatch.setattr("nnunet_uhf.preprocessing.low_field.folder.simulate_folder", recorder)
     options = ("--labels", "l", "--preset", "p", "--ratio", "3", "--axis", "coronal", "--mode", "native", "--seed", "5")
     assert run("simulate", "-i", "in", "-o", "out", *options) == 0
     assert recorder.arguments == (Path("in"), Path("out"))

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from nnunet_uhf import doctor, registration
+from helpers.support import tiny_keeper
+from nnunet_uhf import doctor
 from nnunet_uhf.doctor import Row
-from support import tiny_keeper
+from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, PATHS_VARIABLE, trainer_path
 
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
@@ -21,9 +22,9 @@ NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 @pytest.fixture(autouse=True)
 def registered_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell in which nothing is set but what the start-up file sets."""
-    for name in (*NNUNET_FOLDERS, doctor.KEEPERS_VARIABLE, registration.OPT_OUT_VARIABLE):
+    for name in (*NNUNET_FOLDERS, doctor.KEEPERS_VARIABLE, OPT_OUT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(registration.PATHS_VARIABLE, registration.trainer_path())
+    monkeypatch.setenv(PATHS_VARIABLE, trainer_path())
 
 
 def failures(rows: list[Row]) -> list[Row]:
@@ -84,8 +85,8 @@ def test_nnunet_must_have_a_version_this_package_was_made_for(
 
 
 def test_trainers_nnunet_does_not_find_fail_with_the_line_to_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(registration.OPT_OUT_VARIABLE, "0")
-    monkeypatch.delenv(registration.PATHS_VARIABLE)
+    monkeypatch.setenv(OPT_OUT_VARIABLE, "0")
+    monkeypatch.delenv(PATHS_VARIABLE)
     assert doctor.EXPORT_LINE in next(iter(doctor.check_registration())).remedy
     rows = failures(list(doctor.check_trainers()))
     assert "UHFTrainer" in {row.name for row in rows}
@@ -99,7 +100,7 @@ def test_a_trainer_of_the_same_name_that_is_found_first_is_reported(
         "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
         "class UHFTrainer(nnUNetTrainer):\n    pass\n"
     )
-    monkeypatch.setenv(registration.PATHS_VARIABLE, str(tmp_path) + os.pathsep + registration.trainer_path())
+    monkeypatch.setenv(PATHS_VARIABLE, str(tmp_path) + os.pathsep + trainer_path())
     (row,) = failures(list(doctor.check_trainers()))
     assert (row.name, row.found) == ("UHFTrainer", "mine.UHFTrainer")
 

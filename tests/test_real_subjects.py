@@ -11,14 +11,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from guided_runs import KEEPER_VARIABLE, brief, model_folder, train
 
-from nnunet_uhf.enhance import enhance
-from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
-from nnunet_uhf.preprocessing.simulate import simulate_folder
+from helpers.guided_runs import KEEPER_VARIABLE, brief, model_folder, train
+from helpers.support import predict_folder, shared_data
+from helpers.tiny_data import LABELS, DatasetSpec, TinyDataset
+from helpers.workspace import environment, folders, threaded_pools
+from nnunet_uhf.inference.enhance import enhance
+from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
+from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
 from nnunet_uhf.trainers import UHFKeeperTrainer, UHFTeacherTrainer, UHFTrainer
-from nnunet_uhf.trainers.export import export_keeper
-from support import LABELS, DatasetSpec, TinyDataset, environment, folders, predict_folder, shared_data, threaded_pools
+from nnunet_uhf.trainers.export.keeper import export_keeper
 
 SUBJECTS = 6
 PATCH, BATCH, FEATURES = [96, 96], 4, [8, 16, 32]

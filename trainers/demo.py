@@ -10,9 +10,9 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoM
 )
 
 from nnunet_uhf.demo.lengths import LENGTHS
-from nnunet_uhf.trainers.guided import UHFTrainer
-from nnunet_uhf.trainers.keeper import UHFKeeperTrainer
-from nnunet_uhf.trainers.teacher import UHFTeacherTrainer
+from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
+from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
+from nnunet_uhf.trainers.guided.guidance import UHFTrainer
 
 
 class DemoLength(nnUNetTrainerNoMirroring):

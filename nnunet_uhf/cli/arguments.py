@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.nnunet_files import root_folder
+from nnunet_uhf.nnunet.files import root_folder
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from nnunet_uhf.preprocessing.convert.labelled_scans import Conversion
+    from nnunet_uhf.preprocessing.labelled.scans import Conversion
 
 Source = Annotated[Path, typer.Option("-i", metavar="FOLDER", help="The dataset as it was downloaded.")]
 Output = Annotated[
@@ -63,7 +63,7 @@ def ibsr(
     """IBSR18: IBSR_XX_ana_strip and IBSR_XX_segTRI_ana; CSF, GM, WM."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.convert.ibsr import convert_ibsr
+    from nnunet_uhf.preprocessing.labelled.ibsr import convert_ibsr
 
     _tell(
         convert_ibsr(
@@ -93,7 +93,7 @@ def malc(
     """MICCAI 2012 multi-atlas data: 1000_3 and 1000_3_glm; 27 structures."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.convert.malc import convert_malc
+    from nnunet_uhf.preprocessing.labelled.malc import convert_malc
 
     _tell(
         convert_malc(
@@ -125,7 +125,7 @@ def freesurfer(
     """FreeSurfer's subjects folder: an image and aseg.mgz of each subject; 27 structures."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.convert.freesurfer import convert_freesurfer
+    from nnunet_uhf.preprocessing.labelled.freesurfer import convert_freesurfer
 
     _tell(
         convert_freesurfer(
@@ -169,7 +169,7 @@ def bids(
     """BIDS: scans of anat and *_dseg label maps of the derivatives, session by session."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.convert.bids import convert_bids
+    from nnunet_uhf.preprocessing.labelled.bids import convert_bids
 
     _tell(
         convert_bids(

@@ -12,8 +12,8 @@ import typer
 from nnunet_uhf.errors import UHFError
 
 if TYPE_CHECKING:
-    from nnunet_uhf.preprocessing.convert.alignment import Alignment
-    from nnunet_uhf.preprocessing.convert.case_table import PairFiles
+    from nnunet_uhf.preprocessing.pairing.alignment import Alignment
+    from nnunet_uhf.preprocessing.pairing.case_table import PairFiles
 
 Output = Annotated[
     Path, typer.Option("-o", metavar="FOLDER", help="The dataset to write, such as $nnUNet_raw/Dataset101_Pairs.")
@@ -98,7 +98,7 @@ def paired(
     """Pairs of low-field and high-field scans: registered, on one grid, with a report on how well they fit."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.convert.paired import TABLE_NAME, PairingOptions, convert_paired
+    from nnunet_uhf.preprocessing.pairing.paired import TABLE_NAME, PairingOptions, convert_paired
 
     cases = _cases(lf, hf, table, masks=masks, labels=labels)
     corrected: tuple[Literal["lf", "hf"], ...] = ()
@@ -149,7 +149,7 @@ def unpaired(
     """Low-field and high-field scans of different subjects: one channel, the domain by case."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.convert.unpaired import convert_unpaired
+    from nnunet_uhf.preprocessing.pairing.unpaired import convert_unpaired
 
     dataset = convert_unpaired(
         output,
@@ -170,7 +170,7 @@ def _cases(
     lf: Path | None, hf: Path | None, table: Path | None, *, masks: Path | None, labels: Path | None
 ) -> dict[str, PairFiles]:
     """The cases of a table or of folders, whichever was given."""
-    from nnunet_uhf.preprocessing.convert.case_table import cases_of_folders, cases_of_table
+    from nnunet_uhf.preprocessing.pairing.case_table import cases_of_folders, cases_of_table
 
     if table is not None:
         if any(folder is not None for folder in (lf, hf, masks, labels)):

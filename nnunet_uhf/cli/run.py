@@ -14,19 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nnunet_uhf import __version__
-from nnunet_uhf.cli import (
-    check_verbs,
-    compare_verbs,
-    convert_verbs,
-    image_verbs,
-    input_verbs,
-    keeper_verbs,
-    normalise_verbs,
-    setup_verbs,
-    synthesis_verbs,
-    view_verbs,
-    volume_verbs,
-)
+from nnunet_uhf.cli import datasets, images, installation, keepers, segmentations, simulation
 from nnunet_uhf.errors import UHFError
 
 # typer brings its own copy of click, whose names are not public
@@ -43,19 +31,7 @@ LIST_OPTIONS = {
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-for verbs in (
-    setup_verbs,
-    keeper_verbs,
-    image_verbs,
-    normalise_verbs,
-    synthesis_verbs,
-    convert_verbs,
-    view_verbs,
-    check_verbs,
-    compare_verbs,
-    volume_verbs,
-    input_verbs,
-):
+for verbs in (installation, keepers, simulation, images, datasets, segmentations):
     verbs.add_to(app)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from nnunet_uhf import registration
 from nnunet_uhf.demo import prepare
 from nnunet_uhf.demo.settings import (
     CONFIGURATIONS,
@@ -22,7 +21,8 @@ from nnunet_uhf.demo.settings import (
     DemoSettings,
     Folders,
 )
-from nnunet_uhf.demo.stages import Stage
+from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, add_trainers
+from nnunet_uhf.stages import Stage
 
 PRESET = "t1w_0.36T_probable"
 MODEL_TRAINERS = {"plain": PLAIN, "guided": GUIDED}
@@ -53,9 +53,9 @@ def environment(folders: Folders) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     # The demo shows the package at work whatever the user chose for other work in this shell.
-    for name in (registration.OPT_OUT_VARIABLE, "nnUNet_UHF_GUIDE_CHANNEL"):
+    for name in (OPT_OUT_VARIABLE, "nnUNet_UHF_GUIDE_CHANNEL"):
         variables.pop(name, None)
-    registration.register(variables)
+    add_trainers(variables)
     return variables
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from nnunet_uhf.demo.settings import DemoSettings, Folders
 from nnunet_uhf.demo.subjects import TISSUES
-from nnunet_uhf.metrics import linear_fit, psnr, ssim
+from nnunet_uhf.evaluation.image_metrics import linear_fit, psnr, ssim
 
 Array = npt.NDArray[np.float32]
 SHOWN_CONFIGURATION = "3d_fullres"

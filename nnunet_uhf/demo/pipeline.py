@@ -13,8 +13,8 @@ from nnunet_uhf.demo.pictures import picture_subjects
 from nnunet_uhf.demo.report import command_lines, render, write_page
 from nnunet_uhf.demo.scores import dice_table, image_table, read_scores
 from nnunet_uhf.demo.settings import DemoSettings, Folders
-from nnunet_uhf.demo.stages import open_folder, run_stages
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.stages import open_folder, run_stages
 
 DEVICES = ("cpu", "cuda", "mps")
 

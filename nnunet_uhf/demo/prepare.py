@@ -21,7 +21,7 @@ from nnunet_uhf.demo.settings import (
     Folders,
 )
 from nnunet_uhf.demo.subjects import TISSUES, make_subject
-from nnunet_uhf.preprocessing.pairs import write_paired_dataset, write_segmentation_dataset
+from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
 
 LABEL_NAMES = {"background": 0, **TISSUES}
 SOURCE_CHANNEL, TARGET_CHANNEL = "LF", "HF"

@@ -14,8 +14,8 @@ from nnunet_uhf import __version__
 from nnunet_uhf.demo.pictures import TISSUE_COLOURS, SubjectPicture
 from nnunet_uhf.demo.scores import IMAGE_ROWS, Scores
 from nnunet_uhf.demo.settings import CONFIGURATIONS, DemoSettings
-from nnunet_uhf.demo.stages import Stage
 from nnunet_uhf.demo.subjects import TEMPLATE_LICENCE, TISSUES
+from nnunet_uhf.stages import Stage
 
 
 def render(

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from nilearn import datasets
 from scipy import ndimage
 
-Volume = npt.NDArray[np.float32]
+from nnunet_uhf.types import FloatArray
+
 Labels = npt.NDArray[np.uint8]
 
 TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
@@ -38,7 +39,7 @@ class Subject:
     """One phantom: image and labels share shape (X, Y, Z) and affine (mm, RAS)."""
 
     name: str
-    image: Volume
+    image: FloatArray
     """High-field phantom image, skull-stripped: 0 outside the brain, white matter near 1."""
     labels: Labels
     """0 outside the brain, then the values of TISSUES."""
@@ -49,12 +50,12 @@ class Subject:
 class Template:
     """Template at 2 mm: tissue probabilities that sum to 1 inside the brain, and the T1 image's own detail."""
 
-    tissues: dict[str, Volume]
-    detail: Volume
+    tissues: dict[str, FloatArray]
+    detail: FloatArray
     affine: npt.NDArray[np.float64]
 
     @property
-    def brain(self) -> Volume:
+    def brain(self) -> FloatArray:
         """1 inside the brain, 0 outside."""
         return np.asarray(sum(self.tissues.values()), dtype=np.float32)
 
@@ -81,7 +82,7 @@ def load_template() -> Template:
 
 def smooth_field(
     rng: np.random.Generator, shape: tuple[int, ...], *, wavelength_mm: float, spacing_mm: float
-) -> Volume:
+) -> FloatArray:
     """Random smooth scalar field of `shape`, mean 0, standard deviation 1, correlated over about `wavelength_mm`."""
     sigma = wavelength_mm / spacing_mm / 2
     margin = int(np.ceil(sigma))
@@ -137,7 +138,7 @@ def make_subject(
     inverse = np.linalg.inv(template.affine)
     voxels = np.einsum("ij,jxyz->ixyz", inverse[:3, :3], world) + inverse[:3, 3][:, None, None, None]
 
-    def read(volume: Volume) -> Volume:
+    def read(volume: FloatArray) -> FloatArray:
         return np.asarray(ndimage.map_coordinates(volume, voxels, order=1, cval=0.0), dtype=np.float32)
 
     # The probabilities are deformed, the labels decided afterwards: no interpolated label values.

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunet_uhf.report.case_scores import METRICS, VOLUMES, Metric
-from nnunet_uhf.report.measuring import Measured
-from nnunet_uhf.report.statistics import PairedResult, compare_paired, holm
-from nnunet_uhf.report.structures import MEAN, Task
+from nnunet_uhf.evaluation.label_scores import METRICS, VOLUMES, Metric
+from nnunet_uhf.evaluation.measuring import Measured
+from nnunet_uhf.evaluation.statistics import PairedResult, compare_paired, holm
+from nnunet_uhf.nnunet.labels import MEAN, Labels
 
 PRIMARY_METRIC = "dice"
 
@@ -21,7 +21,7 @@ class Result:
 
     Attributes:
         model: name of the entry.
-        structure: or :data:`~nnunet_uhf.report.structures.MEAN`.
+        structure: or :data:`~nnunet_uhf.nnunet.labels.MEAN`.
         metric: key of a metric.
         group: None where all subjects are pooled, else (column, group), such as ("fold", "0") or ("sex", "F").
         paired: the numbers.
@@ -50,13 +50,13 @@ class Summary:
     std: float | None
 
 
-def structure_names(task: Task) -> list[str]:
+def structure_names(task: Labels) -> list[str]:
     """The names under which scores are kept: the mean first, where there is more than one structure."""
     names = [structure.name for structure in task.structures]
     return [MEAN, *names] if len(names) > 1 else names
 
 
-def primary_structure(task: Task) -> str:
+def primary_structure(task: Labels) -> str:
     """The structure of the report's main question: the mean, or the only one there is."""
     return structure_names(task)[0]
 
@@ -68,7 +68,7 @@ def scores_of(measured: Measured, entry: str, structure: str, metric: str, cases
 
 def analyse(
     measured: Measured,
-    task: Task,
+    task: Labels,
     entries: Sequence[str],
     groups: Mapping[tuple[str, str], Sequence[str]],
     *,
@@ -95,7 +95,7 @@ def analyse(
     return _corrected(results)
 
 
-def summarise(measured: Measured, task: Task, entries: Sequence[str]) -> list[Summary]:
+def summarise(measured: Measured, task: Labels, entries: Sequence[str]) -> list[Summary]:
     """Mean and standard deviation over subjects of every metric of every entry and structure."""
     summaries = []
     for entry in entries:
@@ -116,7 +116,7 @@ def summarise(measured: Measured, task: Task, entries: Sequence[str]) -> list[Su
     return summaries
 
 
-def missed(measured: Measured, task: Task, entries: Sequence[str]) -> int:
+def missed(measured: Measured, task: Labels, entries: Sequence[str]) -> int:
     """How often a structure was in one of truth and prediction alone, and HD95 is the image's diagonal."""
     names = [structure.name for structure in task.structures]
     found = [scores[entry][name] for scores in measured.values() for entry in entries for name in names]
@@ -128,7 +128,7 @@ def metric_of(key: str) -> Metric:
     return next(metric for metric in METRICS if metric.key == key)
 
 
-def find(
+def result_of(
     results: Sequence[Result], model: str, structure: str, metric: str, group: tuple[str, str] | None = None
 ) -> Result:
     """The one result of these."""

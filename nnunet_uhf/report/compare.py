@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import track
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.nifti import appearing_together, read_grid
+from nnunet_uhf.evaluation.measuring import Case, measure_cases
+from nnunet_uhf.imageio.nifti import read_grid
+from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.report.analysis import PRIMARY_METRIC, primary_structure, scores_of
 from nnunet_uhf.report.comparison import Comparison, compare_measured
 from nnunet_uhf.report.entries import Entry, baseline_first, name_entries, read_model, read_predictions
-from nnunet_uhf.report.measuring import Case, measure
 from nnunet_uhf.report.page import render
 from nnunet_uhf.report.pictures import BASELINE, MODEL, TRUTH, SubjectPictures, draw_subject
 from nnunet_uhf.report.records import CSV_NAME, JSON_NAME, record_of, write_csv, write_json
@@ -88,7 +89,7 @@ def compare(
         tolerance = tolerance_mm or _default_tolerance([references[case] for case in cases])
         trainings = [each for entry in entries for each in entry.trainings]
         jobs = [Case(case, references[case], {each.name: each.files[case] for each in trainings}) for case in cases]
-        found = measure(jobs, task, tolerance_mm=tolerance, num_processes=num_processes, console=console)
+        found = measure_cases(jobs, task, tolerance_mm=tolerance, num_processes=num_processes, console=console)
         measured = {case: each.scores for case, each in found.items()}
         comparison = compare_measured(
             entries,

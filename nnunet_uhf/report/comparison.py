@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nnunet_uhf.evaluation.measuring import Measured
+from nnunet_uhf.nnunet.labels import Labels
 from nnunet_uhf.report.analysis import (
     PRIMARY_METRIC,
     Result,
     Summary,
     analyse,
-    find,
     missed,
     primary_structure,
+    result_of,
     summarise,
 )
 from nnunet_uhf.report.entries import Entry
-from nnunet_uhf.report.measuring import Measured
 from nnunet_uhf.report.pictures import SubjectPictures
 from nnunet_uhf.report.provenance import KeeperFacts, keeper_facts, overlap_warning
 from nnunet_uhf.report.repeats import Repeats, mean_of_trainings, repeats_of
-from nnunet_uhf.report.structures import Task
 from nnunet_uhf.report.subgroups import Grouping
 from nnunet_uhf.report.trainings import Cost, Training, cost_of, read_trainings
 from nnunet_uhf.report.verdict import Verdict, verdict
@@ -52,7 +52,7 @@ class Comparison:
     """
 
     entries: tuple[Entry, ...]
-    task: Task
+    task: Labels
     cases: tuple[str, ...]
     references: int
     left_out: Mapping[str, tuple[str, ...]]
@@ -73,7 +73,7 @@ class Comparison:
 
 def compare_measured(
     entries: Sequence[Entry],
-    task: Task,
+    task: Labels,
     cases: Sequence[str],
     measured: Measured,
     *,
@@ -100,7 +100,7 @@ def compare_measured(
     for entry in entries[1:]:
         both = (entries[0], entry)
         seen = [case for each in both for known in facts[each.name] for case in known.overlap]
-        main = find(results, entry.name, structure, PRIMARY_METRIC)
+        main = result_of(results, entry.name, structure, PRIMARY_METRIC)
         repeated = repeats_of(singly, *both, structure=structure, metric=PRIMARY_METRIC, seed=seed)
         verdicts[entry.name] = verdict(
             main, *both, models=len(entries) - 1, compared=len(cases), overlap=seen, repeats=repeated

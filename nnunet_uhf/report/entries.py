@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.nifti_files import case_files
-from nnunet_uhf.nnunet_files import description_of, read_json
-from nnunet_uhf.plans import configuration_settings
+from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.nnunet.files import configuration_settings, description_of, read_json
 
 FOLD_FOLDER = re.compile(r"fold_(\d+|all)$")
 _MODEL = "name a folder such as nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION"

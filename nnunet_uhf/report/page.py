@@ -10,15 +10,22 @@ import jinja2
 from markupsafe import Markup
 
 from nnunet_uhf import __version__
-from nnunet_uhf.report.analysis import PRIMARY_METRIC, find, metric_of, primary_structure, scores_of, structure_names
-from nnunet_uhf.report.case_scores import METRICS, Metric
+from nnunet_uhf.evaluation.label_scores import METRICS, Metric
+from nnunet_uhf.evaluation.statistics import RESAMPLES
+from nnunet_uhf.nnunet.labels import MEAN
+from nnunet_uhf.report.analysis import (
+    PRIMARY_METRIC,
+    metric_of,
+    primary_structure,
+    result_of,
+    scores_of,
+    structure_names,
+)
 from nnunet_uhf.report.comparison import Comparison
 from nnunet_uhf.report.formatting import NOT_RECORDED, interval, number, p_value
 from nnunet_uhf.report.plots import COLOURS, ForestRow, curve_plot, distribution_plot, forest_plot, paired_plot
 from nnunet_uhf.report.records import DEFINITIONS
 from nnunet_uhf.report.slices import BOTH_WRONG, ONLY_BASELINE_WRONG, ONLY_MODEL_WRONG
-from nnunet_uhf.report.statistics import RESAMPLES
-from nnunet_uhf.report.structures import MEAN
 from nnunet_uhf.report.trainings import CURVES, Cost
 from nnunet_uhf.report.verdict import Kind
 
@@ -76,7 +83,8 @@ def render(comparison: Comparison) -> str:
         means={(s.entry, s.structure, s.metric): s for s in comparison.summaries},
         cells=_cells(comparison),
         results={
-            entry.name: find(comparison.results, entry.name, main, PRIMARY_METRIC) for entry in comparison.entries[1:]
+            entry.name: result_of(comparison.results, entry.name, main, PRIMARY_METRIC)
+            for entry in comparison.entries[1:]
         },
         family=sum(result.group is None and not result.primary for result in comparison.results),
         paired=_paired(comparison),
@@ -132,7 +140,7 @@ def _paired(comparison: Comparison) -> dict[str, Markup]:
     for entry in comparison.entries[1:]:
         first, second = (_scores(comparison, name, main, PRIMARY_METRIC) for name in (baseline, entry.name))
         differences = {case: second[case] - first[case] for case in comparison.cases}
-        paired = find(comparison.results, entry.name, main, PRIMARY_METRIC).paired
+        paired = result_of(comparison.results, entry.name, main, PRIMARY_METRIC).paired
         plots[entry.name] = paired_plot(differences, paired, metric_of(PRIMARY_METRIC), model=entry.name)
     return plots
 
@@ -159,7 +167,9 @@ def _structure_forests(comparison: Comparison) -> list[tuple[str, list[Forest]]]
         plots = []
         for entry in comparison.entries[1:]:
             rows = [
-                ForestRow(_title(name), find(comparison.results, entry.name, name, metric.key).paired, name == main)
+                ForestRow(
+                    _title(name), result_of(comparison.results, entry.name, name, metric.key).paired, name == main
+                )
                 for name in names
             ]
             plot = forest_plot(rows, metric, baseline=baseline, model=entry.name)
@@ -176,10 +186,12 @@ def _group_forests(comparison: Comparison) -> list[tuple[str, list[Forest]]]:
     for grouping in comparison.groupings:
         plots = []
         for entry in comparison.entries[1:]:
-            rows = [ForestRow("all subjects", find(comparison.results, entry.name, main, metric.key).paired, main=True)]
+            rows = [
+                ForestRow("all subjects", result_of(comparison.results, entry.name, main, metric.key).paired, main=True)
+            ]
             for name, cases in grouping.groups.items():
                 group = (grouping.column, name)
-                paired = find(comparison.results, entry.name, main, metric.key, group).paired
+                paired = result_of(comparison.results, entry.name, main, metric.key, group).paired
                 label = f"{grouping.column} {name}" if grouping.column == "fold" else name
                 rows.append(ForestRow(f"{label} (n = {len(cases)})", paired))
             plots.append(

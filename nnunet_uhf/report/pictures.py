@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.nifti import read_volume, require_same_grid
-from nnunet_uhf.preprocessing.qc_layout import PLANES, Slice, cut, standard_axes
-from nnunet_uhf.report.label_maps import read_labels
+from nnunet_uhf.imageio.label_maps import read_labels
+from nnunet_uhf.imageio.nifti import read_volume, require_same_grid
+from nnunet_uhf.imageio.planes import PLANES, Slice, cut, standard_axes
+from nnunet_uhf.nnunet.labels import Labels
 from nnunet_uhf.report.slices import MARGIN_MM, Classes, Rgb, choose_slices, classes_of, error_map, overlay
-from nnunet_uhf.report.structures import Task
 
 PIXELS = 256  # along the longer side of a panel
 TRUTH, BASELINE, MODEL = "truth", "baseline", "model"
@@ -69,7 +69,7 @@ def draw_subject(
     role: str,
     files: Mapping[str, Path],
     image: Path | None,
-    task: Task,
+    task: Labels,
     *,
     names: tuple[str, str],
 ) -> SubjectPictures:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from nnunet_uhf.report.case_scores import Metric
+from nnunet_uhf.evaluation.label_scores import Metric
+from nnunet_uhf.evaluation.statistics import PairedResult
 from nnunet_uhf.report.formatting import interval, number, p_value, tick_label
-from nnunet_uhf.report.statistics import PairedResult
 from nnunet_uhf.report.svg import Drawing, Scale
 
 WIDTH = 860.0

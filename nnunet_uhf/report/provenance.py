@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nnunet_uhf.controls import CONTROLS
-from nnunet_uhf.matching import overlapping_cases
+from nnunet_uhf.guidance.matching import overlapping_cases
+from nnunet_uhf.networks.guided.controls import CONTROLS
 from nnunet_uhf.report.entries import Entry
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf import __version__
+from nnunet_uhf.evaluation.label_scores import METRICS, VOLUMES
+from nnunet_uhf.evaluation.measuring import Measured
+from nnunet_uhf.evaluation.statistics import CONFIDENCE, RESAMPLES
+from nnunet_uhf.nnunet.labels import MEAN, Labels
 from nnunet_uhf.report.analysis import structure_names
-from nnunet_uhf.report.case_scores import METRICS, VOLUMES
 from nnunet_uhf.report.comparison import Comparison
 from nnunet_uhf.report.entries import Entry
-from nnunet_uhf.report.measuring import Measured
-from nnunet_uhf.report.statistics import CONFIDENCE, RESAMPLES
-from nnunet_uhf.report.structures import MEAN, Task
 
 CSV_NAME, JSON_NAME = "compare.csv", "compare.json"
 DEFINITIONS = {
@@ -45,7 +45,7 @@ DEFINITIONS = {
 }
 
 
-def write_csv(path: Path, measured: Measured, task: Task, entries: Sequence[Entry]) -> None:
+def write_csv(path: Path, measured: Measured, task: Labels, entries: Sequence[Entry]) -> None:
     """Write case, fold, model, its training, structure, metric, unit, value: one score a line, undefined ones empty."""
     folds = entries[0].folds
     trainings = [(entry.name, k, each.name) for entry in entries for k, each in enumerate(entry.trainings, start=1)]

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.report.case_scores import Scores
+from nnunet_uhf.evaluation.label_scores import Scores
+from nnunet_uhf.evaluation.measuring import Measured
+from nnunet_uhf.evaluation.statistics import CONFIDENCE, RESAMPLES
 from nnunet_uhf.report.entries import Entry, read_model, read_predictions
-from nnunet_uhf.report.measuring import Measured
-from nnunet_uhf.report.statistics import CONFIDENCE, RESAMPLES
 
 BLOCK = 500  # resamples drawn at a time: memory
 

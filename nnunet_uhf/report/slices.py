@@ -1,7 +1,7 @@
 """Which subjects and slices are shown, and in which colours: made of arrays alone, so that it can be checked.
 
 Volumes (X, Y, Z) have standard axes (RAS). Slices follow the radiological convention of
-:mod:`nnunet_uhf.preprocessing.qc_layout`: the patient's right is on the left side.
+:mod:`nnunet_uhf.preprocessing.qc.layout`: the patient's right is on the left side.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_uhf.preprocessing.qc_layout import PLANES, THIN, Slice
-from nnunet_uhf.report.structures import Task
+from nnunet_uhf.imageio.planes import PLANES, THIN, Slice
+from nnunet_uhf.nnunet.labels import Labels
 
-Labels = NDArray[np.int32]
+LabelSlices = NDArray[np.int32]
 Colour = tuple[int, int, int]
 Rgb = NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ class Classes:
         names: of the structure that gives a class its colour, by class.
     """
 
-    maps: Mapping[str, Labels]
+    maps: Mapping[str, LabelSlices]
     colours: Mapping[int, Colour]
     names: Mapping[int, str]
 
@@ -68,7 +68,7 @@ def subjects_to_show(gains: Mapping[str, float]) -> list[tuple[str, str]]:
     return [chosen[0], chosen[2]] if len(ranked) == 2 else chosen
 
 
-def classes_of(maps: Mapping[str, NDArray[Any]], task: Task, *, truth: str) -> Classes:
+def classes_of(maps: Mapping[str, NDArray[Any]], task: Labels, *, truth: str) -> Classes:
     """Translate label maps (X, Y, Z) into classes; where the truth is not annotated, all are 0.
 
     With regions a class is a set of regions, and has the colour and name of the smallest one.
@@ -105,7 +105,7 @@ def palette(count: int) -> list[Colour]:
     return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in made]
 
 
-def choose_slices(truth: Labels, baseline: Labels, model: Labels) -> list[Slice]:
+def choose_slices(truth: LabelSlices, baseline: LabelSlices, model: LabelSlices) -> list[Slice]:
     """The axial and the coronal slice on which the two predictions differ most in what they have right.
 
     That is, with most voxels that one of the two has right and the other wrong; where there is none, with most errors,
@@ -130,7 +130,7 @@ def _planes(shape: Sequence[int]) -> list[str]:
     return fine or [next(name for name, (axis, *_) in PLANES.items() if axis == thinnest)]
 
 
-def overlay(grey: NDArray[np.floating[Any]], classes: Labels, colours: Mapping[int, Colour]) -> Rgb:
+def overlay(grey: NDArray[np.floating[Any]], classes: LabelSlices, colours: Mapping[int, Colour]) -> Rgb:
     """Classes (rows, columns) in colour over a grey image of 0 to 1."""
     picture = np.repeat(255 * np.clip(grey, 0, 1)[..., None], 3, axis=-1)
     for code, colour in colours.items():
@@ -139,7 +139,7 @@ def overlay(grey: NDArray[np.floating[Any]], classes: Labels, colours: Mapping[i
     return np.rint(picture).astype(np.uint8)
 
 
-def error_map(grey: NDArray[np.floating[Any]], truth: Labels, baseline: Labels, model: Labels) -> Rgb:
+def error_map(grey: NDArray[np.floating[Any]], truth: LabelSlices, baseline: LabelSlices, model: LabelSlices) -> Rgb:
     """Who is wrong where (rows, columns): opaque colours over the dimmed grey image of 0 to 1."""
     picture = np.rint(np.repeat(255 * DIMMED * np.clip(grey, 0, 1)[..., None], 3, axis=-1)).astype(np.uint8)
     first, second = baseline != truth, model != truth

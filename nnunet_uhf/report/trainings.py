@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from nnunet_uhf.checkpoints import load_checkpoint_weights
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.nnunet_files import read_json
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.report.entries import Entry
 
 if TYPE_CHECKING:

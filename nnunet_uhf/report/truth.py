@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.nifti_files import ENDINGS, case_files
-from nnunet_uhf.nnunet_files import read_json
+from nnunet_uhf.imageio.files import ENDINGS, case_files
+from nnunet_uhf.nnunet.files import read_json
+from nnunet_uhf.nnunet.labels import Labels, read_structures, structures_of_values
 from nnunet_uhf.report.entries import Entry
-from nnunet_uhf.report.structures import Task, read_structures, structures_of_values
 
 _ARGUMENTS = "predict_from_raw_data_args.json"
 
@@ -40,7 +40,7 @@ def find_references(entries: Sequence[Entry], reference: Path | None) -> tuple[P
     raise UHFError(f"The true label maps of {dataset} are not in {where}: set the variables, or add -ref FOLDER")
 
 
-def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, Path]) -> Task:
+def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, Path]) -> Labels:
     """The structures to compare, as the dataset.json of the entries (or the one beside the references) names them.
 
     Without any, every label value of the true label maps is a structure.
@@ -65,7 +65,7 @@ def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, P
     described = folder.parent / "dataset.json"
     if described.is_file():
         return read_structures(read_json(described, advice="repair or remove it"), where=described)
-    from nnunet_uhf.report.label_maps import label_values
+    from nnunet_uhf.imageio.label_maps import label_values
 
     return structures_of_values(value for path in references.values() for value in label_values(path))
 

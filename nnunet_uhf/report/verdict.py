@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from nnunet_uhf.evaluation.statistics import smallest_p
+from nnunet_uhf.nnunet.labels import MEAN
 from nnunet_uhf.report.analysis import Result, metric_of
 from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.formatting import interval, number, p_value
 from nnunet_uhf.report.repeats import Repeats
-from nnunet_uhf.report.statistics import smallest_p
-from nnunet_uhf.report.structures import MEAN
 
 ALPHA = 0.05
 FEW = 10  # subjects below which bootstrap intervals are known to be too narrow

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.types import FloatArray
 
 if TYPE_CHECKING:
     import torch
 
-FloatArray = npt.NDArray[np.float32]
 Numbers = tuple[float, ...]
 BIAS_ORDER = 3
 BIAS_TERMS = 20  # polynomial terms of three variables up to order 3

@@ -36,9 +36,8 @@ from nnunet_uhf.preprocessing.low_field.slice_profile import (
     take_slices,
 )
 from nnunet_uhf.preprocessing.low_field.tissues import TissueLabels, TissueMaps, one_hot_tissues
+from nnunet_uhf.types import FloatArray, LabelArray
 
-FloatArray = npt.NDArray[np.float32]
-LabelArray = npt.NDArray[np.integer]
 DARK_QUANTILE = 0.001
 # of the lines along the slice axis, every fourth in each other direction is enough for means and deviations, and every
 # second where slices are kept thick: a line has fewer of them

@@ -14,8 +14,8 @@ from nnunet_uhf.preprocessing.low_field.artefacts import ArtefactDraw, Artefacts
 from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
 from nnunet_uhf.preprocessing.low_field.slice_profile import SliceProfile, fill_slices, take_slices
 from nnunet_uhf.preprocessing.low_field.tissues import TissueMaps
+from nnunet_uhf.types import FloatArray
 
-FloatArray = npt.NDArray[np.float32]
 # Voxels that count as one tissue when its mean is taken (SIQT)
 PURE_TISSUE = 0.9
 # Voxels that count as brain when the scan is limited to it (ours)

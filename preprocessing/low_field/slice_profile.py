@@ -15,8 +15,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.types import FloatArray
 
-FloatArray = npt.NDArray[np.float32]
 Scalar = TypeVar("Scalar", bound=np.generic)
 # FWHM of a Gaussian over its sigma
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))

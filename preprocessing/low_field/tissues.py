@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.types import FloatArray
 
-FloatArray = npt.NDArray[np.float32]
 TissueLabels = Mapping[str, int | Sequence[int]]
 TISSUES = ("csf", "gm", "wm")
 FREESURFER_RIGHT = frozenset({41, 42})  # white matter and cortex: what tells its numbers from tissues 1, 2 and 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, Structure
@@ -17,8 +16,8 @@ from nnunet_uhf.preprocessing.synthesis.relaxation import (
     t2_star_seconds,
 )
 from nnunet_uhf.preprocessing.synthesis.signal import Sequence, Signal
+from nnunet_uhf.types import FloatArray
 
-FloatArray = npt.NDArray[np.float32]
 # Intensity of fluid whose magnetisation is read out in full: images come out in hundreds, as scanners have them
 FULL_SIGNAL = 1000.0
 # Field strength that the user states the SNR for

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from guided_runs import use_keeper
 
-from support import REPOSITORY, Workspace, fit, tiny_trainer
+from helpers.guided_runs import use_keeper
+from helpers.support import REPOSITORY, fit, tiny_trainer
+from helpers.workspace import Workspace
 
 
 @pytest.mark.parametrize("kind", ["5epochs", "5epochs_noDataLoading"])
 def test_the_guided_benchmark_trainers_report_an_epoch_time(
     kind: str, tmp_path: Path, nnunet: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "benchmark_trainers"))
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "epoch_time_trainers"))
     trainers = importlib.import_module("benchmark_trainers")
     monkeypatch.setenv("nnUNet_UHF_PRESET", "efficient")
     dataset = nnunet.dataset("single")

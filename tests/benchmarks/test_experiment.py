@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnunet_uhf.demo.stages import State
+from helpers.support import REPOSITORY, tiny_trainer
+from helpers.tiny_data import write_image
+from helpers.workspace import Workspace
 from nnunet_uhf.errors import UHFError
-from support import REPOSITORY, Workspace, tiny_trainer, write_image
+from nnunet_uhf.stages import State
 
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    names = ("experiment", "experiment_settings", "experiment_data", "experiment_tables")
-    return SimpleNamespace(**{name.removeprefix("experiment_"): importlib.import_module(name) for name in names})
+    names = ("run", "settings", "data", "tables")
+    return SimpleNamespace(**{name: importlib.import_module(f"experiment.{name}") for name in names})
 
 
 def settings(benchmark: SimpleNamespace, **changed: Any) -> Any:
@@ -69,7 +71,7 @@ def task(benchmark: SimpleNamespace, places: Any) -> Any:
 
 
 def chain(benchmark: SimpleNamespace, chosen: Any, task: Any, places: Any, conditions: list[str]) -> list[Any]:
-    return benchmark.experiment.chain(chosen, task, places, conditions=conditions, seeds=[0, 1], device="cpu")
+    return benchmark.run.chain(chosen, task, places, conditions=conditions, seeds=[0, 1], device="cpu")
 
 
 def test_keeper_labelled_and_test_subjects_are_disjoint(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
@@ -128,7 +130,7 @@ def test_every_condition_is_trained_and_predicted_for_every_label_count_and_seed
 def test_every_trainer_of_the_chain_exists(
     benchmark: SimpleNamespace, task: Any, places: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment_trainers"))
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment" / "trainers"))
     trainers = importlib.import_module("experiment_trainers")
     stages = chain(benchmark, settings(benchmark), task, places, list(benchmark.settings.CONDITIONS))
     commands = [stage.command for stage in stages if "-tr" in stage.command]
@@ -143,7 +145,7 @@ def test_a_run_has_its_own_seed_keeper_and_model_folder(
     benchmark: SimpleNamespace, task: Any, places: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, str]] = []
-    monkeypatch.setattr(benchmark.experiment, "train_and_predict", lambda **_: seen.append(dict(os.environ)))
+    monkeypatch.setattr(benchmark.run, "train_and_predict", lambda **_: seen.append(dict(os.environ)))
     before = dict(os.environ)
     stages = {s.key: s for s in chain(benchmark, settings(benchmark), task, places, ["plain", "guided", "efficient"])}
     for key in ("run_plain_2_0", "run_guided_4_1", "run_efficient_2_0"):
@@ -171,7 +173,7 @@ def test_labels_that_tell_sides_apart_are_not_mirrored(
 ) -> None:
     seen: list[str] = []
     monkeypatch.setattr(
-        benchmark.experiment, "train_and_predict", lambda **_: seen.append(os.environ["UHF_EXPERIMENT_MIRRORING"])
+        benchmark.run, "train_and_predict", lambda **_: seen.append(os.environ["UHF_EXPERIMENT_MIRRORING"])
     )
     numbered = {"background": 0, **{name: value for value, name in enumerate(names, start=1)}}
     chain(benchmark, settings(benchmark), replace(task, names=numbered), places, ["plain"])[-1].function()
@@ -182,7 +184,7 @@ def test_labels_that_tell_sides_apart_are_not_mirrored(
 def test_the_trainers_mirror_only_where_they_may(
     nnunet: Workspace, monkeypatch: pytest.MonkeyPatch, mirroring: bool
 ) -> None:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment_trainers"))
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment" / "trainers"))
     trainers = importlib.import_module("experiment_trainers")
     monkeypatch.setattr(trainers, "MIRRORING", mirroring)
     trainer = tiny_trainer(trainers.nnUNetTrainer_experiment, nnunet.dataset("single"), "2d")
@@ -212,13 +214,13 @@ def test_only_models_of_high_field_labels_are_tested_at_high_field(benchmark: Si
 
 @pytest.mark.parametrize(("text", "values"), [("3,10", [3, 10]), ("0", [0])])
 def test_lists_of_numbers_are_read(benchmark: SimpleNamespace, text: str, values: list[int]) -> None:
-    assert benchmark.experiment.numbers(text, "--labels") == values
+    assert benchmark.run.numbers(text, "--labels") == values
 
 
 @pytest.mark.parametrize("text", ["", "3;10", "3,3", "-1"])
 def test_other_lists_are_refused(benchmark: SimpleNamespace, text: str) -> None:
     with pytest.raises(UHFError, match="--labels"):
-        benchmark.experiment.numbers(text, "--labels")
+        benchmark.run.numbers(text, "--labels")
 
 
 def test_an_odd_severity_is_refused(benchmark: SimpleNamespace) -> None:

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import torch
-from known_keepers import knowing, save, scan
 
-from support import REPOSITORY, run_command
+from helpers.known_keepers import knowing, save, scan
+from helpers.support import REPOSITORY, run_command
 
 
 def test_the_table_tells_own_cases_from_new_ones_and_has_a_line_for_every_kind(tmp_path: Path) -> None:

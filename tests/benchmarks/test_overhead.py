@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from support import REPOSITORY, Workspace
+from helpers.support import REPOSITORY
+from helpers.workspace import Workspace
 
 
 @pytest.fixture

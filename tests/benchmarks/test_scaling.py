@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from support import REPOSITORY
+from helpers.support import REPOSITORY
 
 
 @pytest.fixture

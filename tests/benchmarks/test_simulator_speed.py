@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from support import REPOSITORY
+from helpers.support import REPOSITORY
 
 
 @pytest.fixture

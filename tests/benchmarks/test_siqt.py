@@ -15,8 +15,9 @@ import pytest
 from rich.console import Console
 from scipy.ndimage import gaussian_filter
 
+from helpers.support import REPOSITORY
+from helpers.tiny_data import write_image
 from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
-from support import REPOSITORY, write_image
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 THICK = AFFINE @ np.diag([1, 1, 4, 1])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from nnunet_uhf.presets import PRESETS
-from support import REPOSITORY
+from helpers.support import REPOSITORY
+from nnunet_uhf.networks.presets import PRESETS
 
 
 @pytest.fixture

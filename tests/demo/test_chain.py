@@ -7,12 +7,12 @@ import pytest
 import typer.main
 
 import nnunet_uhf.trainers
-from nnunet_uhf import registration
 from nnunet_uhf.cli.run import app
 from nnunet_uhf.demo.chain import build_stages, environment
 from nnunet_uhf.demo.lengths import LENGTHS
 from nnunet_uhf.demo.settings import DemoSettings, Folders
-from nnunet_uhf.demo.stages import Stage, find_command
+from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, trainer_path
+from nnunet_uhf.stages import Stage, find_command
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ def test_children_work_inside_the_demo_folder_and_find_the_trainers(
 ) -> None:
     monkeypatch.setenv("nnUNet_raw", "/somewhere/else")
     monkeypatch.setenv("nnUNet_UHF_GUIDE_CHANNEL", "FLAIR")
-    monkeypatch.setenv(registration.OPT_OUT_VARIABLE, "0")
+    monkeypatch.setenv(OPT_OUT_VARIABLE, "0")
     monkeypatch.setenv("nnUNet_extTrainer", "")
     variables = environment(Folders(tmp_path))
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_UHF_KKN"):
         assert Path(variables[name]).parent == tmp_path
     assert "nnUNet_UHF_GUIDE_CHANNEL" not in variables
-    assert registration.trainer_path() in variables["nnUNet_extTrainer"].split(os.pathsep)
+    assert trainer_path() in variables["nnUNet_extTrainer"].split(os.pathsep)

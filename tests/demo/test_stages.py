@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nnunet_uhf.demo.stages import Stage, State, find_command, open_folder, run_stages
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.stages import Stage, State, find_command, open_folder, run_stages
 
 SETTINGS = {"subjects": 7, "shape": (8, 8, 8)}
 PYTHON = Path(sys.executable).name

@@ -10,11 +10,17 @@ import nibabel
 import numpy as np
 import pytest
 
+from helpers.tiny_data import write_image
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.normalise import normalise_folder, read_landmarks
-from nnunet_uhf.preprocessing.nyul import PERCENTILES, landmarks_of, learn_scale, to_scale
-from support import write_image
+from nnunet_uhf.preprocessing.normalise import (
+    PERCENTILES,
+    landmarks_of,
+    learn_scale,
+    normalise_folder,
+    read_landmarks,
+    to_scale,
+)
 
 AFFINE = np.diag([-1.0, 1.1, 2.0, 1.0])
 

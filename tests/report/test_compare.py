@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_samples import (
+
+from helpers.report_samples import (
     AFFINE,
     CASES,
     DATASET,
@@ -23,13 +24,12 @@ from report_samples import (
     write_model,
     write_raw,
 )
-from tiny_data import REGIONS, write_image
-
+from helpers.tiny_data import REGIONS, write_image
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.evaluation.measuring import Case, measure_cases
+from nnunet_uhf.nnunet.labels import structures_of_values
 from nnunet_uhf.report.compare import compare
-from nnunet_uhf.report.measuring import Case, measure
-from nnunet_uhf.report.structures import structures_of_values
 
 GOOD = {case: spoiled(case, 0.1) for case in CASES}
 BAD = {case: spoiled(case, 0.2) for case in CASES}
@@ -203,7 +203,7 @@ def test_worker_processes_change_nothing(root: Path) -> None:
         for case in CASES
     ]
     task = structures_of_values([1, 2, 3])
-    alone, together = (measure(jobs, task, tolerance_mm=1.0, num_processes=number) for number in (1, 2))
+    alone, together = (measure_cases(jobs, task, tolerance_mm=1.0, num_processes=number) for number in (1, 2))
     assert alone == together
     assert list(together) == list(CASES)
 

@@ -7,8 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from report_samples import CASES, DATASET, dataset_json, keeper_block, truth, write_labels, write_model, write_raw
 
+from helpers.report_samples import (
+    CASES,
+    DATASET,
+    dataset_json,
+    keeper_block,
+    truth,
+    write_labels,
+    write_model,
+    write_raw,
+)
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.report.entries import baseline_first, name_entries, read_model, read_predictions
 from nnunet_uhf.report.provenance import keeper_facts, overlap_warning

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from guided_runs import model_folder, use_keeper
 
+from helpers.guided_runs import model_folder, use_keeper
+from helpers.support import find_trainer, fit, tiny_trainer
+from helpers.workspace import Workspace
 from nnunet_uhf.report.compare import compare
-from support import Workspace, find_trainer, fit, tiny_trainer
 
 
 def test_folders_of_finished_trainings_compare_with_nnunets_own_dice(nnunet: Workspace, tmp_path: Path) -> None:

@@ -10,8 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_samples import CASES, dataset_json, keeper_block, spoiled, truth, write_labels, write_model, write_raw
 
+from helpers.report_samples import (
+    CASES,
+    dataset_json,
+    keeper_block,
+    spoiled,
+    truth,
+    write_labels,
+    write_model,
+    write_raw,
+)
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.report.compare import compare
 from nnunet_uhf.report.entries import Entry

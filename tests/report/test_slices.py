@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from report_samples import dataset_json
-from tiny_data import REGIONS, write_image
 
-from nnunet_uhf.preprocessing.qc_layout import Slice
+from helpers.report_samples import dataset_json
+from helpers.tiny_data import REGIONS, write_image
+from nnunet_uhf.imageio.planes import Slice
+from nnunet_uhf.nnunet.labels import read_structures
 from nnunet_uhf.report.pictures import BASELINE, MODEL, TRUTH, Panel, draw_subject
 from nnunet_uhf.report.slices import (
     BOTH_WRONG,
@@ -28,7 +29,6 @@ from nnunet_uhf.report.slices import (
     palette,
     subjects_to_show,
 )
-from nnunet_uhf.report.structures import read_structures
 
 TASK = read_structures(dataset_json(), where=Path("dataset.json"))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunet_uhf.evaluation.statistics import compare_paired
+from nnunet_uhf.nnunet.labels import MEAN
 from nnunet_uhf.report.analysis import Result
 from nnunet_uhf.report.entries import Entry
-from nnunet_uhf.report.statistics import compare_paired
-from nnunet_uhf.report.structures import MEAN
 from nnunet_uhf.report.verdict import Verdict, verdict
 
 FOLDS = {"0": Path(), "1": Path()}

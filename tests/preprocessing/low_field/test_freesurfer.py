@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers.support import shared_data
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.nifti import read_volume
 from nnunet_uhf.preprocessing.low_field import FREESURFER_TISSUES, tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.freesurfer import LEFT_TWINS, OUTSIDE_BRAIN, tissue_classes
-from nnunet_uhf.preprocessing.nifti import read_volume
-from support import shared_data
 
 
 def test_both_sides_of_the_brain_have_the_same_tissue() -> None:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers.tiny_data import make_channel, make_labels
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.low_field.mixture import mixture_means, parse_brightness, tissues_from_mixture
-from support import make_channel, make_labels
 
 SHAPE = (24, 26, 25)
 TISSUES = ("csf", "gm", "wm")

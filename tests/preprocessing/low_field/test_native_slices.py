@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_data import make_channel, make_labels
 
+from helpers.tiny_data import make_channel, make_labels
 from nnunet_uhf.preprocessing.low_field import LowFieldSimulator, PairSimulation, find_preset
 from nnunet_uhf.preprocessing.low_field.presets import profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.slice_profile import take_slices

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_data import make_channel, make_labels
 
+from helpers.tiny_data import make_channel, make_labels
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.low_field import LowFieldSimulator, PairSimulation, SliceProfile, find_preset
 from nnunet_uhf.preprocessing.low_field.presets import profile_for_ratio

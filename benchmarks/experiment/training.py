@@ -1,0 +1,43 @@
+"""One training of `run.py` and its predictions, by nnU-Net's own functions inside this process.
+
+Starting Python, torch and nnU-Net anew for each of many short trainings would take as long as the trainings.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+
+@contextmanager
+def logged(path: Path, variables: Mapping[str, str]) -> Iterator[None]:
+    """What is printed goes to a file; the environment is that of the variables, and the old one afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("w", buffering=1, encoding="utf-8") as file,
+        redirect_stdout(file),
+        mock.patch.dict(os.environ, variables),
+    ):
+        yield
+
+
+def train_and_predict(
+    *, dataset: str, configuration: str, fold: int, trainer: str, plans: str, images: Path, output: Path, device: str
+) -> None:
+    """`nnUNetv2_train`, then `nnUNetv2_predict` of a folder without mirroring; `output` is made anew."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.run.run_training import run_training
+
+    run_training(dataset, configuration, fold, trainer, plans, device=torch.device(device))
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    model = Path(os.environ["nnUNet_results"]) / dataset / f"{trainer}__{plans}__{configuration}"  # noqa: SIM112
+    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device(device), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(model), (fold,), "checkpoint_final.pth")
+    predictor.predict_from_files_sequential(str(images), str(output))

@@ -1,0 +1,106 @@
+"""Verbs about images that networks make: enhance, evaluate-images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnunet_uhf.cli.arguments import Device, OutputFolder, fold_number, torch_device
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `app` the verbs of this module."""
+    for name, verb, example in (
+        ("enhance", enhance, "enhance -i IMAGES -o ENHANCED -m keeper.safetensors"),
+        ("evaluate-images", evaluate_images, "evaluate-images -ref HIGH_FIELD -pred ENHANCED -mask BRAIN_MASKS -o OUT"),
+    ):
+        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+
+
+def evaluate_images(
+    reference: Annotated[Path, typer.Option("-ref", metavar="FOLDER", help="Folder of the true images.")],
+    prediction: Annotated[
+        Path, typer.Option("-pred", metavar="FOLDER", help="Folder of the predicted images, of the same names.")
+    ],
+    output: OutputFolder,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "-mask",
+            metavar="FOLDER",
+            help="Brain masks or label maps; above 0 is inside. Without: the whole image alone.",
+        ),
+    ] = None,
+    linear_fit: Annotated[
+        bool,
+        typer.Option("--linear-fit", help="Fit each prediction's intensities to the reference by a straight line."),
+    ] = False,
+    data_range: Annotated[
+        float | None,
+        typer.Option("--data-range", help="Peak of PSNR and SSIM. Without: max - min of each reference."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap over cases.")] = 0,
+) -> None:
+    """Measure predicted images against true ones: PSNR, SSIM, MS-SSIM, NRMSE, MAE, with confidence intervals."""
+    from rich.console import Console
+
+    from nnunet_uhf.evaluation.image_record import metrics_table
+    from nnunet_uhf.evaluation.images import evaluate_images as run
+
+    record = run(
+        reference,
+        prediction,
+        output,
+        mask=mask,
+        linear_fit=linear_fit,
+        data_range=data_range,
+        seed=seed,
+        console=Console(stderr=True),
+    )
+    Console().print(metrics_table(record))
+    sys.stdout.write(f"wrote {output}\n")
+
+
+def enhance(
+    images: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of NIfTI images, or one image.")],
+    output: OutputFolder,
+    model: Annotated[
+        Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file with decoder, or keeper model folder.")
+    ],
+    device: Device = "cuda",
+    folds: Annotated[
+        list[str] | None,
+        typer.Option("-f", metavar="FOLD...", help="Folds of a model folder, averaged. Default: all."),
+    ] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(
+            "--axis",
+            help="Plane of thick slices (axial, coronal, sagittal) or their array axis 0, 1, 2. Default: as trained.",
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write NAME_uncertainty, of a Masksembles model.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is already there.")] = False,
+) -> None:
+    """Write the high-field-like image of every scan, in the scan's own geometry; more slices from thick ones."""
+    from rich.console import Console
+
+    from nnunet_uhf.inference.enhance import enhance as run
+
+    written = run(
+        images,
+        output,
+        model,
+        device=torch_device(device),
+        folds=[fold_number(fold) for fold in folds] if folds else None,
+        overwrite=overwrite,
+        axis=axis,
+        uncertainty=uncertainty,
+        console=Console(stderr=True),
+    )
+    sys.stdout.write(f"wrote {len(written)} images to {output}\n")

@@ -1,0 +1,51 @@
+"""Verbs about the installation: doctor, trainer-path, demo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nnunet_uhf.cli.arguments import Device, torch_device
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `app` the verbs of this module."""
+    app.command("trainer-path", epilog='Example: export nnUNet_extTrainer="$(nnunet-uhf trainer-path)"')(trainer_path)
+    for name, verb, example in (
+        ("doctor", doctor, "doctor"),
+        ("demo", demo, "demo --out demo -device cpu"),
+    ):
+        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+
+
+def doctor() -> None:
+    """Say what is installed, whether it fits together, and what to do about what does not."""
+    from rich.console import Console
+
+    from nnunet_uhf.doctor import run
+
+    raise typer.Exit(run(Console()))
+
+
+def trainer_path() -> None:
+    """Print the folder in which nnU-Net finds the trainers, for nnUNet_extTrainer."""
+    from nnunet_uhf.installation.trainer_path import trainer_path as folder
+
+    sys.stdout.write(folder() + "\n")
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder to work in.")] = Path(
+        "nnunet-uhf-demo"
+    ),
+    device: Device = "cpu",
+) -> None:
+    """Show the whole chain on made subjects, without downloads: less than half an hour on two CPU cores."""
+    from rich.console import Console
+
+    from nnunet_uhf.demo import run
+
+    run(out=output, device=torch_device(device).type, console=Console())

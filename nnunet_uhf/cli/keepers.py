@@ -1,0 +1,219 @@
+"""Verbs about keepers: pretrain, export-keeper, inspect, check-input, plan, init."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nnunet_uhf.cli.arguments import (
+    Configuration,
+    Dataset,
+    Device,
+    Fold,
+    Plans,
+    fold_number,
+    require_folders,
+    torch_device,
+)
+from nnunet_uhf.errors import UHFError
+
+Keeper = Annotated[Path, typer.Option("--keeper", metavar="FILE", help="Keeper file.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give `app` the verbs of this module."""
+    for name, verb, example in (
+        ("pretrain", pretrain, "pretrain -d 1 -c 3d_fullres -f 0 -o keeper.safetensors"),
+        ("export-keeper", export_keeper, "export-keeper -d 1 -c 3d_fullres -f 0 -o keeper.safetensors"),
+        ("inspect", inspect, "inspect keeper.safetensors"),
+        ("check-input", check_input, "check-input -i IMAGES -m keeper.safetensors"),
+        ("plan", plan, "plan -d 2 -c 2d 3d_fullres --keeper keeper_2d.safetensors keeper_3d.safetensors"),
+        ("init", init, "init -m MODEL_FOLDER -f 0 --keeper keeper.safetensors -o init.pth"),
+    ):
+        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+
+
+def pretrain(
+    dataset: Dataset,
+    configuration: Configuration,
+    fold: Fold,
+    plans: Plans = "nnUNetPlans",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="FILE", help="Keeper file to write. Default: in the keeper's fold folder."),
+    ] = None,
+    device: Device = "cuda",
+    epochs: Annotated[
+        str, typer.Option("--epochs", metavar="N", help="1, 5, 20, 50, 100 or 250 for short trainings.")
+    ] = "",
+) -> None:
+    """Train a teacher and a keeper on an enhancement dataset and export the keeper; resumes where it stopped."""
+    number = fold_number(fold)
+    require_folders("nnUNet_preprocessed", "nnUNet_results")
+    used = torch_device(device)
+    from nnunet_uhf.trainers.distillation.pretrain import pretrain as run
+
+    _tell(run(dataset, configuration, number, plans=plans, output=output, device=used, epochs=epochs))
+
+
+def export_keeper(
+    dataset: Dataset,
+    configuration: Configuration,
+    fold: Fold,
+    output: Annotated[Path, typer.Option("-o", metavar="FILE", help="Keeper file to write (*.safetensors).")],
+    plans: Plans = "nnUNetPlans",
+    trainer: Annotated[str, typer.Option("-tr", metavar="TRAINER", help="Keeper trainer.")] = "UHFKeeperTrainer",
+    decoder: Annotated[
+        bool, typer.Option("--decoder/--no-decoder", help="Put in the teacher's decoder, which enhance needs.")
+    ] = True,
+    statistics: Annotated[
+        bool,
+        typer.Option("--statistics/--no-statistics", help="Put in statistics of its features, for check-input."),
+    ] = True,
+    accept_worse: Annotated[
+        bool, typer.Option("--accept-worse", help="Export even a keeper whose images are worse than its input.")
+    ] = False,
+) -> None:
+    """Write a finished keeper training as a keeper file: weights and a header that describes them."""
+    number = fold_number(fold)
+    require_folders("nnUNet_preprocessed", "nnUNet_results")
+    from rich.console import Console
+
+    from nnunet_uhf.trainers.export.keeper import export_keeper as run
+
+    path = run(
+        dataset,
+        configuration,
+        number,
+        plans=plans,
+        trainer=trainer,
+        output=output,
+        with_decoder=decoder,
+        with_statistics=statistics,
+        accept_worse=accept_worse,
+        console=Console(stderr=True),
+    )
+    _tell(path)
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Keeper file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole header as JSON.")] = False,
+) -> None:
+    """Verify a keeper file and show what it says of itself."""
+    from rich.console import Console
+
+    from nnunet_uhf.keepers.file import read_keeper
+    from nnunet_uhf.keepers.header import header_json
+    from nnunet_uhf.keepers.table import header_table
+
+    header = read_keeper(file).header
+    if as_json:
+        sys.stdout.write(header_json(header) + "\n")
+    else:
+        Console().print(header_table(header))
+
+
+def plan(
+    dataset: Dataset,
+    configurations: Annotated[
+        list[str] | None, typer.Option("-c", metavar="CONFIGURATION...", help="One or more; with --plane always 2d.")
+    ] = None,
+    keepers: Annotated[
+        list[Path] | None,
+        typer.Option("--keeper", metavar="FILE...", help="One or more keeper files; may be left away with --plane."),
+    ] = None,
+    plans: Plans = "nnUNetPlans",
+    name: Annotated[str | None, typer.Option("-o", metavar="NAME", help="Name of the new plans.")] = None,
+    plane: Annotated[
+        Literal["axial", "coronal", "sagittal"] | None,
+        typer.Option("--plane", help="Plan 2D anew, sliced in this plane."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="PRESET", help="reference (default) or efficient; else nnUNet_UHF_PRESET."),
+    ] = None,
+    reserve: Annotated[
+        bool,
+        typer.Option("--reserve/--no-reserve", help="Shrink batch or patch so that guidance fits the planned memory."),
+    ] = True,
+) -> None:
+    """Write plans that carry a keeper, or slice in a plane, or both, under a name of their own: for -p."""
+    if preset is not None and not keepers:
+        raise UHFError("--preset: says how a keeper guides; name one (--keeper), or leave the preset away")
+    if plane is None:
+        if not configurations or not keepers:
+            raise UHFError("Missing -c and --keeper, or --plane alone. See `nnunet-uhf plan --help`.")
+        require_folders("nnUNet_preprocessed")
+        from nnunet_uhf.guidance.plans import write_plans
+
+        path = write_plans(
+            dataset, configurations, keepers, source_plans=plans, output_name=name, preset=preset, reserve=reserve
+        )
+    else:
+        if configurations not in (None, ["2d"]):
+            raise UHFError("-c: --plane plans the configuration 2d and no other; leave -c away")
+        require_folders("nnUNet_raw", "nnUNet_preprocessed")
+        from nnunet_uhf.planes.plans import write_plane_plans
+
+        path = write_plane_plans(
+            dataset, plane, keepers=keepers or (), source_plans=plans, output_name=name, preset=preset, reserve=reserve
+        )
+    _tell(path)
+    if keepers and reserve:
+        from nnunet_uhf.guidance.reserve import reserve_notes
+        from nnunet_uhf.nnunet.files import read_json
+
+        written = read_json(path, advice="write the plans again")
+        sys.stdout.writelines(f"{note}\n" for note in reserve_notes(written))
+    if plane is not None:
+        sys.stdout.write(f"preprocess with: nnUNetv2_preprocess -d {dataset} -plans_name {path.stem} -c 2d\n")
+    trainer = " -tr UHFTrainer" if keepers else ""
+    configuration = configurations[0] if configurations else "2d"
+    sys.stdout.write(f"train with: nnUNetv2_train {dataset} {configuration} 0{trainer} -p {path.stem}\n")
+
+
+def init(
+    model: Annotated[Path, typer.Option("-m", metavar="FOLDER", help="Model folder of a plain nnU-Net.")],
+    fold: Fold,
+    keeper: Keeper,
+    output: Annotated[Path, typer.Option("-o", metavar="FILE", help="Checkpoint to write (*.pth).")],
+) -> None:
+    """Turn a finished plain nnU-Net into a start for -pretrained_weights of a guided training."""
+    from nnunet_uhf.trainers.guided.baseline import write_initial_checkpoint
+
+    _tell(write_initial_checkpoint(model, fold_number(fold), keeper, output))
+
+
+def _tell(path: Path) -> None:
+    sys.stdout.write(f"wrote {path}\n")
+
+
+def check_input(
+    images: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of NIfTI images, or one image.")],
+    model: Annotated[
+        Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file, or model folder of a guided training.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Also write every level of every image (*.csv).")
+    ] = None,
+    device: Device = "cpu",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit status 1 when an image is beyond what the keeper was trained on.")
+    ] = False,
+) -> None:
+    """Say whether images are like those a keeper was trained on, by its features."""
+    from rich.console import Console
+
+    from nnunet_uhf.inference.input_check import check_inputs, checks_table
+
+    used = torch_device(device)
+    checks = check_inputs(images, model, output=output, device=used, console=Console(stderr=True))
+    Console().print(checks_table(checks))
+    if output is not None:
+        sys.stdout.write(f"wrote {output}\n")
+    if strict and any(check.verdict != "within" for check in checks.values()):
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Numbers against truth: images, labels, volumes, statistics. Imports `imageio`, `nnunet`."""

@@ -1,0 +1,85 @@
+"""The keeper that a keeper file holds, or that guides a finished nnU-Net model, with its checked header."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunet_uhf.errors import KeeperFileError, UHFError
+from nnunet_uhf.guidance.block import check_guided_block
+from nnunet_uhf.keepers.file import KeeperFile, read_keeper, weights_sha256
+from nnunet_uhf.keepers.header import KeeperHeader, parse_header
+from nnunet_uhf.networks.guided.controls import CONTROLS
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.files import read_json
+from nnunet_uhf.nnunet.model_folder import CHECKPOINT, finished_folds
+
+_ADVICE = "give the results folder of a finished training, or restore that file"
+
+
+@dataclass(frozen=True)
+class ModelKeeper:
+    """A keeper without decoder; ``guide_channel`` is that of the model it guides, None for a keeper file."""
+
+    file: KeeperFile
+    guide_channel: int | None
+
+    @property
+    def header(self) -> KeeperHeader:
+        """What the keeper says of itself."""
+        return self.file.header
+
+
+def read_model_keeper(model: Path) -> ModelKeeper:
+    """Read a keeper file, or the keeper in the checkpoint of a guided model's results folder.
+
+    All folds of a guided model have one keeper; it is taken from the first one that is finished.
+
+    Raises:
+        UHFError: neither of these, or a control; a block, checkpoint or weights that are not what they should be.
+    """
+    if not model.is_dir():
+        return ModelKeeper(read_keeper(model), None)
+    if not (model / "plans.json").is_file():
+        raise UHFError(
+            f"{model} is no model folder (it has no plans.json): give a keeper file (*.safetensors) or a folder like "
+            "nnUNet_results/DATASET/UHFTrainer__nnUNetPlans__3d_fullres"
+        )
+    path = model / f"fold_{finished_folds(model)[0]}" / CHECKPOINT
+    checkpoint = load_checkpoint_weights(path)
+    plans = read_json(model / "plans.json", advice=_ADVICE)
+    block = PlansManager(plans).get_configuration(checkpoint["init_args"]["configuration"]).configuration.get("uhf")
+    if not isinstance(block, dict) or block.get("role") != "guided":
+        raise UHFError(
+            f"{model} is not the model of a guided training: give one of UHFTrainer, or a keeper file, which "
+            "`nnunet-uhf export-keeper` makes of the model of a keeper trainer"
+        )
+    check_guided_block(block, where=str(model / "plans.json"))
+    if block.get("control") in CONTROLS:
+        description = CONTROLS[block["control"]].description
+        raise UHFError(f"{model} is a control ({description}): give the keeper file itself")
+    weights = checkpoint["network_weights"]
+    state = {name.removeprefix("keeper."): value for name, value in weights.items() if name.startswith("keeper.")}
+    if weights_sha256(state) != block["keeper"]["sha256"]:
+        raise UHFError(f"{path} holds another keeper than plans.json names; restore the model folder")
+    return ModelKeeper(KeeperFile(path, _header(block, model), state, None), block["guide_channel"])
+
+
+def _header(block: dict[str, Any], model: Path) -> KeeperHeader:
+    """The keeper's header, put together again from the block, without the decoder."""
+    keeper = block["keeper"]
+    content = {
+        **keeper["provenance"],
+        "architecture": keeper["architecture"],
+        "sha256": keeper["sha256"],
+        "decoder_architecture": None,
+        "decoder_sha256": None,
+    }
+    try:
+        return parse_header(json.dumps(content), where=f"the keeper of {model / 'plans.json'}")
+    except KeeperFileError as error:
+        raise UHFError(f"{error} Or check with the keeper file itself.") from error

@@ -1,0 +1,166 @@
+"""The ``uhf`` block of nnU-Net plans: made from a keeper that fits, written under a plans name of its own.
+
+The block lives inside the configuration (``plans["configurations"][name]["uhf"]``): nnU-Net's inheritance carries
+it to cascades, plans.json and checkpoints carry it to inference. Design: ours.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.guidance.block import attach
+from nnunet_uhf.guidance.choice import _fitting_block, select_keeper
+from nnunet_uhf.guidance.matching import (
+    GUIDE_CHANNEL_VARIABLE,
+    match_notes,
+    overlapping_cases,
+)
+from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.keepers.file import keeper_files, read_keeper
+from nnunet_uhf.networks.presets import DEFAULT_PRESET, guidance_preset
+from nnunet_uhf.nnunet.files import configuration_settings, dataset_name, read_json, root_folder
+
+__all__ = [
+    "GUIDE_CHANNEL_VARIABLE",
+    "attach",
+    "checked_plans_name",
+    "configuration_settings",
+    "guided_plans",
+    "match_notes",
+    "overlapping_cases",
+    "select_keeper",
+    "write_new_plans",
+    "write_plans",
+]
+
+_PLAN_FIRST = "run nnUNetv2_plan_and_preprocess first, or name other plans (-p)"
+_PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def write_plans(
+    dataset: str | int,
+    configurations: Sequence[str],
+    keepers: Sequence[str | Path],
+    *,
+    source_plans: str = "nnUNetPlans",
+    output_name: str | None = None,
+    preset: str | None = None,
+    reserve: bool = False,
+) -> Path:
+    """Write plans with a fitting keeper attached to each named configuration, beside the source plans.
+
+    ``data_identifier`` stays, so preprocessed data are used as they are; ``plans_name`` is new, so no results
+    folder is shared with other keepers or with plain nnU-Net. A configuration that inherits from a named one (a
+    cascade from 3d_fullres) is guided with it.
+
+    Args:
+        dataset: id or name.
+        configurations: such as ``2d``, ``3d_fullres``.
+        keepers: keeper files or folders of them.
+        source_plans: name of the plans to start from.
+        output_name: name of the new plans; by default the source's, ``_KKN_`` and 8 digits of the keepers' hashes,
+            and ``_efficient`` with that preset.
+        preset: of the fusion modules; by default that of the environment, else the reference.
+        reserve: make room for the guidance within the memory planned, see :mod:`nnunet_uhf.guidance.reserve`.
+
+    Returns:
+        The path of the new plans file.
+
+    Raises:
+        UHFError: no such dataset or plans, an unusable name, a keeper that does not fit, or another file is there.
+    """
+    if not configurations:
+        raise UHFError("No configuration is named. Name those to guide, for example: -c 2d 3d_fullres")
+    name = dataset_name(dataset)
+    folder = root_folder("nnUNet_preprocessed") / name
+    plans = read_json(folder / f"{source_plans}.json", advice=_PLAN_FIRST)
+    dataset_json = read_json(folder / "dataset.json", advice=_PLAN_FIRST)
+    guided = [key for key, entry in plans["configurations"].items() if "uhf" in entry]
+    if guided:
+        raise UHFError(
+            f"{folder / f'{source_plans}.json'} already has a uhf block in {', '.join(guided)}. "
+            "Start from plain plans (-p)."
+        )
+    new = guided_plans(
+        plans,
+        configurations,
+        keepers,
+        dataset_json=dataset_json,
+        source_plans=source_plans,
+        output_name=output_name,
+        preset=preset,
+        reserve=reserve,
+    )
+    return write_new_plans(folder, new)
+
+
+def guided_plans(
+    plans: Mapping[str, Any],
+    configurations: Sequence[str],
+    keepers: Sequence[str | Path],
+    *,
+    dataset_json: Mapping[str, Any],
+    source_plans: str,
+    output_name: str | None = None,
+    preset: str | None = None,
+    reserve: bool = False,
+) -> dict[str, Any]:
+    """Return a copy of plans with a fitting keeper attached to each named configuration, under a name of its own.
+
+    Raises:
+        UHFError: an unusable name, a damaged keeper file, or a keeper that does not fit.
+    """
+    chosen = guidance_preset(preset)
+    files = {path: read_keeper(path).header for place in keepers for path in keeper_files(place)}
+    blocks = {key: _fitting_block(plans, key, dataset_json, files, chosen) for key in configurations}
+    new = copy.deepcopy(dict(plans))
+    for key, block in blocks.items():
+        new["configurations"][key]["uhf"] = {**block, "source_plans": source_plans}
+    hashes = sorted({block["keeper"]["sha256"] for block in blocks.values()})
+    digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
+    suffix = "" if chosen == DEFAULT_PRESET else f"_{chosen}"
+    new["plans_name"] = checked_plans_name(output_name or f"{source_plans}_KKN_{digits}{suffix}")
+    if not reserve:
+        return new
+    from nnunet_uhf.guidance.reserve import with_room
+
+    return with_room(new, configurations, dataset_json)
+
+
+def checked_plans_name(name: str) -> str:
+    """Return the name, or raise UHFError where nnU-Net or a file system could not take it."""
+    # nnU-Net takes folder names apart at "__"; names reach the file system
+    if "__" in name or not _PLANS_NAME.fullmatch(name):
+        raise UHFError(
+            f"{name!r} cannot be a plans name. Use letters, digits, '.', '-' and single '_' (nnU-Net splits at '__')."
+        )
+    return name
+
+
+def write_new_plans(folder: Path, plans: Mapping[str, Any]) -> Path:
+    """Write plans whole or not at all, under their name; leave an equal file alone and never replace another.
+
+    Raises:
+        UHFError: other plans of that name are there, or the file cannot be written.
+    """
+    path = folder / f"{plans['plans_name']}.json"
+    text = json.dumps(plans, indent=4)
+    if path.exists():
+        if read_json(path, advice="choose another name (-o)") == json.loads(text):
+            return path
+        raise UHFError(
+            f"{path} exists and differs. Choose another name (-o), or remove it if no model was trained on it."
+        )
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UHFError(f"{path} cannot be written ({error.strerror}). Check space and rights.") from None
+    return path

@@ -1,0 +1,134 @@
+"""NIfTI files as a user hands them over: which there are, whether each is one 3D image, and what it holds."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from numpy.typing import NDArray
+
+from nnunet_uhf.errors import UHFError
+
+ENDINGS = (".nii.gz", ".nii")
+#: What nibabel raises on files that are damaged, cut short, or something else.
+UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the name is that of a NIfTI file; capitals count as small letters."""
+    return path.name.lower().endswith(ENDINGS)
+
+
+def case_name(path: Path) -> str:
+    """File name without its NIfTI ending; UHFError for any other kind of file."""
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending) and len(path.name) > len(ending):
+            return path.name[: -len(ending)]
+    raise UHFError(f"{path} is not a NIfTI file: convert it to .nii.gz first")
+
+
+def case_files(folder: Path) -> dict[str, Path]:
+    """NIfTI files of a folder by case name, sorted by name.
+
+    Raises:
+        UHFError: no such folder, no NIfTI file in it, or a case that is there as .nii and .nii.gz.
+    """
+    if not folder.is_dir():
+        raise UHFError(f"{folder} is not a folder: name the folder that holds the NIfTI files")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not is_nifti(path) or path.name.startswith("."):
+            continue
+        name = case_name(path)
+        if name in files:
+            raise UHFError(f"{folder} holds case {name} twice ({files[name].name}, {path.name}): remove one")
+        files[name] = path
+    if not files:
+        raise UHFError(f"{folder} holds no .nii.gz or .nii file")
+    return files
+
+
+def pair_files(inputs: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Pairs of input and output file: of a folder, all its NIfTI files, by name; names stay, endings become lower case.
+
+    Raises UHFError when there is none, when one case is there twice, or when an output would replace an input.
+    """
+    if inputs.is_dir():
+        sources = list(case_files(inputs).values())
+        if is_nifti(output):
+            raise UHFError(f"{inputs} is a folder, so -o must be a folder too, not {output.name}")
+        tasks = [(path, output / _lower_ending(path)) for path in sources]
+    elif not inputs.exists():
+        raise UHFError(f"{inputs} does not exist; give a NIfTI file or a folder of them")
+    else:
+        case_name(inputs)
+        target = output.with_name(_lower_ending(output)) if is_nifti(output) else output / _lower_ending(inputs)
+        tasks = [(inputs, target)]
+    if output.is_file() and not is_nifti(output):
+        raise UHFError(f"{output} is a file; give a folder or a name that ends in .nii.gz")
+    for source, target in tasks:
+        if note_path(target).resolve() == note_path(source).resolve():
+            raise UHFError(f"{source} or its note would be overwritten; give another output folder or name")
+    return tasks
+
+
+def _lower_ending(path: Path) -> str:
+    """The file's name with the ending as ITK wants it of a file it writes."""
+    name = case_name(path)
+    return name + path.name[len(name) :].lower()
+
+
+def note_path(image: Path) -> Path:
+    """Where the JSON note of an enhanced image lies: beside it, as BIDS sidecars do."""
+    return image.with_name(f"{case_name(image)}.json")
+
+
+def require_grey_scale(path: Path, dtype: np.dtype[Any]) -> None:
+    """UHFError when the voxels of a file are colours or complex numbers."""
+    if dtype.fields is not None or dtype.kind == "c":
+        raise UHFError(f"{path} holds colours or complex numbers ({dtype}); give a magnitude image")
+
+
+def check_nifti_header(path: Path, *, dim: int) -> None:
+    """UHFError unless the file's header is that of one 3D (or, for a 2D keeper, 2D) grey-scale image."""
+    try:
+        image = nibabel.load(path)
+        shape, dtype = image.shape, image.get_data_dtype()
+    except UNREADABLE as error:
+        raise UHFError(f"{path} is not a readable NIfTI image ({_one_line(error)})") from error
+    require_grey_scale(path, dtype)
+    if len(shape) > 3:
+        raise UHFError(f"{path} has {len(shape)} dimensions {shape}; give one 3D volume a file")
+    if dim == 3 and (len(shape) < 3 or min(shape) == 1):
+        raise UHFError(f"{path} is a single slice {shape}, but the keeper is 3D; use a 2D keeper")
+
+
+def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """A file -> array (1, z, y, x) and nnU-Net's properties. UHFError on NaN, a constant image or a damaged file.
+
+    Checked with nibabel, because ITK reads NaN, and what is missing of a file that is cut short, as 0 without a word.
+    """
+    try:
+        values = np.asanyarray(nibabel.load(path).dataobj)
+    except UNREADABLE as error:
+        raise UHFError(f"{path} cannot be read ({_one_line(error)}); copy or convert it anew") from error
+    if not np.isfinite(values).all():
+        raise UHFError(f"{path} holds NaN or infinite intensities; replace them (e.g. by 0) and try again")
+    if values.min() == values.max():
+        raise UHFError(f"{path} has the same intensity everywhere: there is no image in it")
+    try:
+        return SimpleITKIO().read_images([str(path)])
+    except RuntimeError:
+        # ITK refuses sheared or slightly non-orthonormal world matrices, which nibabel reads in the same axis order.
+        return NibabelIO().read_images([str(path)])
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:150]

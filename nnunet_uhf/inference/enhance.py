@@ -1,0 +1,239 @@
+"""``nnunet-uhf enhance``: the high-field-like image itself, from NIfTI files and a keeper or a trained model."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+from torch import Tensor, nn
+
+from nnunet_uhf import __version__
+from nnunet_uhf.devices import checked_device
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.files import check_nifti_header, note_path, pair_files
+from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.imageio.restore import export_image
+from nnunet_uhf.inference.input_check import InputCheck, check_for_enhancing, without_statistics
+from nnunet_uhf.inference.predictor import ImagePredictor
+from nnunet_uhf.inference.preprocess import managers, preprocess_image
+from nnunet_uhf.inference.thick_scans import SliceGeometry, slice_geometry, stretch_of
+from nnunet_uhf.inference.uncertainty import uncertainty_path, with_spread, wrapped
+from nnunet_uhf.keepers.file import KeeperHeader, build_enhancer, read_keeper
+from nnunet_uhf.keepers.trained import SAME_FIELD, read_trained_keeper
+from nnunet_uhf.networks.kinds import EnhancingNet
+from nnunet_uhf.nnunet.model_folder import finished_folds
+
+
+@dataclass(frozen=True)
+class Enhancer:
+    """A network with what it must know of its input; ``headers`` and ``parameters``: one per averaged fold."""
+
+    name: str
+    headers: tuple[KeeperHeader, ...]
+    network: EnhancingNet
+    parameters: list[Mapping[str, Tensor]]
+
+
+def enhance(
+    inputs: str | Path,
+    output: str | Path,
+    model: str | Path,
+    *,
+    device: str | torch.device = "cuda",
+    folds: Sequence[int | str] | None = None,
+    overwrite: bool = False,
+    mirroring: bool = False,
+    tile_step_size: float = 0.5,
+    console: Console | None = None,
+    progress: bool = True,
+    axis: str | None = None,
+    uncertainty: bool = False,
+) -> list[Path]:
+    """Infer the high-field-like image of every NIfTI file; returns the paths written.
+
+    ``inputs``: a file or a folder of single-channel 3D images (any spacing in mm, any orientation), preprocessed
+    as nnU-Net would for the keeper. ``output``: a folder, or a file name when ``inputs`` is a file; names
+    are kept. ``model``: a keeper file with decoder, or the results folder of a keeper trainer, of
+    which ``folds`` (all finished ones by default) are averaged. Images are float32 in the input's geometry and in
+    the target's typical intensities; each has a JSON note beside it that says what it is. Files that are already
+    there are left alone unless ``overwrite``.
+
+    A model of thick slices writes r times the slices; ``axis`` names the one they lie along where it is not the
+    training's (see :func:`nnunet_uhf.inference.thick_scans.slice_geometry`). ``uncertainty`` also writes, beside each
+    image, the standard deviation over the members of a Masksembles model, in the same units
+    (``NAME_uncertainty.nii.gz``).
+
+    Where the keeper file has feature statistics, each input is held against them: the note has the distances, and the
+    console a warning for an image unlike those of the training (see :mod:`nnunet_uhf.inference.input_check`).
+
+    Raises UHFError before anything is computed when an input is no single 3D NIfTI image or has its slices along
+    another axis, the model cannot enhance or has no uncertainty, or the device is absent; later when an image holds
+    NaN or no contrast.
+    """
+    console = console or Console(stderr=True)
+    device = checked_device(device)
+    tasks = pair_files(Path(inputs), Path(output))
+    enhancer = load_enhancer(model, folds=folds)
+    header = enhancer.headers[0]
+    network: nn.Module = enhancer.network
+    parameters: Sequence[Mapping[str, Tensor]] = enhancer.parameters
+    if uncertainty:
+        network = with_spread(network, header=header)
+        parameters = [wrapped(one) for one in parameters]
+        twice = sorted({target for _, target in tasks} & {uncertainty_path(target) for _, target in tasks})
+        if twice:
+            raise UHFError(f"{twice[0]} would be an image and the uncertainty of another one: rename its input")
+    for source, _ in tasks:
+        check_nifti_header(source, dim=header.dim)
+    geometries = {source: slice_geometry(header, source, axis=axis) for source, _ in tasks}
+    waiting = [(source, target) for source, target in tasks if overwrite or not _all_there(target, uncertainty)]
+    if len(waiting) < len(tasks):
+        console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
+
+    if header.feature_statistics is None:
+        console.print(f"inputs are not checked: {without_statistics(header)}", highlight=False, markup=False)
+
+    predictor = ImagePredictor(device=device, tile_step_size=tile_step_size, use_mirroring=mirroring)
+    stretch = stretch_of(header)
+    predictor.set_network(
+        network,
+        managers(header)[1],
+        parameters=parameters,
+        # mirrored slices would not lie where the model expects their samples
+        mirroring_axes=[n for n in range(header.dim) if stretch[n - header.dim] == 1] if mirroring else None,
+        stretch=stretch,
+        outputs=2 if uncertainty else 1,
+    )
+    with Progress(console=console, disable=not progress) as bar:
+        task = bar.add_task("enhance", total=len(waiting))
+        for index, (source, target) in enumerate(waiting):
+            bar.update(task, description=escape(source.name))
+            geometry = geometries[source]
+            if geometry is not None and geometry.warning:
+                console.print(f"warning: {source.name}: {geometry.warning}", highlight=False, markup=False)
+            read = managers(header if geometry is None else geometry.header)
+            data, mask, properties = preprocess_image(source, *read)
+            check = check_for_enhancing(header, enhancer.network, data[0], device, source, console)
+            report = functools.partial(_report, bar, task, index)
+            images = predictor.predict_image(torch.from_numpy(data), on_patch=report)
+            written = read
+            if geometry is not None:
+                written = managers(geometry.written_header)
+                mask, properties = geometry.mask(mask), geometry.properties(properties)
+            # first, so that no image is ever without it
+            _write_note(target, source, enhancer, geometry=geometry, uncertainty=uncertainty, check=check)
+            intensity = header.target_intensity
+            scales = {target: (intensity["mean"], intensity["std"]), uncertainty_path(target): (0.0, intensity["std"])}
+            for image, (path, (mean, std)) in reversed(list(zip(images, scales.items(), strict=False))):
+                inside = mask if header.use_mask_for_norm else None
+                export_image(image[None], path, properties, *written, mean=mean, std=std, mask=inside)
+            bar.update(task, completed=index + 1)
+    return [target for _, target in waiting]
+
+
+def _all_there(target: Path, uncertainty: bool) -> bool:
+    return target.exists() and (not uncertainty or uncertainty_path(target).exists())
+
+
+def _report(bar: Progress, task: TaskID, finished: int, done: int, total: int) -> None:
+    bar.update(task, completed=finished + done / total)
+
+
+def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None) -> Enhancer:
+    """Read a keeper file with decoder, or the folds of a keeper trainer's results folder."""
+    path = Path(model)
+    if not path.is_dir():
+        if folds is not None:
+            raise UHFError(f"{path} is a keeper file, which holds one fold: leave the folds away (-f)")
+        file = read_keeper(path)
+        network = build_enhancer(file)
+        return Enhancer(path.name, (file.header,), network, [network.state_dict()])
+    if not (path / "plans.json").is_file():
+        raise UHFError(
+            f"{path} is no model folder (it has no plans.json): give a keeper file (*.safetensors) or a folder "
+            "like nnUNet_results/DATASET/UHFKeeperTrainer__nnUNetPlans__3d_fullres"
+        )
+    chosen = tuple(folds) if folds is not None else finished_folds(path)
+    trained = [read_trained_keeper(path, fold) for fold in chosen]
+    networks = [one.network for one in trained]
+    return Enhancer(
+        path.name,
+        tuple(one.header for one in trained),
+        networks[0],
+        [copy.deepcopy(network.state_dict()) for network in networks],  # the first network loads each in turn
+    )
+
+
+def _write_note(
+    target: Path,
+    source: Path,
+    enhancer: Enhancer,
+    *,
+    geometry: SliceGeometry | None,
+    uncertainty: bool,
+    check: InputCheck | None,
+) -> None:
+    header = enhancer.headers[0]
+    note = {
+        "description": describe_image(header),
+        "input": source.name,
+        "model": enhancer.name,
+        "keepers": [
+            {
+                "fold": one.fold,
+                "sha256": one.sha256,
+                "decoder_sha256": one.decoder_sha256,
+                "held_out_metrics": one.metrics,
+            }
+            for one in enhancer.headers
+        ],
+        "trained_on": header.dataset,
+        "route": header.route,
+        "simulation": header.simulation,
+        "channel": header.channel,
+        "source_field_T": header.source_field_T,
+        "target_field_T": header.target_field_T,
+        "input_check": None if check is None else check.note(),
+        "nnunet_uhf_version": __version__,
+    }
+    if geometry is not None:
+        note["slices"] = {
+            "made_of_one": geometry.ratio,
+            "array_axis": geometry.file_axis,
+            "spacing_mm": geometry.spacing_mm / geometry.ratio,
+            "trained_spacing_mm": geometry.trained_spacing_mm,
+        }
+    if uncertainty:
+        note["uncertainty"] = {
+            "file": uncertainty_path(target).name,
+            "meaning": "standard deviation over the members of the ensemble, mean over folds; not an error bar",
+        }
+    with written_whole(note_path(target)) as temporary:
+        temporary.write_text(json.dumps(note, indent=2) + "\n")
+
+
+def describe_image(header: KeeperHeader) -> str:
+    """One sentence that no reader of the image may miss: inferred, from what, by whom taught, not for diagnosis."""
+    low, high = (
+        "unknown field strength" if field is None else f"{field:g} T"
+        for field in (header.source_field_T, header.target_field_T)
+    )
+    taught = {
+        "paired": f"paired scans at {low} and {high}",
+        "simulated": f"SIMULATED low-field images ({low}) of scans at {high}, not on real low-field scans",
+    }.get(header.route, f"{header.route} scans at {low} and {high}")
+    if str(header.metrics.get("note", "")).startswith(SAME_FIELD):
+        simulated = "SIMULATED " if header.route == "simulated" else ""
+        taught = f"{simulated}low-field images ({low}) alone, as a control: it has seen no higher field"
+    return (
+        f"Image inferred by a neural network trained on {taught}. It is not a measurement at {high}: structures may "
+        "be missing or invented. For research only, not for diagnosis."
+    )

@@ -1,0 +1,1 @@
+"""How nnU-Net finds the trainers. Imports nothing: it runs at every start of Python."""

@@ -1,0 +1,305 @@
+"""The keeper file: weights in safetensors, one JSON string that describes them; never a pickle.
+
+Tensors are named ``keeper.<state dict key>`` and, optional, ``decoder.<key>``; the metadata entry ``nnunet_uhf``
+holds the header (:mod:`nnunet_uhf.keepers.header`). Reading verifies container, header and weight hash before
+anything is built. Design: ours; container: https://github.com/huggingface/safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from nnunet_uhf.errors import KeeperFileError
+from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.keepers.header import FORMAT_VERSION, KeeperHeader, header_json, parse_header
+from nnunet_uhf.networks.kinds import why_no_guide
+
+if TYPE_CHECKING:
+    from nnunet_uhf.networks.kinds import EnhancingNet, Keeper
+
+__all__ = [
+    "FORMAT_VERSION",
+    "KeeperFile",
+    "KeeperHeader",
+    "build_enhancer",
+    "build_keeper",
+    "find_keepers",
+    "network_from_state",
+    "read_header",
+    "read_keeper",
+    "weights_sha256",
+    "write_keeper",
+]
+
+SUFFIX = ".safetensors"
+METADATA_KEY = "nnunet_uhf"
+#: Bytes of tensor names, shapes and our JSON together; safetensors itself would allow 100 MB.
+MAX_CONTAINER_HEADER_BYTES = 4_000_000
+MAX_TENSORS = 10_000
+_PREFIXES = ("keeper.", "decoder.")
+
+
+@dataclass(frozen=True)
+class KeeperFile:
+    """A keeper file's verified content; state dicts are on the CPU, names without their prefix."""
+
+    path: Path
+    header: KeeperHeader
+    keeper_state: dict[str, Tensor]
+    decoder_state: dict[str, Tensor] | None
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of a state dict, in hexadecimal: the same on every device and in every key order.
+
+    Hashed for each tensor, sorted by name: name, dtype, shape and the little-endian bytes.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        digest.update(f"{name}\0{dtype}\0{list(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write_keeper(
+    path: str | Path,
+    *,
+    header: KeeperHeader,
+    keeper_state: Mapping[str, Tensor],
+    decoder_state: Mapping[str, Tensor] | None = None,
+) -> KeeperHeader:
+    """Write a keeper file whole or not at all, and return the header with its hashes filled in.
+
+    An existing file at ``path`` stays as it is until the new one is complete on the disk.
+
+    Raises:
+        KeeperFileError: wrong suffix, a header :func:`read_header` would refuse, or weights that are not finite.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise KeeperFileError(f"{path}: a keeper file's name must end in {SUFFIX}. Choose another name.")
+    if (header.decoder_architecture is None) != (decoder_state is None):
+        raise KeeperFileError(f"{path}: a decoder's weights and its architecture must be given together.")
+    header = replace(
+        header,
+        sha256=weights_sha256(keeper_state),
+        decoder_sha256=None if decoder_state is None else weights_sha256(decoder_state),
+    )
+    try:
+        text = header_json(header)
+    except (TypeError, ValueError) as error:
+        raise KeeperFileError(f"{path}: the keeper's header cannot be written as JSON ({error}).") from None
+    header = parse_header(text, where=str(path))
+    tensors = joined(keeper_state, decoder_state or {})
+    _check_finite(tensors, path)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    try:
+        with written_whole(path) as temporary:
+            # not by safetensors' own save_file, whose files only their owner may read
+            temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
+    except OSError as error:
+        raise KeeperFileError(f"{path} cannot be written ({error.strerror}). Check space and rights.") from None
+    return header
+
+
+def read_header(path: str | Path) -> KeeperHeader:
+    """Return a keeper file's checked header; the weights are left unread (and their hash unverified).
+
+    Raises:
+        KeeperFileError: missing file, not safetensors, no or bad header, newer format.
+    """
+    path = _existing_file(path)
+    with _open(path) as file:
+        return _header_of(file, path)
+
+
+def read_keeper(path: str | Path) -> KeeperFile:
+    """Return a keeper file's header and weights after verifying both.
+
+    Raises:
+        KeeperFileError: as :func:`read_header`; or weights that are not those the header's hash was taken of.
+    """
+    path = _existing_file(path)
+    states: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
+    with _open(path) as file:
+        header = _header_of(file, path)
+        for name in file.keys():  # noqa: SIM118 - a handle, not a dict
+            prefix = name.partition(".")[0] + "."
+            # A copy in memory: what is hashed is what is used, even if the mapped file changes underneath.
+            states[prefix][name.removeprefix(prefix)] = file.get_tensor(name).clone()
+    decoder = states["decoder."] if header.decoder_architecture is not None else None
+    if decoder is None and states["decoder."]:
+        raise _unusable(path, "it holds a decoder that its header does not mention")
+    for state, expected in ((states["keeper."], header.sha256), (decoder, header.decoder_sha256)):
+        if state is not None and weights_sha256(state) != expected:
+            raise _unusable(path, "its weights do not have the SHA-256 its header gives (damaged or altered)")
+        _check_finite(state or {}, path)
+    return KeeperFile(path=path, header=header, keeper_state=states["keeper."], decoder_state=decoder)
+
+
+def build_keeper(file: KeeperFile) -> Keeper:
+    """Build the keeper a file describes, load its weights strictly; in eval mode, without gradients.
+
+    Raises:
+        KeeperFileError: the network cannot guide, or the weights are not those of the architecture in the header.
+    """
+    from nnunet_uhf.networks.kinds import KINDS
+
+    header = file.header
+    reason = why_no_guide(header.network, header.architecture)
+    if reason is not None:
+        raise KeeperFileError(
+            f"{file.path} can enhance but not guide: {reason}. Take a keeper of UHFKeeperTrainer, or of SIQTTrainer in "
+            '"regrid" mode without masks.'
+        )
+    return network_from_state(KINDS[header.network].keeper, header.architecture, file.keeper_state, file.path)
+
+
+def build_enhancer(file: KeeperFile) -> EnhancingNet:
+    """Build keeper and decoder as one network from image to image; in eval mode, without gradients.
+
+    Raises:
+        KeeperFileError: the file has no decoder, or weights and architecture differ.
+    """
+    from nnunet_uhf.networks.kinds import KINDS
+
+    header = file.header
+    if file.decoder_state is None or header.decoder_architecture is None:
+        raise KeeperFileError(
+            f"{file.path} holds no decoder, so it can guide but not enhance. Export it again with its decoder."
+        )
+    arguments = {"architecture": header.architecture, "decoder": header.decoder_architecture}
+    state = joined(file.keeper_state, file.decoder_state)
+    return network_from_state(KINDS[header.network].enhancer, arguments, state, file.path)
+
+
+def joined(keeper_state: Mapping[str, Tensor], decoder_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of an enhancer, named as in a keeper file."""
+    parts = zip(_PREFIXES, (keeper_state, decoder_state), strict=True)
+    return {prefix + name: tensor for prefix, state in parts for name, tensor in state.items()}
+
+
+def find_keepers(value: str | None) -> list[Path]:
+    """Return the keeper files that ``nnUNet_UHF_KKN``'s value names: files, folders of them, joined by os.pathsep.
+
+    Unset or empty gives an empty list. Files are not opened here; each is listed once, a folder's by name.
+
+    Raises:
+        KeeperFileError: a path does not exist, or a folder holds no keeper file.
+    """
+    found: dict[Path, None] = {}
+    for part in (value or "").split(os.pathsep):
+        if part.strip():
+            found |= dict.fromkeys(keeper_files(part.strip()))
+    return list(found)
+
+
+def keeper_files(place: str | Path) -> list[Path]:
+    """Return the keeper file, or the sorted keeper files of the folder, that ``place`` is.
+
+    Raises:
+        KeeperFileError: it does not exist, or the folder holds none.
+    """
+    path = Path(place).expanduser()
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix == SUFFIX and not p.name.startswith("."))
+        if not files:
+            raise KeeperFileError(f"{path} holds no keeper file (*{SUFFIX}). Name another folder or a file.")
+        return files
+    return [_existing_file(path)]
+
+
+def _existing_file(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise KeeperFileError(f"{path} does not exist. Give the path of a keeper file (see nnUNet_UHF_KKN).")
+    if not path.is_file():
+        raise KeeperFileError(f"{path} is not a file. Give the path of a keeper file (*{SUFFIX}).")
+    return path
+
+
+def _unusable(path: Path, what: str) -> KeeperFileError:
+    return KeeperFileError(f"{path} is not a usable keeper file: {what}. Export it again or fetch it anew.")
+
+
+def _open(path: Path) -> Any:
+    """Open as safetensors after a look at the first bytes; a pickle or zip is named as what it is."""
+    remedy = "Export the keeper with `nnunet-uhf export-keeper`"
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        size = path.stat().st_size
+    except OSError as error:
+        raise KeeperFileError(f"{path} cannot be read ({error.strerror}). Check its rights.") from None
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] != b"{" or 8 + length > size:
+        what = "not a safetensors file, or cut short"
+        if start[:4] == b"PK\x03\x04":
+            what = "a zip or torch checkpoint, not safetensors, and was not opened"
+        elif start[:1] == b"\x80":
+            what = "a pickle, not safetensors, and was not opened"
+        raise KeeperFileError(f"{path} is {what}. {remedy} or fetch it anew.")
+    if length > MAX_CONTAINER_HEADER_BYTES:
+        raise _unusable(path, f"its header has {length} bytes, more than {MAX_CONTAINER_HEADER_BYTES}")
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except (SafetensorError, OSError):
+        raise KeeperFileError(f"{path} is not a complete safetensors file. {remedy} or fetch it anew.") from None
+
+
+def _header_of(file: Any, path: Path) -> KeeperHeader:
+    text = (file.metadata() or {}).get(METADATA_KEY)
+    if text is None:
+        raise KeeperFileError(
+            f"{path} holds weights but no keeper header: it is no keeper file. Take it out of nnUNet_UHF_KKN."
+        )
+    header = parse_header(text, where=str(path))
+    names = list(file.keys())
+    if len(names) > MAX_TENSORS or not all(name.startswith(_PREFIXES) for name in names):
+        raise _unusable(path, "it holds tensors of neither keeper nor decoder")
+    return header
+
+
+def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise _unusable(path, f"its weights {name[:100]!r} hold NaN or infinity")
+
+
+def network_from_state(
+    network_class: Callable[..., nn.Module], arguments: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
+) -> Any:
+    """Build a network and load its weights strictly; in eval mode, without gradients.
+
+    First it is built without memory, so that only a network as large as its file is ever allocated.
+
+    Raises:
+        KeeperFileError: ``state`` is not that of the network; the line names ``path``, where it was read.
+    """
+    with torch.device("meta"):
+        blueprint = network_class(**arguments).state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in blueprint.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    differing = sorted(name for name in shapes.keys() | given.keys() if shapes.get(name) != given.get(name))
+    if differing:
+        name = differing[0]
+        raise _unusable(
+            path,
+            f"its weights are not those of its architecture ({len(differing)} differ, the first {name[:100]!r}: "
+            f"file {given.get(name, 'lacks it')}, network {shapes.get(name, 'lacks it')})",
+        )
+    network = network_class(**arguments)
+    network.load_state_dict(dict(state), strict=True)
+    return network.eval().requires_grad_(False)

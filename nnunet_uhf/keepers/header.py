@@ -1,0 +1,211 @@
+"""What a keeper file says of itself, and the check of every field of it.
+
+A keeper file comes from strangers. Nothing of its header is used before :func:`parse_header` has held each field
+against its type and range, so that a header can neither ask for absurd networks nor smuggle control characters
+into a terminal. Design: ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from nnunet_uhf import __version__
+from nnunet_uhf.errors import KeeperFileError
+from nnunet_uhf.keepers.fields import AXIS_ORDER, FIELDS
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, NETWORKS
+
+FORMAT_VERSION = 3
+# What each format added. A header is written in the oldest one that holds it, which the most versions read.
+_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics")}
+MAX_HEADER_CHARACTERS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeeperHeader:
+    """The description a keeper carries.
+
+    ``spacing_mm`` and ``patch_size`` have ``dim`` entries, in nnU-Net's transposed axis order (for 2D the two
+    in-plane axes). ``target_intensity`` is mean and standard deviation of the target's raw intensities, to bring
+    a decoded image back to scanner units. ``metrics`` are held-out values: PSNR in dB, SSIM in -1..1. Hashes are
+    :func:`nnunet_uhf.keepers.file.weights_sha256` of the keeper's and the decoder's weights; ``write_keeper``
+    fills them in. ``simulation``, of a keeper whose source was simulated while training: all parameters.
+    ``network``: a name of :data:`nnunet_uhf.networks.kinds.NETWORKS`. ``feature_statistics``: what its features look
+    like on its own cases (:mod:`nnunet_uhf.keepers.statistics`), None when that was not measured.
+    """
+
+    architecture: dict[str, Any]
+    dim: int
+    channel: str
+    spacing_mm: tuple[float, ...]
+    transpose_forward: tuple[int, ...]
+    patch_size: tuple[int, ...]
+    normalisation: str
+    use_mask_for_norm: bool
+    target_intensity: dict[str, float]
+    source_field_T: float | None  # noqa: N815 - the field's unit, as in dataset.json
+    target_field_T: float | None  # noqa: N815
+    route: str
+    dataset: str
+    fold: int | str
+    configuration: str
+    training_cases: list[str]
+    validation_cases: list[str]
+    metrics: dict[str, Any]
+    decoder_architecture: dict[str, Any] | None = None
+    axis_order: str = AXIS_ORDER
+    licence: str = "not stated"
+    citation: str = ""
+    sha256: str = ""
+    decoder_sha256: str | None = None
+    package_version: str = __version__
+    simulation: dict[str, Any] | None = None
+    network: str = DEFAULT_NETWORK
+    feature_statistics: dict[str, Any] | None = None
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def extent_mm(self) -> tuple[float, ...]:
+        """Physical size of the patches the keeper was trained on, per axis in mm."""
+        return tuple(size * step for size, step in zip(self.patch_size, self.spacing_mm, strict=True))
+
+    def provenance(self) -> dict[str, Any]:
+        """Every field that is neither architecture nor hash, ready for JSON: what plans keep of a keeper."""
+        left_out = {"architecture", "decoder_architecture", "sha256", "decoder_sha256"}
+        return {key: value for key, value in json.loads(header_json(self)).items() if key not in left_out}
+
+
+def header_json(header: KeeperHeader) -> str:
+    """Return the header as one JSON string. Raises ValueError or TypeError for what JSON cannot hold."""
+    content = asdict(header)
+    content["format_version"] = _oldest_format(header)
+    for name in _younger_than(content["format_version"]):
+        del content[name]
+    return json.dumps(content, allow_nan=False, sort_keys=True)
+
+
+def _oldest_format(header: KeeperHeader) -> int:
+    if header.network != DEFAULT_NETWORK or header.feature_statistics is not None:
+        return 3
+    return 1 if header.simulation is None else 2
+
+
+def _younger_than(version: int) -> set[str]:
+    """Fields that a format does not have yet."""
+    return {name for added, names in _ADDED.items() if added > version for name in names}
+
+
+def parse_header(text: str, *, where: str) -> KeeperHeader:
+    """Check a header's JSON field by field and return it; ``where`` names the file in errors.
+
+    Raises:
+        KeeperFileError: not JSON, a newer format, or a field that is missing, unknown, mistyped or out of range.
+    """
+    if len(text) > MAX_HEADER_CHARACTERS:
+        raise _bad(where, f"its header has {len(text)} characters, more than {MAX_HEADER_CHARACTERS}")
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise _bad(where, "its header is not valid JSON") from None
+    if not isinstance(content, dict):
+        raise _bad(where, "its header is not a JSON object")
+    _check_format_version(content, where)
+    known = {field.name for field in fields(KeeperHeader)} - _younger_than(content["format_version"])
+    missing, unknown = sorted(known - content.keys()), sorted(content.keys() - known)
+    if missing:
+        raise _bad(where, f"its header lacks {', '.join(missing)}")
+    if unknown:
+        raise _bad(where, f"its header has the unknown field {unknown[0]!r:.80}")
+    for name, (fits, wanted) in FIELDS.items():
+        if name in known and not fits(content[name]):
+            raise _bad(where, f"its header field {name!r} must be {wanted}, not {content[name]!r:.80}")
+    _check_agreement(content, where)
+    for name in ("spacing_mm", "transpose_forward", "patch_size"):
+        content[name] = tuple(content[name])
+    return KeeperHeader(**content)
+
+
+def _bad(where: str, what: str) -> KeeperFileError:
+    return KeeperFileError(f"{where} is not a usable keeper file: {what}. Export it again or fetch it anew.")
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _check_format_version(content: Mapping[str, Any], where: str) -> None:
+    version = content.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise _bad(where, "its header has no format_version")
+    if version > FORMAT_VERSION:
+        raise KeeperFileError(
+            f"{where} has keeper format {version}, but nnunet-uhf {__version__} reads formats up to "
+            f"{FORMAT_VERSION}. Upgrade with: pip install --upgrade nnunet-uhf"
+        )
+
+
+def _check_agreement(content: Mapping[str, Any], where: str) -> None:
+    """Hold fields against each other: everything follows ``dim``, and a decoder has both architecture and hash."""
+    dim, network = content["dim"], content.get("network", DEFAULT_NETWORK)
+    for name in ("spacing_mm", "patch_size"):
+        if len(content[name]) != dim:
+            raise _bad(where, f"its header field {name!r} must have {dim} entries, as dim is {dim}")
+    if content["format_version"] == 2 and content["simulation"] is None:
+        raise _bad(where, "its header field 'simulation' must not be null in format 2")
+    architecture, decoder = content["architecture"], content["decoder_architecture"]
+    check_architecture(architecture, dim=dim, where=where, network=network)
+    if decoder is not None:
+        check_architecture(decoder, dim=dim, where=where, name="decoder_architecture", network=network)
+        if decoder["base_features"] != architecture["base_features"]:
+            raise _bad(where, "architecture and decoder_architecture have different base_features")
+    if (decoder is None) != (content["decoder_sha256"] is None):
+        raise _bad(where, "its header must give decoder_architecture and decoder_sha256 together or not at all")
+    statistics = content.get("feature_statistics")
+    if statistics is not None:
+        channels = NETWORKS[network].channels(architecture)
+        if tuple(len(level["mean"]) for level in statistics["levels"]) != channels:
+            raise _bad(where, f"its header field 'feature_statistics' must be of {channels} channels")
+
+
+def check_architecture(
+    architecture: Mapping[str, Any],
+    *,
+    dim: int,
+    where: str,
+    name: str = "architecture",
+    network: object = DEFAULT_NETWORK,
+) -> None:
+    """Bound the arguments a network would be built from, before it is built.
+
+    Args:
+        architecture: keyword arguments as the network's ``config()`` gives them.
+        dim: the header's.
+        where: the file, for messages.
+        name: the header field: ``architecture`` (keeper) or ``decoder_architecture`` (what makes an image of its maps).
+        network: the header's or the block's name of the network.
+
+    Raises:
+        KeeperFileError: the network is unknown; an argument is unknown, missing, mistyped, out of range, or disagrees
+            with another or with ``dim``.
+    """
+    if not isinstance(network, str) or network not in NETWORKS:
+        raise KeeperFileError(
+            f"{where} names the network {network!r:.80}, which nnunet-uhf {__version__} does not have (it has "
+            f"{', '.join(NETWORKS)}). Upgrade with: pip install --upgrade nnunet-uhf"
+        )
+    facts = NETWORKS[network]
+    wanted = facts.arguments if name == "architecture" else facts.decoder_arguments
+    differing = sorted(wanted.keys() ^ architecture.keys())
+    if differing:
+        problem = "lacks the argument" if differing[0] in wanted else "has the unknown argument"
+        raise _bad(where, f"{name} {problem} {differing[0]!r:.80}")
+    for key, (fits, range_) in wanted.items():
+        if not fits(architecture[key]):
+            raise _bad(where, f"{name} argument {key!r} must be {range_}, not {architecture[key]!r:.80}")
+    if architecture["dim"] != dim:
+        raise _bad(where, f"{name} has {architecture['dim']} dimensions, the header says {dim}")
+    disagreement = facts.problem(architecture) if name == "architecture" else None
+    if disagreement is not None:
+        raise _bad(where, f"{name} {disagreement}")

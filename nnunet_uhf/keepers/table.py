@@ -1,0 +1,83 @@
+"""A keeper's header as a table for people: `nnunet-uhf inspect`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from nnunet_uhf.keepers.header import KeeperHeader
+from nnunet_uhf.networks.kinds import why_no_guide
+
+
+def header_table(header: KeeperHeader) -> Table:
+    """Return the header as a two-column rich table. Header text is shown literally, never read as markup."""
+    table = Table(title="Knowledge keeper", show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(header):
+        table.add_row(name, Text(value))
+    return table
+
+
+def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
+    fields = " -> ".join(_tesla(value) for value in (header.source_field_T, header.target_field_T))
+    mask = "non-zero mask" if header.use_mask_for_norm else "whole image"
+    rows = [
+        ("dimension", f"{header.dim}D"),
+        ("channel", header.channel),
+        ("field", f"{fields} ({header.route})"),
+        ("spacing", f"{_by(header.spacing_mm)} mm"),
+        ("patch", f"{_by(header.patch_size)} ({_by(header.extent_mm)} mm)"),
+        ("axes", f"{header.axis_order}, transpose_forward {list(header.transpose_forward)}"),
+        ("normalisation", f"{header.normalisation} over the {mask}"),
+        ("target intensity", f"{header.target_intensity['mean']:g} +- {header.target_intensity['std']:g}"),
+        ("trained on", f"{header.dataset}, {header.configuration}, fold {header.fold}"),
+        ("cases", f"{len(header.training_cases)} training, {len(header.validation_cases)} held out"),
+    ]
+    rows += [(f"simulated {name}", _metric(value)) for name, value in (header.simulation or {}).items()]
+    rows += [(f"held-out {name}", _metric(value)) for name, value in header.metrics.items()]
+    rows += [
+        ("feature statistics", _statistics(header.feature_statistics)),
+        ("network", header.network),
+        ("can guide", _guidance(header)),
+        ("architecture", _arguments(header.architecture)),
+        ("decoder", _arguments(header.decoder_architecture) if header.decoder_architecture else "none"),
+        ("sha256", header.sha256),
+        ("decoder sha256", header.decoder_sha256 or "none"),
+        ("written by", f"nnunet-uhf {header.package_version}, format {header.format_version}"),
+        ("licence", header.licence or "not stated"),
+        ("citation", header.citation or "not stated"),
+    ]
+    return rows
+
+
+def _statistics(statistics: dict[str, Any] | None) -> str:
+    if statistics is None:
+        return "none"
+    usual = statistics["distances"]
+    return f"of {statistics['cases']} cases; usual distances: {_metric(usual)}"
+
+
+def _guidance(header: KeeperHeader) -> str:
+    reason = why_no_guide(header.network, header.architecture)
+    return "yes" if reason is None else f"no: {reason}"
+
+
+def _tesla(value: float | None) -> str:
+    return "unknown field" if value is None else f"{value:g} T"
+
+
+def _by(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _arguments(architecture: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in architecture.items())
+
+
+def _metric(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_metric(item)}" for name, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,144 @@
+"""A finished keeper training as nnU-Net's results folder holds it; neither trainers nor data are needed to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor, nn
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.keepers.file import KeeperHeader, joined, network_from_state, weights_sha256
+from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, METHODS, EnhancingNet
+from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.files import READERS, read_json
+from nnunet_uhf.nnunet.model_folder import CHECKPOINT
+from nnunet_uhf.routes.task import read_task
+
+SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
+FRAMEWORK = "Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (2021)."
+_ADVICE = "give the results folder of a finished training, or restore that file"
+
+
+@dataclass(frozen=True)
+class TrainedKeeper:
+    """What one fold of a keeper trainer's results folder holds; the header without cases and metrics."""
+
+    header: KeeperHeader
+    network: EnhancingNet
+
+    @property
+    def keeper(self) -> nn.Module:
+        """The part that makes five maps ``(B, c_l, *S_l)`` of an image ``(B, 1, *S)``, finest first."""
+        return self.network.keeper
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The part that makes an image of the maps."""
+        return self.network.decoder
+
+
+def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
+    """Read one fold of a results folder, without nnUNet_raw or nnUNet_preprocessed.
+
+    The header's target intensity is that of the labelled voxels in the plans; cases and metrics are empty.
+    Raises UHFError when files are missing or the folder is not that of a keeper trainer.
+    """
+    path = folder / f"fold_{fold}" / CHECKPOINT
+    checkpoint = load_checkpoint_weights(path)
+    plans = read_json(folder / "plans.json", advice=_ADVICE)
+    dataset_json = read_json(folder / "dataset.json", advice=_ADVICE)
+    configuration = checkpoint["init_args"]["configuration"]
+    configuration_manager = PlansManager(plans).get_configuration(configuration)
+    block = keeper_block(plans, configuration, folder)
+    if plans["image_reader_writer"] not in READERS:
+        raise UHFError(
+            f"{folder} was trained on images read by {plans['image_reader_writer']}, which a keeper file cannot "
+            f"describe; plan its dataset with one of {', '.join(READERS)} (overwrite_image_reader_writer)"
+        )
+    name = block.get("network", DEFAULT_NETWORK)
+    network = _network(name, block, checkpoint["network_weights"], path)
+    sizes = (UHFTeacher, KnowledgeKeeper, AnisotropicUNet)
+    task = read_task(dataset_json, dataset=plans["dataset_name"], networks=sizes)
+    source, simulation = block["source_channel"], block.get("simulation")
+    source_field = task.source_field_T
+    if source_field is None and simulation is not None:
+        source_field = float(simulation["preset"]["field_T"])
+    cited = f"Method: {METHODS[name]}. {FRAMEWORK}"
+    header = KeeperHeader(
+        network=name,
+        architecture=network.keeper.config(),
+        decoder_architecture=network.decoder.config(),
+        dim=len(configuration_manager.patch_size),
+        channel=task.source,
+        spacing_mm=tuple(float(s) for s in configuration_manager.spacing),
+        transpose_forward=tuple(plans["transpose_forward"]),
+        patch_size=tuple(int(n) for n in configuration_manager.patch_size),
+        normalisation=configuration_manager.normalization_schemes[source],
+        use_mask_for_norm=bool(configuration_manager.use_mask_for_norm[source]),
+        target_intensity=foreground_intensity(plans, learnt_channel(block)),
+        source_field_T=source_field,
+        target_field_T=source_field if is_same_field(block) else task.target_field_T,
+        route=task.route,
+        dataset=plans["dataset_name"],
+        fold=fold,
+        configuration=configuration,
+        training_cases=[],
+        validation_cases=[],
+        metrics={},
+        simulation=simulation,
+        sha256=weights_sha256(network.keeper.state_dict()),
+        decoder_sha256=weights_sha256(network.decoder.state_dict()),
+        licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
+        citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
+    )
+    return TrainedKeeper(header, network)
+
+
+def _network(name: str, block: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> EnhancingNet:
+    """Keeper and decoder of a finished training."""
+    if name not in KINDS:
+        raise UHFError(f"{path} holds the network {name!r:.80}, this version has {', '.join(KINDS)}; update nnunet-uhf")
+    teacher = block.get("teacher", block)["architecture"]
+    arguments = {
+        "architecture": block["architecture"],
+        "decoder": {option: teacher[option] for option in ("dim", "base_features")},
+    }
+    state = joined(_part(weights, "keeper."), _part(weights, KINDS[name].trained_decoder))
+    network: EnhancingNet = network_from_state(KINDS[name].enhancer, arguments, state, path)
+    return network
+
+
+def keeper_block(plans: dict[str, Any], configuration: str, folder: Path) -> dict[str, Any]:
+    """The `uhf` block of a keeper training; UHFError when the plans of the model ``folder`` are not those of one."""
+    block = PlansManager(plans).get_configuration(configuration).configuration.get("uhf")
+    if not isinstance(block, dict) or block.get("role") != "keeper":
+        raise UHFError(f"{folder} is not the model of a keeper trainer; give one of UHFKeeperTrainer (-tr)")
+    return block
+
+
+def is_same_field(block: Mapping[str, Any]) -> bool:
+    """Whether the keeper of this block learnt from its own low-field source, as a control."""
+    return bool(block.get("same_field", False))
+
+
+def learnt_channel(block: Mapping[str, Any]) -> int:
+    """The channel whose images the keeper's decoder makes."""
+    return int(block["source_channel" if is_same_field(block) else "target_channel"])
+
+
+def foreground_intensity(plans: Mapping[str, Any], channel: int) -> dict[str, float]:
+    """Mean and standard deviation of the labelled voxels of all training cases, as the planner recorded them."""
+    statistics = plans["foreground_intensity_properties_per_channel"][str(channel)]
+    return {"mean": float(statistics["mean"]), "std": max(float(statistics["std"]), 1e-8)}
+
+
+def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries of one submodule, without its prefix."""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

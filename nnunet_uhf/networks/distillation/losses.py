@@ -1,0 +1,103 @@
+"""Training losses of teacher, keeper and discriminator (arXiv 2402.08409), as functions of network outputs.
+
+Every function returns its terms by name, so that a log can show them; the sum of the values is the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nnunet_uhf.networks.distillation.teacher import TeacherOutput
+from nnunet_uhf.networks.distillation.training import DistillationOutput
+
+IMAGE_WEIGHT = 100.0
+"""Weight of the L1 image term in both losses (paper)."""
+
+ADVERSARIAL_WEIGHT = 0.5
+"""Weight of the generator's adversarial term and of the discriminator's loss (paper)."""
+
+
+def feature_reconstruction_loss(
+    features: Sequence[Tensor], reconstructed: Sequence[Tensor], *, detach_target: bool = False
+) -> Tensor:
+    """L_FR = sum over l = 1..4 of MSE(c_l, a_l).
+
+    Args:
+        features: the teacher's maps; the deepest has no reconstruction and is not used.
+        reconstructed: one map per level but the deepest.
+        detach_target: stop the gradient at c_l; the reference does not, which rewards features that are easy.
+    """
+    pairs = zip(features[:-1], reconstructed, strict=True)
+    return torch.stack([F.mse_loss(a, c.detach() if detach_target else c) for c, a in pairs]).sum()
+
+
+def explained_variance(feature: Tensor, reconstruction: Tensor) -> Tensor:
+    """1 - var(c - a) / var(c) of one level, a number of at most 1; watches for trivially easy features."""
+    return 1 - (feature - reconstruction).var() / feature.var().clamp_min(torch.finfo(feature.dtype).tiny)
+
+
+def channel_statistics_loss(guide: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+    """L_dm: MSE of the standard deviations plus MSE of the means, both over the channels at each voxel.
+
+    Args:
+        guide: ``(B, C, *S)``, the keeper's map.
+        target: ``(B, C, *S)``, the teacher's map.
+        reduction: over the batch, ``mean`` (default) or ``sum`` (the reference).
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction is 'mean' or 'sum', got {reduction!r}")
+    guide_mean, guide_deviation = _channel_statistics(guide)
+    target_mean, target_deviation = _channel_statistics(target)
+    loss = F.mse_loss(guide_deviation, target_deviation) + F.mse_loss(guide_mean, target_mean)
+    return loss * guide.shape[0] if reduction == "sum" else loss
+
+
+def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased standard deviation over the channels of ``(B, C, *S)``, each ``(B, *S)``."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # variances of half precision maps are too coarse
+    variance, mean = torch.var_mean(x, dim=1, unbiased=False)
+    # the square root has no finite slope at 0, where all channels agree
+    return mean, torch.sqrt(variance + torch.finfo(x.dtype).tiny)
+
+
+def teacher_loss(output: TeacherOutput, image: Tensor, *, detach_target: bool = False) -> dict[str, Tensor]:
+    """L_T = 100 L1(y, y_hat) + L_FR."""
+    return {
+        "image": IMAGE_WEIGHT * F.l1_loss(output.image, image),
+        "reconstruction": feature_reconstruction_loss(
+            output.features, output.reconstructed, detach_target=detach_target
+        ),
+    }
+
+
+def distillation_loss(output: DistillationOutput, target: Tensor, *, reduction: str = "mean") -> dict[str, Tensor]:
+    """L_K = sum_l MSE(g_l, t_l) + sum_l L_dm(g_l, t_l) + 100 L1(T_dec(g), y) + 0.5 MSE(D(y_hat), 1).
+
+    The last term is left out when the output has no scores.
+    """
+    pairs = list(zip(output.guides, output.targets, strict=True))
+    terms = {
+        "features": torch.stack([F.mse_loss(g, t) for g, t in pairs]).sum(),
+        "statistics": torch.stack([channel_statistics_loss(g, t, reduction=reduction) for g, t in pairs]).sum(),
+        "image": IMAGE_WEIGHT * F.l1_loss(output.image, target),
+    }
+    if output.generator_score is not None:
+        terms["adversarial"] = ADVERSARIAL_WEIGHT * _distance_to(output.generator_score, 1.0)
+    return terms
+
+
+def discriminator_loss(output: DistillationOutput) -> dict[str, Tensor]:
+    """LSGAN: 0.5 [MSE(D(y), 1) + MSE(D(y_hat), 0)]; empty when the output has no scores."""
+    if output.real_score is None or output.fake_score is None:
+        return {}
+    judged = _distance_to(output.real_score, 1.0) + _distance_to(output.fake_score, 0.0)
+    return {"discriminator": ADVERSARIAL_WEIGHT * judged}
+
+
+def _distance_to(score: Tensor, label: float) -> Tensor:
+    """Mean squared distance of the scores to a label."""
+    return F.mse_loss(score, torch.full_like(score, label))  # in float32 under autocast

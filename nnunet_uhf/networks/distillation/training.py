@@ -1,0 +1,91 @@
+"""Keeper, frozen teacher and discriminator in one module, as the keeper's training sees them (arXiv 2402.08409)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
+from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.distillation.teacher import TeacherDecoder, UHFTeacher
+
+
+class DistillationOutput(NamedTuple):
+    """One training pass: decoded ``image`` (B, 1, *S), the keeper's ``guides``, the teacher's ``targets``, and scores.
+
+    ``real_score`` and ``fake_score`` train the discriminator only, ``generator_score`` the keeper only; all three
+    are ``None`` without a discriminator.
+    """
+
+    image: Tensor
+    guides: list[Tensor]
+    targets: list[Tensor]
+    real_score: Tensor | None
+    fake_score: Tensor | None
+    generator_score: Tensor | None
+
+
+class DistillationNet(nn.Module):
+    """Keeper in training. The teacher is frozen: no gradient, always in eval mode.
+
+    One forward pass yields everything both players need, so one backward pass and one optimiser serve both
+    (simultaneous instead of alternating updates: ours), which is what keeps DDP, gradient scaling and resuming
+    nnU-Net's own.
+    """
+
+    def __init__(
+        self, keeper: KnowledgeKeeper, teacher: UHFTeacher, discriminator: PatchDiscriminator | None = None
+    ) -> None:
+        super().__init__()
+        if keeper.channels != teacher.channels or keeper.steps != teacher.steps:
+            raise ValueError(
+                f"keeper and teacher differ: channels {keeper.channels} and {teacher.channels}, "
+                f"strides {keeper.steps} and {teacher.steps}"
+            )
+        self.keeper = keeper
+        self.teacher = teacher.requires_grad_(requires_grad=False)
+        self.discriminator = discriminator
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> DistillationNet:
+        """As ``nn.Module.train``, but the teacher never leaves eval mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor | DistillationOutput:
+        """Decoded image ``(B, 1, *S)`` of a source; with the target, everything the losses need."""
+        guides = self.keeper.features(source)
+        image = self.teacher.decode(guides, source.shape[2:])
+        if target is None:
+            return image
+        with torch.no_grad():
+            targets = self.teacher.encode(target)
+        if self.discriminator is None:
+            return DistillationOutput(image, guides, targets, None, None, None)
+        constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+        return DistillationOutput(
+            image,
+            guides,
+            targets,
+            self.discriminator(target),
+            self.discriminator(image.detach()),
+            functional_call(self.discriminator, constants, (image,)),
+        )
+
+
+class EnhancementNet(nn.Module):
+    """A keeper with the teacher's decoder: low-field image in, high-field-like image out."""
+
+    def __init__(self, keeper: KnowledgeKeeper, decoder: TeacherDecoder) -> None:
+        super().__init__()
+        self.keeper = keeper
+        self.decoder = decoder
+
+    def forward(self, source: Tensor) -> Tensor:
+        """``(B, C_in, *S) -> (B, 1, *S)`` in the target's normalised intensities."""
+        image: Tensor = self.decoder(self.keeper.features(source), source.shape[2:])
+        return image

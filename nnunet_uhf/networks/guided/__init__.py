@@ -1,0 +1,1 @@
+"""A segmentation network, a frozen keeper and the fusions between them. Imports `networks`."""

@@ -1,0 +1,146 @@
+"""A segmentation network that listens to a frozen keeper (arXiv 2402.08409), for any encoder-decoder nnU-Net plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_uhf.networks.blocks import resize
+from nnunet_uhf.networks.guided.fusion_kinds import Fusion, build_fusion
+from nnunet_uhf.networks.kinds import Keeper, guide_of
+
+
+class KeeperNet(nn.Module):
+    """A segmentation backbone beside a frozen keeper: what every network that uses a keeper has in common.
+
+    ``encoder`` and ``decoder`` are the backbone's own, at the top, so that nnU-Net's deep supervision switch,
+    checkpoints and pretrained weights find them.
+
+    Args:
+        backbone: a network with ``.encoder`` (image -> list of skips, with ``output_channels``) and ``.decoder``
+            (skips -> segmentation).
+        keeper: its weights are frozen here: no gradient, always in eval mode.
+        guide_channel: the input channel the keeper sees.
+        spacing_ratio: network spacing / keeper spacing per axis; where not 1 the keeper runs on a resized input.
+
+    Raises:
+        TypeError: the backbone has no encoder or decoder of that kind.
+        ValueError: not one positive ratio per axis.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        keeper: Keeper,
+        *,
+        guide_channel: int = 0,
+        spacing_ratio: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        stage_channels(backbone)
+        ratio = (1.0,) * keeper.dim if spacing_ratio is None else tuple(float(r) for r in spacing_ratio)
+        if len(ratio) != keeper.dim or min(ratio) <= 0:
+            raise ValueError(f"spacing_ratio needs {keeper.dim} positive values, got {spacing_ratio}")
+        self.encoder: Any = backbone.encoder
+        self.decoder: Any = backbone.decoder
+        self.keeper = keeper.requires_grad_(requires_grad=False)
+        self.guide_channel = guide_channel
+        self.spacing_ratio = ratio
+
+    def train(self, mode: bool = True) -> KeeperNet:
+        """As ``nn.Module.train``, but the keeper never leaves eval mode."""
+        super().train(mode)
+        self.keeper.eval()
+        return self
+
+    def source(self, x: Tensor) -> Tensor:
+        """The keeper's input ``(B, 1, *S')``: the guide channel of ``(B, C, *S)`` at the keeper's spacing."""
+        source = x[:, self.guide_channel : self.guide_channel + 1]
+        size = [max(1, round(n * r)) for n, r in zip(source.shape[2:], self.spacing_ratio, strict=True)]
+        return resize(source, size)
+
+
+class UHFGuidedNet(KeeperNet):
+    """Backbone, frozen keeper, and one fusion per encoder stage.
+
+    All skips are fused after the whole encoder has run. The keeper runs without autograd bookkeeping.
+
+    Args:
+        backbone: see :class:`KeeperNet`, as for keeper, guide_channel and spacing_ratio.
+        keeper: gives the guides.
+        fusions: one per encoder stage.
+        guide_channel: the input channel the keeper sees.
+        spacing_ratio: network spacing / keeper spacing per axis.
+
+    Raises:
+        TypeError: the backbone has no encoder or decoder of that kind.
+        ValueError: the number of fusions is not the number of encoder stages.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        keeper: Keeper,
+        fusions: Sequence[Fusion],
+        *,
+        guide_channel: int = 0,
+        spacing_ratio: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(backbone, keeper, guide_channel=guide_channel, spacing_ratio=spacing_ratio)
+        stages = len(stage_channels(backbone))
+        if len(fusions) != stages:
+            raise ValueError(f"the encoder has {stages} stages but {len(fusions)} fusion modules were given")
+        self.fusions = nn.ModuleList(fusions)
+        self.train(self.training)
+
+    def guides(self, x: Tensor) -> list[Tensor]:
+        """The keeper's maps of ``(B, C, *S)``, without gradient."""
+        with torch.no_grad():
+            guides: list[Tensor] = self.keeper(self.source(x))
+        return guides
+
+    def forward(self, x: Tensor) -> Any:
+        """Segmentation logits of ``(B, C, *S)``, exactly as the backbone's decoder returns them."""
+        guides = self.guides(x)
+        skips = self.encoder(x)
+        return self.decoder([fusion(skip, guides) for fusion, skip in zip(self.fusions, skips, strict=True)])
+
+
+def stage_channels(backbone: nn.Module) -> tuple[int, ...]:
+    """Channels of the skips, finest first; TypeError that names the class when the network cannot be guided."""
+    encoder, decoder = getattr(backbone, "encoder", None), getattr(backbone, "decoder", None)
+    channels = getattr(encoder, "output_channels", None)
+    if not isinstance(encoder, nn.Module) or not isinstance(decoder, nn.Module) or channels is None:
+        raise TypeError(
+            f"{type(backbone).__name__} cannot be guided: it needs an .encoder that returns its skips and lists their "
+            "channels in .output_channels, and a .decoder that takes them"
+        )
+    return tuple(channels)
+
+
+def build_guided_net(
+    backbone: nn.Module, *, block: Mapping[str, Any], network: type[UHFGuidedNet] = UHFGuidedNet
+) -> UHFGuidedNet:
+    """Put keeper and fusions around a backbone as the ``uhf`` block of nnU-Net plans says.
+
+    Args:
+        backbone: the network nnU-Net built.
+        block: ``{"keeper": {"architecture": .., "network": .. or absent}, "guide_channel": .., "spacing_ratio": ..,
+            "fusion": {..}}``.
+        network: the class to build.
+
+    Returns:
+        The guided network; the keeper's weights are random until loaded.
+    """
+    channels = stage_channels(backbone)
+    keeper = guide_of(block["keeper"])
+    fusions = [
+        build_fusion(block["fusion"], keeper.channels, c, dim=keeper.dim, stage=stage)
+        for stage, c in enumerate(channels)
+    ]
+    return network(
+        backbone, keeper, fusions, guide_channel=block["guide_channel"], spacing_ratio=block["spacing_ratio"]
+    )

@@ -1,0 +1,1 @@
+"""nnU-Net's own files: datasets, plans, labels, model folders, checkpoints. Imports the rooms below it."""

@@ -1,0 +1,82 @@
+"""nnU-Net's folders, dataset names and JSON files, with errors a user can act on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnunet_uhf.errors import MatchError, UHFError
+
+
+def root_folder(variable: str) -> Path:
+    """The folder that one of nnU-Net's three variables names; UHFError when it is not set."""
+    folder = os.environ.get(variable)
+    if not folder:
+        raise UHFError(f"{variable} is not set: export {variable}=FOLDER, as for nnU-Net itself")
+    return Path(folder)
+
+
+def dataset_name(dataset: str | int) -> str:
+    """Return the full name of a dataset given by id or name.
+
+    Raises:
+        UHFError: there is none, or more than one.
+    """
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    try:
+        return str(maybe_convert_to_dataset_name(dataset))
+    except (RuntimeError, ValueError):
+        raise UHFError(
+            f"There is no dataset {dataset}, or more than one of that id, in nnUNet_raw, nnUNet_preprocessed and "
+            "nnUNet_results. Give its id or its full name."
+        ) from None
+
+
+def description_of(predictions: Path, name: str) -> Path:
+    """Where a folder of predictions has plans.json or dataset.json: in it; of a validation folder beside the folds."""
+    if predictions.name == "validation" and not (predictions / name).exists():
+        return predictions.parent.parent / name
+    return predictions / name
+
+
+def read_json(path: Path, *, advice: str) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        UHFError: the file is missing, unreadable, or holds no object; the line ends with the advice.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UHFError(f"{path} does not exist; {advice}") from None
+    except (OSError, ValueError) as error:  # ValueError: neither JSON nor text
+        problem = error.strerror if isinstance(error, OSError) else "not valid JSON"
+        raise UHFError(f"{path} is not readable ({problem}); {advice}") from None
+    if not isinstance(content, dict):
+        raise UHFError(f"{path} is not a JSON object; {advice}")
+    return content
+
+
+def configuration_settings(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+    """Return a configuration's settings with nnU-Net's inheritance resolved (a copy).
+
+    Raises:
+        MatchError: the plans have no such configuration.
+    """
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    if configuration not in plans["configurations"]:
+        available = ", ".join(plans["configurations"])
+        raise MatchError(
+            f"Plans {plans['plans_name']} have no configuration {configuration!r}. Choose among: {available}"
+        )
+    settings: dict[str, Any] = PlansManager(dict(plans)).get_configuration(configuration).configuration
+    return settings
+
+
+#: Those that give arrays as AXIS_ORDER says: as stored, (z, y, x).
+READERS = ("SimpleITKIO", "NibabelIO")

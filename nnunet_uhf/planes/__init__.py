@@ -1,0 +1,1 @@
+"""2D networks of three slice planes. Imports `evaluation`, `guidance` and what is below."""

@@ -1,1 +1,0 @@
-"""Other layouts -> raw nnU-Net datasets, without touching the sources."""

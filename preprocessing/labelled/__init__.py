@@ -1,0 +1,1 @@
+"""Labelled scans of other layouts as nnU-Net datasets, a file a layout."""

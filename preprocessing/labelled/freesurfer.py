@@ -1,0 +1,82 @@
+"""A FreeSurfer subjects folder -> raw nnU-Net dataset of 27 structures, or of 15 without sides.
+
+Layout: ``SUBJECT/mri/brain.mgz`` (or norm, orig, ...) and ``SUBJECT/mri/aseg.mgz`` on the same grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from nnunet_uhf.preprocessing.labelled.freesurfer_labels import FREESURFER_TABLE
+from nnunet_uhf.preprocessing.labelled.scans import (
+    Conversion,
+    LabelledScan,
+    leave_out_incomplete,
+    write_labelled_scans,
+)
+from nnunet_uhf.preprocessing.labelled.tree import require_folder
+
+AVERAGES = ("fsaverage", "cvs_avg35")
+
+
+def convert_freesurfer(
+    source: Path,
+    output: Path,
+    *,
+    image: str = "brain",
+    merge_sides: bool = False,
+    test: Iterable[str] = (),
+    channel: str = "T1w",
+    mapping: Path | None = None,
+    skip_incomplete: bool = False,
+    console: Console | None = None,
+) -> Conversion:
+    """Write a dataset of the 27 structures from the automatic segmentation.
+
+    Args:
+        source: FreeSurfer's subjects folder (SUBJECTS_DIR); its averages are passed over.
+        output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
+        image: which image of a subject: brain, norm, orig or another name in its mri folder.
+        merge_sides: left and right as one structure, for training in the sagittal plane.
+        test: subjects for imagesTs.
+        channel: name of the channel.
+        mapping: JSON file that adds or overrules label numbers.
+        skip_incomplete: leave out subjects without image or aseg.
+        console: shows a progress bar when given.
+
+    Raises:
+        UHFError: one line on the file and what to do.
+    """
+    require_folder(source)
+    scans: dict[str, LabelledScan] = {}
+    problems: dict[str, str] = {}
+    for subject in sorted(source.iterdir()):
+        folder = subject / "mri"
+        if not folder.is_dir() or subject.name.startswith(AVERAGES):
+            continue
+        files = {name: _volume(folder, name) for name in (image, "aseg")}
+        missing = [name for name, path in files.items() if not path.is_file()]
+        if missing:
+            problems[subject.name] = f"{folder} holds no {missing[0]}.mgz"
+        else:
+            scans[subject.name] = LabelledScan({channel: files[image]}, files["aseg"], {"labels_are": "automatic"})
+    warnings = leave_out_incomplete(problems, skip=skip_incomplete, layout="FreeSurfer", found=len(scans))
+    table = FREESURFER_TABLE if mapping is None else FREESURFER_TABLE.overruled(mapping)
+    return write_labelled_scans(
+        output,
+        layout="FreeSurfer",
+        scans=scans,
+        test=test,
+        table=table.merged() if merge_sides else table,
+        warnings=warnings,
+        console=console,
+    )
+
+
+def _volume(folder: Path, name: str) -> Path:
+    """NAME.mgz, or NAME.mgh or NIfTI where that is there in its place."""
+    candidates = [folder / f"{name}{ending}" for ending in (".mgz", ".mgh", ".nii.gz", ".nii")]
+    return next((path for path in candidates if path.is_file()), candidates[0])

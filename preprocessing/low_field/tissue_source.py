@@ -1,0 +1,156 @@
+"""Where the tissue maps of a scan come from: label maps, probability maps, or the scan itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid
+from nnunet_uhf.preprocessing.low_field.freesurfer import tissues_from_freesurfer
+from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, mixture_means, tissues_from_mixture
+from nnunet_uhf.preprocessing.low_field.simulator import TissueMeans
+from nnunet_uhf.preprocessing.low_field.tissues import (
+    TISSUES,
+    TissueLabels,
+    TissueMaps,
+    tissues_from_labels,
+    tissues_from_probabilities,
+)
+
+TissueKind = Literal["labels", "freesurfer", "gmm"]
+CHANNEL_SUFFIX = re.compile(r"_\d{4}$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TissueSource:
+    """How the tissues of each scan are found.
+
+    Attributes:
+        kind: `labels` (label maps in the numbers of `numbers`, or probability maps), `freesurfer` (label maps in
+            FreeSurfer's numbers) or `gmm` (mixture of three Gaussians in the brain).
+        folder: label or probability maps, CASE.nii.gz or CASE_csf, CASE_gm, CASE_wm; not used with `gmm`.
+        numbers: label values of csf, gm and wm, of kind `labels`.
+        smoothing: sigma in voxels by which label maps are softened.
+        masks: brain masks CASE.nii.gz of kind `gmm`; without them the brain is what is not zero.
+        brightness: tissues of kind `gmm`, darkest first.
+        seed: of kind `gmm`.
+
+    Raises:
+        UHFError: options that do not belong together.
+    """
+
+    kind: TissueKind
+    folder: Path | None
+    numbers: TissueLabels
+    smoothing: float = 0.0
+    masks: Path | None = None
+    brightness: tuple[str, ...] = T1W_BRIGHTNESS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(TissueKind):
+            raise UHFError(f"tissues are {self.kind!r}: use {', '.join(get_args(TissueKind))}")
+        if self.kind == "gmm":
+            if self.folder is not None:
+                raise UHFError(f"tissue labels {self.folder} are not used with tissues gmm: leave one of them out")
+            if self.smoothing:
+                raise UHFError("tissue smoothing is for label maps; those of gmm are soft already: leave it out")
+        elif self.folder is None:
+            raise UHFError("no folder of tissue label maps is given: name it (--labels), or use tissues gmm")
+        elif self.masks is not None:
+            raise UHFError(f"brain masks {self.masks} are used with tissues gmm only: leave them out")
+
+    def files(self, case: str, image: Path) -> dict[str, Path]:
+        """Files that the tissues of a case are read from, on the image's grid; UHFError when one is missing."""
+        if self.kind != "gmm":
+            assert self.folder is not None  # see __post_init__
+            found = _find_maps(case, image, self.folder, only_labels=self.kind == "freesurfer")
+        elif self.masks is not None:
+            found = {"mask": _find_mask(case, image, self.masks)}
+        else:
+            found = {}
+        for path in found.values():
+            require_same_grid(image, path)
+        return found
+
+    def read(self, files: Mapping[str, Path], image: Volume) -> TissueMaps:
+        """Tissue maps of one case; UHFError, with the file's name, when it has none."""
+        arrays = {name: read_volume(path).data for name, path in files.items()}
+        try:
+            if self.kind == "gmm":
+                mask = arrays["mask"] > 0 if "mask" in arrays else None
+                return tissues_from_mixture(image.data, mask, brightness=self.brightness, seed=self.seed)
+            if self.kind == "freesurfer":
+                return tissues_from_freesurfer(arrays["labels"], smoothing=self.smoothing)
+            if "labels" in arrays:
+                return tissues_from_labels(arrays["labels"], self.numbers, smoothing=self.smoothing)
+            return tissues_from_probabilities(**arrays)
+        except UHFError as error:
+            raise UHFError(f"{next(iter(files.values()), image.path)}: {error}") from error
+
+    def means(self, image: Volume, tissues: TissueMaps) -> TissueMeans | None:
+        """Tissue means of kind `gmm`; None where the simulator takes them from its own slices."""
+        if self.kind != "gmm":
+            return None
+        try:
+            return mixture_means(image.data, tissues)
+        except UHFError as error:
+            raise UHFError(f"{image.path}: {error}") from error
+
+    def record(self) -> dict[str, Any]:
+        """The choice as JSON, without what does not apply."""
+        if self.kind == "gmm":
+            return {
+                "tissues": "gmm",
+                "brain_mask": "nonzero voxels" if self.masks is None else "given",
+                "brightness": list(self.brightness),
+                "tissue_seed": self.seed,
+            }
+        numbers = {"tissue_labels": dict(self.numbers)} if self.kind == "labels" else {}
+        return {"tissues": self.kind, **numbers, "tissue_smoothing": self.smoothing}
+
+
+def _find_maps(case: str, image: Path, folder: Path, *, only_labels: bool) -> dict[str, Path]:
+    """The label map ("labels") or the three probability maps of a case."""
+    if not folder.is_dir():
+        raise UHFError(f"{folder} is not a folder: name the folder that holds the tissue label maps")
+    names = _names_of(case)
+    for name in names:
+        if (found := _file_of(folder, name)) is not None:
+            return {"labels": found}
+    for name in () if only_labels else names:
+        maps = {tissue: _file_of(folder, f"{name}_{tissue}") for tissue in TISSUES}
+        complete = {tissue: path for tissue, path in maps.items() if path is not None}
+        if len(complete) == len(TISSUES):
+            return complete
+        if complete:
+            missing = next(tissue for tissue in TISSUES if tissue not in complete)
+            raise UHFError(f"{folder} holds some probability maps of {name} but no {name}_{missing}.nii.gz: add it")
+    raise UHFError(f"{folder} holds no tissue labels {case}.nii.gz for {image}: add them or remove the image")
+
+
+def _find_mask(case: str, image: Path, folder: Path) -> Path:
+    """The brain mask of a case."""
+    if not folder.is_dir():
+        raise UHFError(f"{folder} is not a folder: name the folder that holds the brain masks")
+    found = next((path for name in _names_of(case) if (path := _file_of(folder, name)) is not None), None)
+    if found is None:
+        raise UHFError(f"{folder} holds no brain mask {case}.nii.gz for {image}: add it or remove the image")
+    return found
+
+
+def _names_of(case: str) -> list[str]:
+    """Names that a file belonging to a case may have: with and without nnU-Net's channel suffix."""
+    return list(dict.fromkeys([case, CHANNEL_SUFFIX.sub("", case)]))
+
+
+def _file_of(folder: Path, name: str) -> Path | None:
+    """NAME.nii.gz or NAME.nii in a folder; UHFError when both are there."""
+    found = [path for ending in (".nii.gz", ".nii") if (path := folder / f"{name}{ending}").is_file()]
+    if len(found) > 1:
+        raise UHFError(f"{folder} holds {found[0].name} and {found[1].name}: remove one of them")
+    return found[0] if found else None

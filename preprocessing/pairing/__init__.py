@@ -1,0 +1,1 @@
+"""Low-field and high-field scans of the same subjects, or of two groups, as one dataset."""

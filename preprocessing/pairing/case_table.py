@@ -1,0 +1,148 @@
+"""Which files make a case: two folders of one name each, or a CSV table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.preprocessing.pairing.geometry import Spacing
+
+REQUIRED = ("case", "lf", "hf")
+LABELS = ("mask", "labels")
+SPACINGS = ("spacing_lf", "spacing_hf")
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The files of one case: low field, high field, and at most one of brain mask and label map.
+
+    A spacing is the voxel size in mm along the file's axes, in place of a stored one that is a placeholder.
+    """
+
+    lf: Path
+    hf: Path
+    mask: Path | None = None
+    labels: Path | None = None
+    spacing_lf: Spacing | None = None
+    spacing_hf: Spacing | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that are given, by column."""
+        named = {"lf": self.lf, "hf": self.hf, "mask": self.mask, "labels": self.labels}
+        return {column: path for column, path in named.items() if path is not None}
+
+
+def cases_of_folders(
+    lf: Path, hf: Path, *, masks: Path | None = None, labels: Path | None = None
+) -> dict[str, PairFiles]:
+    """Cases by file name, the same in every folder, .nii.gz or .nii.
+
+    Raises:
+        UHFError: a folder is missing or empty, or lacks a case that another has.
+    """
+    if masks is not None and labels is not None:
+        raise UHFError(f"{masks} and {labels} are both given: give brain masks or label maps, not both")
+    folders = {"lf": lf, "hf": hf}
+    if masks is not None:
+        folders["mask"] = masks
+    if labels is not None:
+        folders["labels"] = labels
+    files = {column: case_files(folder) for column, folder in folders.items()}
+    for case in sorted(set().union(*files.values())):
+        for column, found in files.items():
+            if case not in found:
+                raise UHFError(
+                    f"{folders[column]} holds no {case}.nii.gz: name both scans of a case alike, or use a table (--csv)"
+                )
+    masked, labelled = files.get("mask", {}), files.get("labels", {})
+    return {
+        case: PairFiles(path, files["hf"][case], mask=masked.get(case), labels=labelled.get(case))
+        for case, path in files["lf"].items()
+    }
+
+
+def cases_of_table(table: Path) -> dict[str, PairFiles]:
+    """Cases of a CSV file with the columns case, lf, hf; optional mask or labels, spacing_lf, spacing_hf.
+
+    Paths are relative to the table; a spacing is three numbers such as ``0.9 0.9 5``, or empty for the stored one.
+
+    Raises:
+        UHFError: an unreadable table, a missing or unknown column, an empty field, a case twice,
+            a file that is not there.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = [column.strip() for column in reader.fieldnames or []]
+            reader.fieldnames = columns
+            _check_columns(table, columns)
+            rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise UHFError(f"{table} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UHFError(f"{table} is no CSV table in UTF-8: save it as one, separated by commas") from error
+    cases: dict[str, PairFiles] = {}
+    for line, row in rows:
+        if None in row:
+            raise UHFError(f"line {line} of {table} has more fields than columns: quote names that hold a comma")
+        case = (row["case"] or "").strip()
+        if case in cases:
+            raise UHFError(f"line {line} of {table} names case {case} again: give every case one line")
+        files = {column: _file(table, line, column, row) for column in columns if column in ("lf", "hf", *LABELS)}
+        sizes = {column: _spacing(table, line, column, row) for column in columns if column in SPACINGS}
+        cases[case] = PairFiles(
+            files["lf"],
+            files["hf"],
+            mask=files.get("mask"),
+            labels=files.get("labels"),
+            spacing_lf=sizes.get("spacing_lf"),
+            spacing_hf=sizes.get("spacing_hf"),
+        )
+    if not cases:
+        raise UHFError(f"{table} holds no case: add a line for each pair of scans")
+    return cases
+
+
+def _check_columns(table: Path, columns: list[str]) -> None:
+    """All required columns, no unknown one, none twice, and mask or labels but not both."""
+    for column in REQUIRED:
+        if column not in columns:
+            raise UHFError(f"{table} has no column {column!r}: its first line must be case,lf,hf and mask or labels")
+    for column in columns:
+        if column not in (*REQUIRED, *LABELS, *SPACINGS) or columns.count(column) > 1:
+            raise UHFError(
+                f"{table} has an unknown or repeated column {column!r}: use case,lf,hf, mask or labels, "
+                "spacing_lf, spacing_hf"
+            )
+    if all(column in columns for column in LABELS):
+        raise UHFError(f"{table} has the columns mask and labels: keep one of them")
+
+
+def _file(table: Path, line: int, column: str, row: Mapping[str, str | None]) -> Path:
+    """An existing file named in a row."""
+    name = (row[column] or "").strip()
+    if not name or not (row["case"] or "").strip():
+        raise UHFError(f"line {line} of {table} has an empty field: fill in case and {column}")
+    path = table.parent / name
+    if not path.is_file():
+        raise UHFError(f"{path} does not exist, named in line {line} of {table}: correct the path")
+    return path
+
+
+def _spacing(table: Path, line: int, column: str, row: Mapping[str, str | None]) -> Spacing | None:
+    """Three lengths of a row, or None for an empty field."""
+    text = (row[column] or "").strip()
+    if not text:
+        return None
+    try:
+        x, y, z = (float(word) for word in text.split())
+    except ValueError as error:
+        raise UHFError(
+            f"line {line} of {table} has {text!r} as {column}: write three lengths in mm such as 0.9 0.9 5"
+        ) from error
+    return x, y, z

@@ -1,0 +1,1 @@
+"""Pictures of every case of a dataset, and a page that shows them all."""

@@ -1,0 +1,182 @@
+"""Pictures of every case of a raw dataset, and a page that shows them all: to find what went wrong before training."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+import nnunet_uhf
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid, require_whole_numbers
+from nnunet_uhf.imageio.output import appearing_together
+from nnunet_uhf.imageio.planes import standard_axes, standard_spacing
+from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher
+from nnunet_uhf.nnunet.files import read_json
+from nnunet_uhf.preprocessing.qc.cases import (
+    CaseFiles,
+    channel_names,
+    find_cases,
+    ignored,
+    recorded_alignment,
+    structures,
+)
+from nnunet_uhf.preprocessing.qc.findings import (
+    ENOUGH_CASES,
+    exchanged_sides,
+    likeness,
+    suspects,
+    unusual_volumes,
+    volumes_ml,
+)
+from nnunet_uhf.preprocessing.qc.pictures import draw_labelled, draw_pair, make_pair
+from nnunet_uhf.routes.task import EnhancementTask, read_task
+
+PAGE_NAME = "index.html"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page says of a case: facts, and warnings that want a look."""
+
+    case: str
+    picture: str
+    facts: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def write_pictures(dataset_folder: Path, output: Path, *, console: Console | None = None) -> Path:
+    """Draw every training case of a raw dataset, and a contact sheet `index.html` that shows them.
+
+    Pictures are three planes through the centre of the labels, in mm, with the directions marked. For pairs they show
+    source, target, the target's edges on the source and the outline of the labels; the page has the normalised mutual
+    information of both images in the labels' box (1: independent, 2: one tells the other), points out the cases that
+    fall below the others, and repeats what `convert paired` measured. For other datasets they show every channel, the
+    structures, and their outlines; the page points out structures that are missing, far larger or smaller than in the
+    other cases, or on the other side of the patient than their names say. The output folder appears complete or not at
+    all.
+
+    Args:
+        dataset_folder: raw nnU-Net dataset of NIfTI files; pairs are those that `uhf` in dataset.json names.
+        output: new or empty folder.
+        console: shows a progress bar when given.
+
+    Returns:
+        Path of `index.html`.
+
+    Raises:
+        UHFError: no such dataset, a missing or damaged file, unequal grids, an empty label map.
+    """
+    if not dataset_folder.is_dir():
+        raise UHFError(f"{dataset_folder} is not a folder: name a raw nnU-Net dataset, DatasetXXX_NAME")
+    description = read_json(dataset_folder / "dataset.json", advice="name a raw nnU-Net dataset, DatasetXXX_NAME")
+    task = None
+    if _is_of_pairs(description):
+        task = read_task(description, dataset=str(dataset_folder), networks=(UHFTeacher, KnowledgeKeeper))
+    files = find_cases(dataset_folder, description)
+    with appearing_together(output) as (folder,):
+        cases = files if console is None else track(files, description="drawing cases", console=console)
+        if task is None:
+            shown = _labelled(cases, folder, dataset_folder, description)
+        else:
+            shown = _pairs(cases, folder, task, recorded_alignment(dataset_folder))
+        page = _render(shown, dataset_folder.absolute().name, task)
+        (folder / PAGE_NAME).write_text(page, encoding="utf-8")
+    return output / PAGE_NAME
+
+
+def _is_of_pairs(description: dict[str, Any]) -> bool:
+    """Whether a dataset.json names two channels of the same subjects; read_task says what else is wrong with it."""
+    block = description.get("uhf")
+    return isinstance(block, dict) and not {"simulate", "unpaired"} & set(block)
+
+
+def _pairs(
+    cases: Iterable[CaseFiles], folder: Path, task: EnhancementTask, alignment: dict[str, list[str]]
+) -> list[Shown]:
+    """Draw pairs; those far less alike than the others, and those that `convert paired` flagged, get warnings."""
+    shown, alike = [], []
+    for files in cases:
+        source, target, label = _read(files.images[task.source_channel], files.images[task.target_channel], files.label)
+        pair = make_pair(source.data, target.data, label.data > 0, source.affine)
+        heading, facts = _describe(files.case, pair.mask, pair.spacing_mm)
+        names = {"source_name": task.source, "target_name": task.target}
+        draw_pair(pair, folder / f"{files.case}.png", title=heading, **names)
+        alike.append(likeness(pair.source, pair.target, pair.mask))
+        measured, *reasons = alignment.get(files.case, [""])
+        facts += (f"NMI {alike[-1]:.3f}", *filter(None, [measured]))
+        shown.append(Shown(files.case, _link(files.case), facts, tuple(reasons)))
+    return [
+        replace(one, warnings=("NMI far below the other cases", *one.warnings)) if suspect else one
+        for one, suspect in zip(shown, suspects(alike), strict=True)
+    ]
+
+
+def _labelled(
+    cases: Iterable[CaseFiles], folder: Path, dataset_folder: Path, description: dict[str, Any]
+) -> list[Shown]:
+    """Draw labelled scans; missing, unusual and exchanged structures get warnings."""
+    channels, members = channel_names(dataset_folder, description), structures(dataset_folder, description)
+    names = [name if channels.count(name) == 1 else f"{name} {k}" for k, name in enumerate(channels)]
+    named = set().union(*members.values()) | {0} | ignored(description)
+    shown, sizes = [], []
+    for files in cases:
+        *images, label = _read(*files.images[: len(names)], files.label)
+        require_whole_numbers(label)
+        labels = standard_axes(label.data.astype(np.int64), label.affine)[0]
+        spacing = standard_spacing(label.affine, label.data.shape)
+        heading, facts = _describe(files.case, labels > 0, spacing)
+        turned = {name: standard_axes(v.data, v.affine)[0] for name, v in zip(names, images, strict=True)}
+        draw_labelled(turned, labels, spacing, folder / f"{files.case}.png", title=heading)
+        sizes.append(volumes_ml(labels, members, float(np.prod(spacing))))
+        there = sum(volume > 0 for volume in sizes[-1].values())
+        facts += (f"{there} of {len(members)} structures",)
+        warnings = (*_unnamed(labels, named), *exchanged_sides(labels, members))
+        shown.append(Shown(files.case, _link(files.case), facts, warnings))
+    return [
+        replace(one, warnings=(*one.warnings, *sentences))
+        for one, sentences in zip(shown, unusual_volumes(sizes), strict=True)
+    ]
+
+
+def _read(*paths: Path) -> list[Volume]:
+    """Volumes of one grid, the last of them a label map that is not empty."""
+    for path in paths[1:]:
+        require_same_grid(paths[0], path)
+    volumes = [read_volume(path) for path in paths]
+    if not (volumes[-1].data > 0).any():
+        raise UHFError(f"{paths[-1]} is empty: mark the brain, or remove the case")
+    return volumes
+
+
+def _unnamed(labels: np.ndarray[Any, np.dtype[np.int64]], named: set[int]) -> list[str]:
+    """A warning for label values without a name."""
+    unknown = sorted(set(np.unique(labels).tolist()) - named)
+    return [f"label {', '.join(map(str, unknown[:5]))} has no name in dataset.json"] if unknown else []
+
+
+def _describe(case: str, mask: np.ndarray[Any, Any], spacing_mm: tuple[float, ...]) -> tuple[str, tuple[str, ...]]:
+    """Title of a picture, and facts for the page."""
+    grid = f"{' x '.join(map(str, mask.shape))} voxels of {' x '.join(f'{size:.3g}' for size in spacing_mm)} mm"
+    millilitres = mask.sum() * np.prod(spacing_mm) / 1000
+    return f"{case}   {grid}", (f"{grid} (right, anterior, superior)", f"labels {millilitres:.3g} ml")
+
+
+def _link(case: str) -> str:
+    return urllib.parse.quote(f"{case}.png")
+
+
+def _render(shown: list[Shown], dataset: str, task: EnhancementTask | None) -> str:
+    """The page as HTML text; pictures are files beside it."""
+    loader = jinja2.PackageLoader("nnunet_uhf.preprocessing.qc", ".")
+    engine = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    return engine.get_template("qc.html").render(
+        cases=shown, dataset=dataset, task=task, version=nnunet_uhf.__version__, enough=ENOUGH_CASES
+    )

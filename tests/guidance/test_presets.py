@@ -1,0 +1,111 @@
+"""Presets: chosen by option or environment, written into the plans, and for keepers in dataset.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from torch import nn
+
+from helpers.keeper_samples import write
+from helpers.made_plans import DATASET, make_plans
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.guidance.block import attach, check_guided_block
+from nnunet_uhf.guidance.choice import refuse_other_keeper
+from nnunet_uhf.guidance.plans import write_plans
+from nnunet_uhf.keepers.file import read_header
+from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher, build_guided_net
+from nnunet_uhf.networks.guided.light_fusion import LightFusion
+from nnunet_uhf.networks.presets import PRESET_VARIABLE, PRESETS
+from nnunet_uhf.routes.task import read_task
+
+DATASET_JSON = {"channel_names": {"0": "T1w"}, "labels": {"background": 0}}
+
+
+@pytest.fixture(autouse=True)
+def _no_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in (PRESET_VARIABLE, "nnUNet_UHF_GUIDE_CHANNEL"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def block_of(folder: Path, preset: str | None = None) -> dict[str, Any]:
+    header = read_header(write(folder / "keeper.safetensors", 2, seed=1, spacing_mm=(1.0, 1.0)))
+    return attach(make_plans(), "2d", DATASET_JSON, header, preset=preset)
+
+
+def test_a_preset_decides_the_fusion_and_is_named_in_the_block(tmp_path: Path) -> None:
+    for name, preset in PRESETS.items():
+        block = block_of(tmp_path, name)
+        assert (block["preset"], block["fusion"]) == (name, preset.fusion)
+        check_guided_block(json.loads(json.dumps(block)), where="plans")
+
+
+def test_the_environment_names_the_preset_and_an_option_overrules_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert block_of(tmp_path)["preset"] == "reference"
+    monkeypatch.setenv(PRESET_VARIABLE, "efficient")
+    assert block_of(tmp_path)["preset"] == "efficient"
+    assert block_of(tmp_path, "reference")["preset"] == "reference"
+    monkeypatch.setenv(PRESET_VARIABLE, "fast")
+    with pytest.raises(UHFError, match=f"{PRESET_VARIABLE} is 'fast'; choose one of reference, efficient"):
+        block_of(tmp_path)
+    with pytest.raises(UHFError, match="--preset is 'slow'"):
+        block_of(tmp_path, "slow")
+
+
+def test_plans_of_another_preset_have_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
+    folder = tmp_path / "preprocessed" / DATASET
+    folder.mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(make_plans()))
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    keeper = write(tmp_path / "keeper.safetensors", 2, seed=1, spacing_mm=(1.0, 1.0))
+    reference, efficient = (write_plans(700, ["2d"], [keeper], preset=name) for name in PRESETS)
+    assert efficient.stem == f"{reference.stem}_efficient"
+    assert json.loads(efficient.read_text())["configurations"]["2d"]["uhf"]["preset"] == "efficient"
+
+
+def test_folds_of_another_preset_are_refused_with_the_variable_that_helps(tmp_path: Path) -> None:
+    now, before = block_of(tmp_path), block_of(tmp_path, "efficient")
+    with pytest.raises(UHFError, match=f"trained with preset efficient, not reference; set {PRESET_VARIABLE}=effic"):
+        refuse_other_keeper(now, before, tmp_path)
+
+
+def test_an_efficient_guided_network_starts_as_the_plain_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    plain = PlainConvUNet(1, 3, [8, 16, 32], nn.Conv2d, 3, [1, 2, 2], 2, 3, 2, norm_op=nn.InstanceNorm2d).eval()
+    image = torch.randn(2, 1, 32, 32)
+    expected = plain(image)
+    guided = build_guided_net(plain, block=block_of(tmp_path, "efficient")).eval()
+    assert all(isinstance(fusion, LightFusion) for fusion in guided.fusions)
+    torch.testing.assert_close(guided(image), expected, atol=1e-6, rtol=0)
+
+
+def described(architecture: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "channel_names": {"0": "LF", "1": "HF"},
+        "uhf": {
+            "source": "LF",
+            "target": "HF",
+            "source_field_T": 0.36,
+            "target_field_T": 3.0,
+            "architecture": architecture,
+        },
+    }
+
+
+def test_dataset_json_may_ask_for_an_efficient_keeper_and_say_more() -> None:
+    networks = (UHFTeacher, KnowledgeKeeper)
+    task = read_task(described({"preset": "efficient"}), dataset="D", networks=networks)
+    keeper = KnowledgeKeeper(dim=3, **task.architecture_of(KnowledgeKeeper))
+    assert (keeper.kernel_size, keeper.position_branch, keeper.base_features) == (3, False, 8)
+    assert task.architecture_of(UHFTeacher) == {"base_features": 8}
+    overruled = read_task(described({"preset": "efficient", "kernel_size": 5}), dataset="D", networks=networks)
+    assert overruled.architecture_of(KnowledgeKeeper)["kernel_size"] == 5
+    with pytest.raises(UHFError, match=r"uhf\.architecture\.preset is 'tiny'; choose one of reference, efficient"):
+        read_task(described({"preset": "tiny"}), dataset="D", networks=networks)

@@ -1,0 +1,1 @@
+"""What tests share: tiny datasets, keepers, runs and samples; each imported from where it is defined."""

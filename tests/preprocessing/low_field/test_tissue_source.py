@@ -1,0 +1,106 @@
+"""Tissue maps of `nnunet-uhf simulate` from FreeSurfer's labels and from the image itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from nnunet_uhf.cli import main
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
+
+PRESET = "t1w_0.36T_probable"
+# background, CSF, GM, WM in FreeSurfer's numbers
+FREESURFER = np.array([0, 24, 42, 41], np.int16)
+
+
+def simulate(subjects: Path, output: str, **options: Any) -> dict[str, Any]:
+    """Simulate the made subjects; returns the record."""
+    options = {"labels": subjects / "labels"} | options
+    record = simulate_folder(subjects / "images", subjects / output, preset=PRESET, ratio=3, **options)
+    return json.loads(record.read_text())
+
+
+def voxels(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_freesurfer_labels_simulate_the_same_scans_as_the_tissues_they_stand_for(subjects: Path, save: Any) -> None:
+    simulate(subjects, "first")
+    for path in sorted((subjects / "labels").iterdir()):
+        save(path, FREESURFER[voxels(path).astype(int)])
+    record = simulate(subjects, "again", tissues="freesurfer")
+    assert record["parameters"]["tissues"] == "freesurfer"
+    assert "tissue_labels" not in record["parameters"]
+    np.testing.assert_array_equal(voxels(subjects / "first/anna.nii.gz"), voxels(subjects / "again/anna.nii.gz"))
+
+
+def test_scans_without_labels_are_simulated_by_the_mixture_in_nonzero_voxels_or_in_masks(
+    subjects: Path, save: Any
+) -> None:
+    for path in sorted((subjects / "labels").iterdir()):
+        save(subjects / "masks" / path.name, (voxels(path) > 0).astype(np.uint8))
+    record = simulate(subjects, "nonzero", labels=None, tissues="gmm", seed=4)
+    expected = {"tissues": "gmm", "brain_mask": "nonzero voxels", "brightness": ["csf", "gm", "wm"], "tissue_seed": 4}
+    assert record["parameters"].items() >= expected.items()
+    masked = simulate(subjects, "masked", labels=None, tissues="gmm", seed=4, masks=subjects / "masks")
+    assert masked["parameters"]["brain_mask"] == "given"
+    labelled = simulate(subjects, "labelled", seed=4)
+    for case, drawn in labelled["cases"].items():
+        np.testing.assert_array_equal(
+            voxels(subjects / f"nonzero/{case}.nii.gz"), voxels(subjects / f"masked/{case}.nii.gz")
+        )
+        # the made tissues overlap little: the means by the mixture are those by the labels
+        for tissue, mean in drawn["tissue_means"].items():
+            assert record["cases"][case]["tissue_means"][tissue] == pytest.approx(mean, rel=0.05)
+
+
+def test_the_command_takes_the_mixture_with_another_order_of_brightness(
+    subjects: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["simulate", "-i", str(subjects / "images"), "--preset", PRESET, "--ratio", "3"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "-o", str(subjects / "out"), "--tissues", "gmm", "--brightness", "wm,gm,csf"])
+    record = json.loads((subjects / "out" / "simulation.json").read_text())
+    assert record["parameters"]["brightness"] == ["wm", "gm", "csf"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "-o", str(subjects / "more"), "--labels", str(subjects / "labels"), "--brightness", "gm,wm,csf"])
+    assert capsys.readouterr().err.startswith("error: --brightness is used with --tissues gmm only")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"labels": None}, "no folder of tissue label maps"),
+        ({"tissues": "gmm"}, "are not used with tissues gmm"),
+        ({"tissues": "gmm", "labels": None, "tissue_smoothing": 1.0}, "smoothing is for label maps"),
+        ({"masks": Path("m")}, "with tissues gmm only"),
+        ({"tissues": "gmm", "labels": None, "masks": Path("absent")}, "absent is not a folder"),
+        ({"tissues": "spm"}, "tissues are 'spm'"),
+    ],
+)
+def test_options_that_do_not_belong_together_are_refused(subjects: Path, options: dict, reason: str) -> None:
+    with pytest.raises(UHFError, match=reason):
+        simulate(subjects, "out", **options)
+    assert not (subjects / "out").exists()
+
+
+def test_an_unknown_label_and_a_missing_mask_name_the_file(subjects: Path, save: Any) -> None:
+    path = subjects / "labels" / "carl.nii.gz"
+    save(path, np.where(voxels(path) == 1, 999, FREESURFER[voxels(path).astype(int)]).astype(np.int16))
+    with pytest.raises(UHFError, match="label 1 is not in the table"):  # the first case still has 1, 2, 3
+        simulate(subjects, "out", tissues="freesurfer")
+    for name in ("anna", "béla 2"):
+        save(subjects / "labels" / f"{name}.nii.gz", FREESURFER[voxels(subjects / "labels" / f"{name}.nii.gz")])
+    with pytest.raises(UHFError, match=r"carl\.nii\.gz: label 999 is not in the table"):
+        simulate(subjects, "out", tissues="freesurfer")
+    (subjects / "masks").mkdir()
+    with pytest.raises(UHFError, match="no brain mask anna"):
+        simulate(subjects, "out", labels=None, tissues="gmm", masks=subjects / "masks")
+    assert not (subjects / "out").exists()

@@ -1,0 +1,1 @@
+"""Trainers of teacher and keeper (arXiv 2402.08409)."""

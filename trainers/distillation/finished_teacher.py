@@ -1,0 +1,117 @@
+"""Where a keeper's teacher lies, and whether it is good enough to learn from (ours)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.files import root_folder
+from nnunet_uhf.trainers.lengths import base_and_length
+
+TOLERANCE_DB = 1.0
+"""How far below its low-field input a teacher's held-out PSNR may be.
+
+A teacher that reconstructs the high-field image worse than the low-field image resembles it caps everything after it:
+a keeper with decoder 5 dB below the input was seen.
+"""
+
+
+DEFAULT = "UHFTeacherTrainer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedTeacher:
+    """A finished fold of a teacher trainer: its held-out PSNR and that of the low-field input, both in dB.
+
+    A teacher of the low field itself has no input to be held against: None.
+    """
+
+    trainer: str
+    checkpoint: Path
+    psnr: float
+    input_psnr: float | None
+
+
+def teacher_names(keeper: str, default: str = DEFAULT) -> list[str]:
+    """Names under which the teacher of a keeper trainer may lie: that of the same length first, then the default."""
+    _, _, length = keeper.partition("_")
+    names = [keeper.replace("Keeper", "Teacher"), f"{default}_{length}" if length else "", default]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def find_teacher(
+    keeper: str, *, dataset: str, plans: str, configuration: str, fold: int | str, default: str = DEFAULT
+) -> FinishedTeacher:
+    """The teacher of the same dataset, plans, configuration and fold that is finished, validated and good enough.
+
+    The first finished one of :func:`teacher_names`, else the longest finished default teacher of another length.
+
+    Args:
+        keeper: name of the keeper's trainer.
+        dataset: full name, DatasetXXX_NAME.
+        plans: plans name.
+        configuration: 2d, 3d_fullres or 3d_lowres.
+        fold: number of the fold or "all".
+        default: the teacher's trainer where there is none of the keeper's own name.
+
+    Raises:
+        UHFError: when there is none, it was not validated, or it reconstructs too badly to be learnt from.
+    """
+    names = teacher_names(keeper, default)
+    place = root_folder("nnUNet_results") / dataset
+    model = f"__{plans}__{configuration}"
+    named = [place / f"{name}{model}" / f"fold_{fold}" for name in names]
+    others = [place / f"{name}{model}" / f"fold_{fold}" for name in _other_lengths(place, model, default)]
+    found = [folder for folder in (*named, *others) if (folder / "checkpoint_final.pth").is_file()]
+    if not found:
+        raise UHFError(
+            f"{named[-1] / 'checkpoint_final.pth'}: no finished teacher for this fold; train it first: "
+            f"{_command(dataset, configuration, fold, names[0], plans)}"
+        )
+    folder = found[0]
+    trainer = folder.parent.name.partition("__")[0]
+    summary = folder / "validation" / "summary.json"
+    command = _command(dataset, configuration, fold, trainer, plans)
+    try:
+        mean = json.loads(summary.read_text())["mean"]
+        teacher = float(mean["prediction"]["psnr"])
+        low_field = float(mean["input"]["psnr"]) if default == DEFAULT else None
+    except FileNotFoundError as error:
+        raise UHFError(f"{summary}: the teacher was not validated; do it first: {command} --val") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UHFError(f"{summary}: not the summary of a teacher's validation; repeat it: {command} --val") from error
+    if low_field is not None and not teacher >= low_field - TOLERANCE_DB:
+        raise UHFError(
+            f"{summary}: the teacher reconstructs held-out images at {teacher:.1f} dB, its low-field input is at "
+            f"{low_field:.1f} dB: no keeper can learn from it; train the teacher longer ({names[-1]} without a suffix "
+            "is the longest) or on more cases, then the keeper"
+        )
+    return FinishedTeacher(
+        trainer=trainer, checkpoint=folder / "checkpoint_final.pth", psnr=teacher, input_psnr=low_field
+    )
+
+
+def _other_lengths(place: Path, model: str, default: str) -> list[str]:
+    """Names of default teachers of a fixed length that have a folder, the longest first."""
+    trainers = (folder.name.removesuffix(model) for folder in place.glob(f"{default}_*{model}"))
+    lengths = {name: found[1] for name in trainers if (found := base_and_length(name)) and found[0] == default}
+    return sorted(lengths, key=lambda name: -lengths[name])
+
+
+def read_teacher(checkpoint: Path, configuration: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Architecture and weights of a teacher's checkpoint; UHFError when it is not one."""
+    content = load_checkpoint_weights(checkpoint)
+    block = content["init_args"]["plans"]["configurations"][configuration].get("uhf", {})
+    if block.get("role") != "teacher":
+        raise UHFError(f"{checkpoint}: not the checkpoint of a teacher; train one with -tr UHFTeacherTrainer")
+    return block["architecture"], content["network_weights"]
+
+
+def _command(dataset: str, configuration: str, fold: int | str, trainer: str, plans: str) -> str:
+    return f"nnUNetv2_train {dataset} {configuration} {fold} -tr {trainer} -p {plans}"

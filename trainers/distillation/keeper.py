@@ -1,0 +1,157 @@
+"""nnU-Net trainer of the keeper: a frozen teacher's features from the low-field channel (arXiv 2402.08409)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from torch import Tensor, nn
+
+from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.keepers.file import weights_sha256
+from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
+from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.distillation.losses import discriminator_loss, distillation_loss
+from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.networks.distillation.training import DistillationNet
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.trainers.base import unwrap
+from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
+from nnunet_uhf.trainers.image_to_image.trainer import Block, ImageToImageTrainer, checked_config, planned_strides
+
+
+class UHFKeeperTrainer(ImageToImageTrainer):
+    """Source in, the teacher's features and (through its decoder) the target out. The second stage of pretraining.
+
+    The teacher is found like a cascade finds its previous stage: same dataset, plans, configuration and fold.
+
+    Raises:
+        SystemExit: status 2 with one line on stderr when there is no teacher, or one too bad to learn from.
+    """
+
+    role: ClassVar[str] = "keeper"
+    teacher_trainer: ClassVar[str] = DEFAULT
+    """Where there is no teacher of the keeper's own name."""
+    adversarial: ClassVar[bool] = True
+    """Train against a discriminator. Realistic detail may be invented detail: report features with and without."""
+
+    def describe_networks(
+        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Block, configuration: str, fold: int | str
+    ) -> Block:
+        """`architecture` of the keeper, `teacher` with its provenance, and `discriminator`, null without one."""
+        dataset = plans["dataset_name"]
+        teacher = find_teacher(
+            type(self).__name__,
+            dataset=dataset,
+            plans=plans["plans_name"],
+            configuration=configuration,
+            fold=fold,
+            default=self.teacher_trainer,
+        )
+        teacher_architecture, weights = read_teacher(teacher.checkpoint, configuration)
+        self.teacher_checkpoint = teacher.checkpoint  # not in the block, which travels to other people's machines
+        dim, strides = len(planned.patch_size), planned_strides(planned)
+        options = {"dim": dim, "strides": strides, **task.architecture_of(KnowledgeKeeper)}
+        keeper = checked_config(KnowledgeKeeper, options, dataset=dataset)
+        differing = [k for k in ("dim", "base_features", "strides") if keeper[k] != teacher_architecture[k]]
+        if differing:
+            raise UHFError(
+                f"{teacher.checkpoint}: the teacher was trained with another {', '.join(differing)} than dataset.json "
+                "and plans ask of the keeper; train the teacher again or restore the entry of uhf.architecture"
+            )
+        judge = {"dim": dim, "base_features": keeper["base_features"]}
+        return {
+            "architecture": keeper,
+            "teacher": {
+                "architecture": teacher_architecture,
+                "trainer": teacher.trainer,
+                "sha256": weights_sha256(weights),
+                "psnr": teacher.psnr,
+                "input_psnr": teacher.input_psnr,
+            },
+            "discriminator": checked_config(PatchDiscriminator, judge, dataset=dataset) if self.adversarial else None,
+        }
+
+    @staticmethod
+    def network_of(block: Block) -> nn.Module:
+        """Keeper, teacher and discriminator with random weights."""
+        judge = block["discriminator"]
+        return DistillationNet(
+            KnowledgeKeeper(**block["architecture"]),
+            UHFTeacher(**block["teacher"]["architecture"]),
+            None if judge is None else PatchDiscriminator(**judge),
+        )
+
+    @property
+    def distillation(self) -> DistillationNet:
+        """The network without the wrappers of DDP and torch.compile."""
+        return cast(DistillationNet, unwrap(self.network))
+
+    @exit_on_user_error
+    def initialize(self) -> None:
+        """Build everything as nnU-Net does, then load the teacher: the weight initialiser must not touch it."""
+        super().initialize()
+        teacher = self.block["teacher"]
+        _, weights = read_teacher(self.teacher_checkpoint, self.configuration_name)
+        self.distillation.teacher.load_state_dict(weights)
+        low_field = "" if teacher["input_psnr"] is None else f", the low-field input {teacher['input_psnr']:.2f} dB"
+        self.print_to_log_file(
+            f"Learning from {teacher['trainer']} {teacher['sha256'][:8]}: {teacher['psnr']:.2f} dB on held-out images"
+            f"{low_field}; "
+            f"adversarial term {'on' if self.block['discriminator'] else 'off'}"
+        )
+
+    @exit_on_user_error
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Continue, unless the teacher was trained anew since: half of the features would be another network's."""
+        plans = load_checkpoint_weights(filename_or_checkpoint)["init_args"]["plans"]
+        before = plans["configurations"][self.configuration_name]["uhf"]["teacher"]["sha256"]
+        now = self.block["teacher"]["sha256"]
+        if before != now:
+            raise UHFError(
+                f"{filename_or_checkpoint}: this keeper learnt from teacher {before[:8]}, {self.teacher_checkpoint} is "
+                f"{now[:8]}; train the keeper anew without --c, or bring the old teacher back"
+            )
+        super().load_checkpoint(filename_or_checkpoint)
+
+    @exit_on_user_error
+    def on_train_start(self) -> None:
+        """Check the teacher that is really in the network (-pretrained_weights may have replaced it), then start."""
+        if not self.was_initialized:
+            self.initialize()
+        self.check_teacher()
+        super().on_train_start()
+
+    @exit_on_user_error
+    def on_train_end(self) -> None:
+        """Make sure that training left the teacher alone, then finish."""
+        self.check_teacher()
+        super().on_train_end()
+
+    def check_teacher(self) -> None:
+        """UHFError unless the teacher in memory is, bit for bit, the one the `uhf` block names."""
+        wanted = self.block["teacher"]["sha256"]
+        present = weights_sha256(self.distillation.teacher.state_dict())
+        if present != wanted:
+            raise UHFError(
+                f"the network in memory holds teacher {present[:8]}, this training's is {wanted[:8]}; "
+                "train without -pretrained_weights, or with a checkpoint that learnt from this teacher"
+            )
+
+    def compute(self, source: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """L_K and the discriminator's loss in one sum: what each of them moves is disjoint, so one backward serves."""
+        output = self.network(source, target)
+        terms = {**distillation_loss(output, target), **discriminator_loss(output)}
+        return torch.stack(list(terms.values())).sum(), terms, output.image
+
+    def ceiling(self) -> nn.Module | None:
+        """The teacher: the keeper's image is decoded by its decoder."""
+        return self.distillation.teacher
+
+
+class UHFKeeperTrainerNoAdversarial(UHFKeeperTrainer):
+    """Without a discriminator: for reporting what the adversarial term adds, or where invented detail is a risk."""
+
+    adversarial = False

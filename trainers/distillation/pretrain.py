@@ -1,0 +1,139 @@
+"""`nnunet-uhf pretrain`: teacher, keeper and export in a row, from wherever an earlier run stopped (ours)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+import torch
+from nnunetv2.run.run_training import run_training
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.installation.trainer_path import PATHS_VARIABLE, add_trainers
+from nnunet_uhf.keepers.file import weights_sha256
+from nnunet_uhf.nnunet.files import dataset_name, root_folder
+from nnunet_uhf.trainers.distillation.finished_teacher import read_teacher
+from nnunet_uhf.trainers.export.keeper import export_keeper
+
+LENGTHS = ("1epoch", "5epochs", "20epochs", "50epochs", "100epochs", "250epochs")
+
+
+class Progress(Enum):
+    """How far one stage has come."""
+
+    NEW = "train"
+    STARTED = "continue"
+    TRAINED = "validate"
+    FINISHED = "done"
+
+
+def pretrain(
+    dataset: str | int,
+    configuration: str,
+    fold: int | str,
+    *,
+    plans: str = "nnUNetPlans",
+    output: str | Path | None = None,
+    device: torch.device,
+    epochs: str = "",
+) -> Path:
+    """Train a teacher, then its keeper, with nnU-Net's own training; write the keeper file and return its path.
+
+    Args:
+        dataset: number or name of a preprocessed enhancement dataset.
+        configuration: 2d, 3d_fullres or 3d_lowres.
+        fold: number of the fold, or "all".
+        plans: plans name.
+        output: keeper file to write; None: keeper.safetensors in the keeper's fold folder.
+        device: where to train.
+        epochs: 1, 5, 20, 50, 100 or 250 for the short trainers, empty for the full length.
+
+    Raises:
+        UHFError: unknown dataset or length, or a finished keeper that learnt from another teacher.
+        SystemExit: status 2, from a trainer, after its line on stderr.
+    """
+    suffix = _suffix(epochs)
+    name = dataset_name(dataset)
+    _check_planned(name, plans)
+    teacher, keeper = f"UHFTeacherTrainer{suffix}", f"UHFKeeperTrainer{suffix}"
+    folders = {trainer: _fold_folder(name, trainer, plans, configuration, fold) for trainer in (teacher, keeper)}
+    for trainer, folder in folders.items():
+        progress = progress_of(folder)
+        if trainer == keeper and progress in (Progress.TRAINED, Progress.FINISHED):
+            _check_same_teacher(folder, folders[teacher], configuration)
+        if progress is not Progress.FINISHED:
+            with _trainers_registered():
+                run_training(
+                    name,
+                    configuration,
+                    fold,
+                    trainer,
+                    plans,
+                    continue_training=progress is Progress.STARTED,
+                    only_run_validation=progress is Progress.TRAINED,
+                    device=device,
+                )
+    target = folders[keeper] / "keeper.safetensors" if output is None else Path(output)
+    return export_keeper(name, configuration, fold, plans=plans, trainer=keeper, output=target)
+
+
+def progress_of(fold_folder: Path) -> Progress:
+    """How far a training came, from the files in its fold folder."""
+    if (fold_folder / "checkpoint_final.pth").is_file():
+        validated = (fold_folder / "validation" / "summary.json").is_file()
+        return Progress.FINISHED if validated else Progress.TRAINED
+    begun = any((fold_folder / f"checkpoint_{name}.pth").is_file() for name in ("latest", "best"))
+    return Progress.STARTED if begun else Progress.NEW
+
+
+@contextmanager
+def _trainers_registered() -> Iterator[None]:
+    """Let nnU-Net find the trainers for a while, also where registration at start-up is switched off."""
+    before = os.environ.get(PATHS_VARIABLE)
+    variables = {} if before is None else {PATHS_VARIABLE: before}
+    add_trainers(variables)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.pop(PATHS_VARIABLE)
+        if before is not None:
+            os.environ[PATHS_VARIABLE] = before
+
+
+def _check_same_teacher(keeper: Path, teacher: Path, configuration: str) -> None:
+    """A teacher trained anew after its keeper was finished makes that keeper another teacher's."""
+    plans = json.loads((keeper.parent / "plans.json").read_text())
+    learnt_from = plans["configurations"][configuration]["uhf"]["teacher"]["sha256"]
+    _, weights = read_teacher(teacher / "checkpoint_final.pth", configuration)
+    present = weights_sha256(weights)
+    if learnt_from != present:
+        raise UHFError(
+            f"{keeper}: this finished keeper learnt from teacher {learnt_from[:8]}, the teacher in {teacher} is "
+            f"{present[:8]}; delete the keeper's folder to train it anew"
+        )
+
+
+def _suffix(epochs: str) -> str:
+    """The ending of the short trainers' names: 5, 5epochs and _5epochs all mean `_5epochs`, nothing means none."""
+    if not epochs:
+        return ""
+    number = epochs.strip("_").removesuffix("s").removesuffix("epoch")
+    for length in LENGTHS:
+        if number == length.removesuffix("s").removesuffix("epoch"):
+            return f"_{length}"
+    raise UHFError(f"no trainers of {epochs} epochs; choose {', '.join(length.split('e')[0] for length in LENGTHS)}")
+
+
+def _check_planned(dataset: str, plans: str) -> None:
+    path = root_folder("nnUNet_preprocessed") / dataset / f"{plans}.json"
+    if not path.is_file():
+        raise UHFError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess on the dataset first")
+
+
+def _fold_folder(dataset: str, trainer: str, plans: str, configuration: str, fold: int | str) -> Path:
+    return root_folder("nnUNet_results") / dataset / f"{trainer}__{plans}__{configuration}" / f"fold_{fold}"

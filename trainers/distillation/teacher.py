@@ -1,0 +1,57 @@
+"""nnU-Net trainer of the teacher: an auto-encoder of the high-field channel (arXiv 2402.08409)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from torch import Tensor, nn
+
+from nnunet_uhf.networks.distillation.losses import explained_variance, teacher_loss
+from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.trainers.image_to_image.trainer import Block, ImageToImageTrainer, checked_config, planned_strides
+
+
+class UHFTeacherTrainer(ImageToImageTrainer):
+    """Target in, target out: L_T = 100 L1 + feature reconstruction. The first of the two stages of pretraining.
+
+    Its quality is the ceiling of everything after it: the keeper's image is decoded by this teacher's decoder.
+    """
+
+    role: ClassVar[str] = "teacher"
+    detach_target: ClassVar[bool] = False
+    """Stop the gradient of the feature reconstruction at the features; the paper's code does not."""
+
+    def describe_networks(
+        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Block, configuration: str, fold: int | str
+    ) -> Block:
+        """`architecture`: all arguments of the teacher."""
+        options = {
+            "dim": len(planned.patch_size),
+            "strides": planned_strides(planned),
+            **task.architecture_of(UHFTeacher),
+        }
+        return {"architecture": checked_config(UHFTeacher, options, dataset=plans["dataset_name"])}
+
+    @staticmethod
+    def network_of(block: Block) -> nn.Module:
+        """A teacher with random weights."""
+        return UHFTeacher(**block["architecture"])
+
+    def compute(self, source: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """L_T and its two parts; beside them, per level, how much of the features their reconstruction explains.
+
+        A level close to 1 early in training has easy features: they carry no more than the level below.
+        """
+        output = self.network(target, return_features=True)
+        terms = teacher_loss(output, target, detach_target=self.detach_target)
+        loss = torch.stack(list(terms.values())).sum()
+        with torch.no_grad():
+            pairs = zip(output.features[:-1], output.reconstructed, strict=True)
+            explained = {
+                f"explained_variance_{level}": explained_variance(feature.float(), reconstruction.float())
+                for level, (feature, reconstruction) in enumerate(pairs, start=1)
+            }
+        return loss, {**terms, **explained}, output.image

@@ -1,0 +1,170 @@
+"""``nnunet-uhf export-keeper``: a finished keeper training -> a keeper file that says where it comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from rich.console import Console
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.keepers.file import write_keeper
+from nnunet_uhf.keepers.trained import SAME_FIELD, is_same_field, keeper_block, learnt_channel, read_trained_keeper
+from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
+from nnunet_uhf.trainers.export.intensity import training_intensity
+from nnunet_uhf.trainers.export.statistics import keeper_statistics
+
+ALL_CASES = "fold all: measured on training cases, nothing was held out"
+NOT_CLOSER = "inside the brain its images are no closer to the target (PSNR) than the low-field input, both fitted"
+
+
+def export_keeper(
+    dataset: int | str,
+    configuration: str,
+    fold: int | str,
+    *,
+    plans: str = "nnUNetPlans",
+    trainer: str = "UHFKeeperTrainer",
+    output: str | Path,
+    with_decoder: bool = True,
+    with_statistics: bool = True,
+    accept_worse: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Write a finished keeper training as a keeper file and return its path.
+
+    ``with_decoder`` puts the decoder in, which ``enhance`` needs, ``with_statistics`` those of the keeper's features
+    over its cases, which ``check-input`` needs; ``console`` shows how far they are, and what there is to know about the
+    keeper (``metrics["note"]`` of the header). Reads nnUNet_results and nnUNet_preprocessed, and nnUNet_raw for the
+    target's intensities (see :func:`training_intensity`).
+
+    Raises UHFError when the training or its validation is not finished, when the model is no keeper, when cases are
+    not preprocessed that the statistics need, or when the keeper's held-out images are worse than its input in both
+    PSNR and SSIM, unless ``accept_worse``.
+    """
+    name = dataset_name(dataset)
+    folder = root_folder("nnUNet_results") / name / f"{trainer}__{plans}__{configuration}"
+    preprocessed = root_folder("nnUNet_preprocessed") / name
+    summary = folder / f"fold_{fold}" / "validation" / "summary.json"
+    if not folder.is_dir():
+        raise UHFError(
+            f"{folder} does not exist; train first: nnUNetv2_train {name} {configuration} {fold} -tr {trainer}"
+        )
+    again = f"nnUNetv2_train {name} {configuration} {fold} -tr {trainer} -p {plans}"
+    trained = read_trained_keeper(folder, fold)
+    if not summary.is_file():
+        raise UHFError(f"{summary} does not exist, so nobody knows how good this keeper is; run: {again} --val")
+    used_plans = read_json(folder / "plans.json", advice="train again")
+    block = keeper_block(used_plans, configuration, folder)
+    metrics = _held_out_metrics(summary, same_field=is_same_field(block))
+    if not accept_worse and not is_same_field(block):
+        _refuse_worse_than_input(metrics, summary)
+    data_identifier = PlansManager(used_plans).get_configuration(configuration).data_identifier
+    training, validation = _cases(preprocessed, data_identifier, fold)
+    note = _note(metrics, same_field=is_same_field(block), fold=fold)
+    if note:
+        metrics["note"] = note
+    dataset_json = read_json(folder / "dataset.json", advice="train again")
+    raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - nnU-Net's name
+    intensity = training_intensity(
+        None if not raw else Path(raw) / name,
+        used_plans,
+        dataset_json,
+        configuration=configuration,
+        channel=learnt_channel(block),
+        cases=training,
+    )
+    statistics = None
+    if with_statistics:
+        statistics = keeper_statistics(
+            trained.header,
+            trained.keeper,
+            preprocessed / data_identifier,
+            block=block,
+            dataset_json=dataset_json,
+            training=training,
+            held_out=validation,
+            console=console,
+        )
+    header = replace(
+        trained.header,
+        training_cases=training,
+        validation_cases=validation,
+        metrics=metrics,
+        target_intensity=intensity,
+        feature_statistics=statistics,
+        decoder_architecture=trained.header.decoder_architecture if with_decoder else None,
+    )
+    output = Path(output)
+    write_keeper(
+        output,
+        header=header,
+        keeper_state=trained.keeper.state_dict(),
+        decoder_state=trained.decoder.state_dict() if with_decoder else None,
+    )
+    if note and console is not None:
+        console.print(f"note: {note}", soft_wrap=True)
+    return output
+
+
+def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
+    """Mean held-out PSNR and SSIM of keeper, as it comes and fitted, input and, where it was measured, teacher.
+
+    Where the target is the input itself there is no row of the input.
+    """
+    mean = read_json(summary, advice="validate again with --val").get("mean", {})
+    names = {"keeper": "prediction", "keeper_fitted": "prediction_fitted", "input": "input", "teacher": "teacher"}
+    metrics: dict[str, Any] = {ours: dict(mean[theirs]) for ours, theirs in names.items() if theirs in mean}
+    complete = all(
+        np.isfinite(metrics.get(name, {}).get(metric, np.nan))
+        for name in (("keeper", "keeper_fitted") if same_field else ("keeper", "keeper_fitted", "input"))
+        for metric in ("psnr", "ssim", "psnr_brain", "ssim_brain")
+    )
+    if not complete:
+        raise UHFError(f"{summary} lacks the PSNR and SSIM of keeper and input; validate again with --val")
+    return metrics
+
+
+def _refuse_worse_than_input(metrics: Mapping[str, Mapping[str, float]], summary: Path) -> None:
+    keeper, before = metrics["keeper_fitted"], metrics["input"]
+    if keeper["psnr"] < before["psnr"] and keeper["ssim"] < before["ssim"]:
+        raise UHFError(
+            "this keeper makes held-out images worse than the low-field input, both after a linear fit: "
+            f"{keeper['psnr']:.1f} dB / {keeper['ssim']:.3f} against {before['psnr']:.1f} dB / {before['ssim']:.3f} "
+            f"({summary}); train the teacher and then the keeper longer, or export it all the same with --accept-worse"
+        )
+
+
+def _note(metrics: Mapping[str, Mapping[str, float]], *, same_field: bool, fold: int | str) -> str:
+    """What a user must know who reads the metrics; empty when there is nothing."""
+    notes = []
+    if same_field:
+        notes.append(SAME_FIELD)
+    elif metrics["keeper_fitted"]["psnr_brain"] <= metrics["input"]["psnr_brain"]:
+        notes.append(NOT_CLOSER)
+    if fold == "all":
+        notes.append(ALL_CASES)
+    return "; ".join(notes)
+
+
+def _cases(preprocessed: Path, data_identifier: str, fold: int | str) -> tuple[list[str], list[str]]:
+    """Training and validation case identifiers of a fold, as nnU-Net chooses them."""
+    if fold == "all":  # every preprocessed case; nnU-Net then neither reads nor writes the splits
+        folder = preprocessed / data_identifier
+        if not folder.is_dir():
+            raise UHFError(f"{folder} does not exist; a keeper must name the cases it was trained on: preprocess again")
+        return sorted(infer_dataset_class(str(folder)).get_identifiers(str(folder))), []
+    splits = preprocessed / "splits_final.json"
+    if not splits.is_file():
+        raise UHFError(f"{splits} does not exist; a keeper must name the cases it was trained on: restore that file")
+    folds = json.loads(splits.read_text())
+    if int(fold) >= len(folds):
+        raise UHFError(f"{splits} has {len(folds)} folds, so the cases of fold {fold} are unknown; train one of those")
+    return list(folds[int(fold)]["train"]), list(folds[int(fold)]["val"])

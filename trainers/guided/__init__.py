@@ -1,0 +1,1 @@
+"""nnU-Net's trainer with a keeper, and its controls."""

@@ -1,0 +1,190 @@
+"""A finished plain nnU-Net as the start of a guided one: the paper's route (encoder and decoder are not from scratch).
+
+With the identity initialisation of the fusion modules the guided network predicts at step 0 what the plain one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor, nn
+
+from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.guidance.block import attach
+from nnunet_uhf.guidance.choice import BLOCK
+from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.keepers.file import read_keeper
+from nnunet_uhf.networks.guided.network import KeeperNet, build_guided_net
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.files import read_json
+from nnunet_uhf.nnunet.model_folder import has_checkpoint, model_folder
+from nnunet_uhf.trainers.guided.guidance import UHFGuidance, build_backbone
+
+FINAL = "checkpoint_final.pth"
+GUIDANCE_PREFIXES = ("keeper.", "fusions.")
+
+
+class StartFromBaseline(UHFGuidance):
+    """Mixin: encoder, decoder and segmentation heads start from the finished plain model of the same fold.
+
+    It is found as a cascade finds its previous stage: same dataset, plans (or the plans the guided ones were made
+    from), configuration and fold, trained by ``baseline_trainer``. A trainer named ``..._5epochs`` looks for
+    ``<baseline_trainer>_5epochs`` first. A training that continues from its own checkpoint needs no baseline.
+    """
+
+    baseline_trainer = "nnUNetTrainer"
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        self._choose_baseline(plans, configuration, fold)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+
+    @exit_on_user_error
+    def _choose_baseline(self, plans: dict[str, Any], configuration: str, fold: int | str) -> None:
+        """Remember the baseline's checkpoint; UHFError (before anything is written) when there is none."""
+        candidates = self._baseline_candidates(plans, configuration, fold)
+        self.baseline_checkpoint = next((path for path in candidates if path.is_file()), None)
+        own_folder = model_folder(plans, configuration, type(self).__name__)
+        if self.baseline_checkpoint is None and not has_checkpoint(own_folder, fold):
+            command = f"nnUNetv2_train {plans['dataset_name']} {configuration} {fold} -tr {self.baseline_trainer}"
+            raise UHFError(
+                f"{candidates[-1]}: no finished plain model to start from; train it first: {command} "
+                f"-p {candidates[-1].parts[-3].split('__')[1]}"
+            )
+
+    def _baseline_candidates(self, plans: dict[str, Any], configuration: str, fold: int | str) -> list[Path]:
+        """Places where the baseline may lie, best first."""
+        block = PlansManager(plans).get_configuration(configuration).configuration.get(BLOCK, {})
+        plans_names = [plans["plans_name"], *filter(None, [block.get("source_plans")])]
+        _, separator, suffix = type(self).__name__.partition("_")
+        trainers = dict.fromkeys((f"{self.baseline_trainer}{separator}{suffix}", self.baseline_trainer))
+        return [
+            model_folder({**plans, "plans_name": name}, configuration, trainer) / f"fold_{fold}" / FINAL
+            for trainer in trainers
+            for name in plans_names
+        ]
+
+    @exit_on_user_error
+    def initialize(self) -> None:
+        """Build the guided network, then give its backbone the baseline's weights."""
+        super().initialize()
+        if self.baseline_checkpoint is not None:
+            load_backbone(self.guided_network, self.baseline_checkpoint)
+            self.print_to_log_file(f"The backbone starts from {self.baseline_checkpoint}")
+
+    @exit_on_user_error
+    def on_train_start(self) -> None:
+        """A training that neither continues nor has a baseline would silently start from scratch: refuse it."""
+        if self.current_epoch == 0 and self.baseline_checkpoint is None:
+            raise UHFError(
+                f"{self.output_folder}: holds a checkpoint but there is no plain model to start anew from; continue "
+                f"with --c, or train {self.baseline_trainer} first"
+            )
+        super().on_train_start()
+
+
+class UHFTrainerFromBaseline(StartFromBaseline, nnUNetTrainer):
+    """UHFTrainer whose backbone starts from the finished nnUNetTrainer model of the same fold (the paper's route)."""
+
+
+def load_backbone(network: KeeperNet, checkpoint: Path) -> None:
+    """Load a plain model's weights, heads included, into the backbone of a guided network.
+
+    Raises:
+        UHFError: when the checkpoint is unreadable or its network is not the backbone.
+    """
+    copy_backbone(network, load_checkpoint_weights(checkpoint)["network_weights"], origin=checkpoint)
+
+
+def copy_backbone(network: KeeperNet, weights: Mapping[str, Tensor], *, origin: Path) -> None:
+    """Copy ``weights`` of a plain network into the guided one, keeper and fusion modules untouched."""
+    own = {key: value for key, value in network.state_dict().items() if not key.startswith(GUIDANCE_PREFIXES)}
+    for key in sorted(own.keys() ^ weights.keys()):
+        side = "missing there" if key in own else "unknown here"
+        raise UHFError(f"{origin}: not the plain model of this network ({key} is {side}); plans and trainer must fit")
+    for key, value in own.items():
+        if value.shape != weights[key].shape:
+            raise UHFError(
+                f"{origin}: not the plain model of this network ({key} has shape {tuple(weights[key].shape)}, "
+                f"expected {tuple(value.shape)}); plans and trainer must fit"
+            )
+    network.load_state_dict(dict(weights), strict=False)
+
+
+def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: str | Path, output: str | Path) -> Path:
+    """Turn a finished plain nnU-Net into a checkpoint for ``-pretrained_weights`` of a guided trainer.
+
+    The file holds every weight of the guided network and predicts exactly what the plain model predicts when all of
+    it is loaded. nnU-Net leaves out keys with ``.seg_layers.`` on ``-pretrained_weights``, so the segmentation heads
+    restart there; :class:`UHFTrainerFromBaseline` keeps them.
+
+    Args:
+        model_folder: nnU-Net's folder ``<trainer>__<plans>__<configuration>``.
+        fold: number of the fold, or "all".
+        keeper: keeper file; the guided training must use the same one.
+        output: file to write; it appears whole or not at all.
+
+    Raises:
+        UHFError: unfinished or already guided model, keeper that does not fit, damaged files.
+    """
+    folder, output = Path(model_folder), Path(output)
+    checkpoint_file = folder / f"fold_{fold}" / FINAL
+    checkpoint = load_checkpoint_weights(checkpoint_file)
+    plans, dataset_json = (
+        read_json(folder / name, advice="give a model folder of nnU-Net") for name in ("plans.json", "dataset.json")
+    )
+    configuration = checkpoint["init_args"]["configuration"]
+    if BLOCK in PlansManager(plans).get_configuration(configuration).configuration:
+        raise UHFError(f"{folder}: this model is no plain nnU-Net, it is guided already; give the plain one")
+    file = read_keeper(Path(keeper))
+    block = attach(plans, configuration, dataset_json, file.header)
+    plans["configurations"][configuration][BLOCK] = block
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the fusion modules' random weights: the same inputs give the same file
+        plain = plain_network(plans, configuration, dataset_json, trainer=checkpoint["trainer_name"])
+        network = build_guided_net(plain, block=block)
+    network.keeper.load_state_dict(file.keeper_state)
+    copy_backbone(network, checkpoint["network_weights"], origin=checkpoint_file)
+    initial = {
+        "network_weights": network.state_dict(),
+        "init_args": {**checkpoint["init_args"], "plans": plans},
+        "trainer_name": "UHFTrainer",
+        "inference_allowed_mirroring_axes": checkpoint.get("inference_allowed_mirroring_axes"),
+        "current_epoch": 0,
+    }
+    with written_whole(output) as temporary:
+        torch.save(initial, temporary)
+    return output
+
+
+def plain_network(
+    plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any], *, trainer: str
+) -> nn.Module:
+    """The network a plain trainer builds for these plans, with random weights."""
+    plans_manager = PlansManager(plans)
+    configuration_manager = plans_manager.get_configuration(configuration)
+    try:
+        trainer_class = recursive_find_trainer_class_by_name(trainer)
+    except RuntimeError:
+        raise UHFError(f"trainer {trainer} is not found; put its folder into nnUNet_extTrainer") from None
+    return build_backbone(
+        trainer_class.build_network_architecture,
+        plans_manager,
+        configuration_manager,
+        input_channels=determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
+        output_channels=plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
+        deep_supervision=True,
+    )

@@ -1,0 +1,230 @@
+"""Guidance of any nnU-Net trainer by a frozen knowledge keeper (arXiv 2402.08409)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
+
+from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.guidance.block import check_guided_block
+from nnunet_uhf.guidance.choice import BLOCK, KEEPER_VARIABLE, choose_keeper
+from nnunet_uhf.guidance.matching import match_notes, overlapping_cases
+from nnunet_uhf.keepers.file import build_keeper, read_keeper, weights_sha256
+from nnunet_uhf.networks.guided.controls import CONTROLS, build_network, extra_input_channels, has_drawn_keeper
+from nnunet_uhf.networks.guided.network import KeeperNet
+from nnunet_uhf.nnunet.dataset_json import channel_names
+from nnunet_uhf.trainers.base import SafeCheckpoints, unwrap
+
+
+def build_backbone(
+    build: Callable[..., nn.Module],
+    plans_manager: PlansManager,
+    configuration_manager: ConfigurationManager,
+    *,
+    input_channels: int,
+    output_channels: int,
+    deep_supervision: bool,
+) -> nn.Module:
+    """Call a trainer's ``build_network_architecture``, in nnU-Net's present signature or the one before 2.8."""
+    if "plans_manager" in inspect.signature(build).parameters:
+        return build(plans_manager, configuration_manager, input_channels, output_channels, deep_supervision)
+    return build(
+        configuration_manager.network_arch_class_name,
+        configuration_manager.network_arch_init_kwargs,
+        configuration_manager.network_arch_init_kwargs_req_import,
+        input_channels,
+        output_channels,
+        deep_supervision,
+    )
+
+
+class UHFGuidance(SafeCheckpoints):
+    """Mixin that guides a trainer's network; it goes before any nnUNetTrainer subclass.
+
+    ``class MyTrainer(UHFGuidance, nnUNetTrainerDA5): pass`` is a guided nnUNetTrainerDA5. The backbone the trainer
+    builds is wrapped by :class:`UHFGuidedNet`; losses, augmentation and schedule stay the trainer's own. The keeper
+    comes from the plans' `uhf` block or from ``nnUNet_UHF_KKN``; predicting, ``--c`` and ``--val`` need no keeper file.
+
+    Raises:
+        SystemExit: status 2 with one line on stderr when no keeper fits (its cause is the UHFError); nothing is
+            written then. TypeError when the backbone is no encoder-decoder network.
+    """
+
+    control: ClassVar[str | None] = None
+    """One of :data:`nnunet_uhf.networks.guided.controls.CONTROLS`, in a subclass that changes one thing."""
+    keeper_seed: ClassVar[int] = 0
+    """Of the keeper's weights, in a control that draws them."""
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        self._choose_keeper(plans, configuration, fold, dataset_json)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+
+    @exit_on_user_error
+    def _choose_keeper(
+        self, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any]
+    ) -> None:
+        """Put the block into the plans before nnU-Net makes any folder: from there it reaches every checkpoint."""
+        choice = choose_keeper(
+            plans,
+            configuration,
+            dataset_json,
+            trainer=type(self).__name__,
+            fold=fold,
+            control=self.control,
+            seed=self.keeper_seed,
+        )
+        plans["configurations"][configuration][BLOCK] = choice.block
+        self.keeper_file = choice.path
+
+    @property
+    def guidance(self) -> dict[str, Any]:
+        """The `uhf` block of this training."""
+        block: dict[str, Any] = self.configuration_manager.configuration[BLOCK]
+        return block
+
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """The trainer's own backbone, guided as the configuration's `uhf` block says; keeper weights are not loaded."""
+        block = configuration_manager.configuration.get(BLOCK)
+        if block is None:
+            raise UHFError(
+                f"the plans {plans_manager.plans_name} hold no uhf block: they are not those of a guided training; "
+                "use the plans.json of the model folder"
+            )
+        check_guided_block(block, where=f"plans {plans_manager.plans_name}")
+        backbone = build_backbone(
+            super().build_network_architecture,
+            plans_manager,
+            configuration_manager,
+            input_channels=num_input_channels + extra_input_channels(block),
+            output_channels=num_output_channels,
+            deep_supervision=enable_deep_supervision,
+        )
+        return build_network(backbone, block=block)
+
+    @exit_on_user_error
+    def initialize(self) -> None:
+        """Build everything as nnU-Net does, then load the keeper: the weight initialiser must not touch it."""
+        super().initialize()
+        self.load_keeper()
+        self._log_guidance()
+
+    def load_keeper(self) -> None:
+        """Give the network the weights of the keeper file; without one a checkpoint has to bring them."""
+        if self.keeper_file is not None:
+            keeper = build_keeper(read_keeper(self.keeper_file))
+            self.guided_network.keeper.load_state_dict(keeper.state_dict())
+
+    @property
+    def guided_network(self) -> KeeperNet:
+        """The network without the wrappers of DDP and torch.compile."""
+        network = unwrap(self.network)
+        if not isinstance(network, KeeperNet):
+            raise TypeError(f"{type(self).__name__} built a {type(network).__name__}, not a network with a keeper")
+        return network
+
+    def configure_optimizers(self, *args: Any, **kwargs: Any) -> Any:
+        """The trainer's own optimizer, without the parameters that are frozen."""
+        configured = super().configure_optimizers(*args, **kwargs)
+        optimizer = configured[0]
+        for group in optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
+        return configured
+
+    @exit_on_user_error
+    def on_train_start(self) -> None:
+        """Check the keeper that is really in the network (-pretrained_weights may have replaced it), then start."""
+        if not self.was_initialized:
+            self.initialize()
+        self.check_keeper()
+        super().on_train_start()
+
+    @exit_on_user_error
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """nnU-Net's validation, of a network whose keeper is the one the plans name."""
+        self.check_keeper()
+        super().perform_actual_validation(save_probabilities)
+
+    def check_keeper(self) -> None:
+        """UHFError unless the keeper in memory has the hash that the plans name."""
+        wanted = self.guidance["keeper"]["sha256"]
+        present = weights_sha256(self.guided_network.keeper.state_dict())
+        if present != wanted:
+            self.refuse_keeper(present, wanted)
+
+    def refuse_keeper(self, present: str, wanted: str) -> None:
+        """UHFError: the weights in memory are not those the plans name."""
+        if self.keeper_file is None:
+            raise UHFError(
+                f"the weights of keeper {wanted[:8]} are not at hand: set {KEEPER_VARIABLE} to its file to start anew, "
+                "or continue with --c"
+            )
+        raise UHFError(
+            f"the network in memory holds keeper {present[:8]}, the plans name {wanted[:8]}: the file given with "
+            "-pretrained_weights was made with another keeper; make it again with `nnunet-uhf init --keeper "
+            f"{self.keeper_file.name}`"
+        )
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's split, with a warning when the keeper has already seen cases it will be judged on."""
+        training, validation = super().do_split()
+        origin = self.guidance["keeper"]["provenance"]
+        seen = overlapping_cases(origin, validation)
+        if seen:
+            self.print_to_log_file(
+                f"WARNING: the keeper was trained (in {origin['dataset']}) on {len(seen)} of this fold's "
+                f"{len(validation)} validation cases: {', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}. If they "
+                "are the same subjects, their Dice is no held-out result"
+            )
+        return training, validation
+
+    def _log_guidance(self) -> None:
+        """Say which keeper guides, where it comes from, which channel it sees, and how well it fits."""
+        block = self.guidance
+        origin, channel = block["keeper"]["provenance"], block["guide_channel"]
+        guidance = f"UHF guidance by keeper {block['keeper']['sha256'][:8]}"
+        if self.control is not None:
+            guidance = f"CONTROL {self.control}, {CONTROLS[self.control].description}. {guidance}"
+        if has_drawn_keeper(block):
+            self.print_to_log_file(f"{guidance}: random weights, seed {block['keeper']['seed']}")
+        else:
+            self.print_to_log_file(
+                f"{guidance}: {origin['source_field_T']} T -> {origin['target_field_T']} T, route {origin['route']}, "
+                f"trained on {origin['dataset']} {origin['configuration']} fold {origin['fold']}; "
+                f"held-out quality: {origin['metrics'] or 'not stated'}"
+            )
+        self.print_to_log_file(
+            f"The keeper sees channel {channel} ({channel_names(self.dataset_json)[channel]}); preset "
+            f"{block['preset']}, fusion {block['fusion']}"
+        )
+        for note in match_notes(block, self.configuration_manager.configuration):
+            self.print_to_log_file(note)
+
+
+class UHFTrainer(UHFGuidance, nnUNetTrainer):
+    """nnU-Net's default trainer, guided."""
+
+
+class UHFTrainerNoMirroring(UHFGuidance, nnUNetTrainerNoMirroring):
+    """Guided, and no mirroring in training or prediction: for labels that tell left from right."""

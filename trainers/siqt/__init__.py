@@ -1,0 +1,1 @@
+"""Trainers of the anisotropic U-Net (Lin et al. 2023)."""
