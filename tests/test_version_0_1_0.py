@@ -14,14 +14,16 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from guided_runs import checkpoint
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from helpers.guided_runs import checkpoint
+from helpers.support import fit, predict_folder, tiny_trainer
+from helpers.tiny_data import TinyDataset, write_image
+from helpers.workspace import Workspace, environment
 from nnunet_uhf import trainers
 from nnunet_uhf.cli import main
-from support import TinyDataset, Workspace, environment, fit, predict_folder, tiny_trainer, write_image
 
 FIXTURES = Path(__file__).parent / "fixtures" / "v0_1_0"
 KEEPERS = (
