@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nnunet_uhf.evaluation.image_metrics import fitted_quality
+from nnunet_uhf.imageio.planes import slice_axis
 from nnunet_uhf.preprocessing.datasets.write import write_segmentation_dataset
-from nnunet_uhf.preprocessing.low_field.folder import slice_axis
 from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
 from nnunet_uhf.stages import Stage, open_folder, run_stages
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,12 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.image_metrics import linear_coefficients, mae, nrmse, peak_of, psnr, ssim
 from nnunet_uhf.evaluation.image_record import write_record
 from nnunet_uhf.evaluation.multiscale import ms_ssim, ms_ssim_scales
-from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files
 from nnunet_uhf.imageio.nifti import read_grid, read_volume, require_same_grid
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.types import Mask
 
 METRICS = ("psnr", "ssim", "ms_ssim", "nrmse", "mae")
-CHANNEL_SUFFIX = re.compile(r"_\d{4}$")
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from nnunet_uhf.errors import UHFError
 
 ENDINGS = (".nii.gz", ".nii")
+#: Behind the name of a case in the name of an image as nnU-Net wants it, the file's ending taken off.
+CHANNEL_SUFFIX = re.compile(r"_\d{4}$")
 #: What nibabel raises on files that are damaged, cut short, or something else.
 UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
 

@@ -11,24 +11,36 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
+from nnunet_uhf.errors import UHFError
 from nnunet_uhf.types import Affine
 
-# plane -> (axis through it, axis shown to the right, axis shown upwards, mark left, right, top, bottom) in RAS.
-# Right and anterior point to the left of a picture.
-PLANES = {
-    "axial": (2, 0, 1, "R", "L", "A", "P"),
-    "coronal": (1, 0, 2, "R", "L", "S", "I"),
-    "sagittal": (0, 1, 2, "A", "P", "S", "I"),
-}
-
-
 THIN = 8  # with fewer voxels along an axis, the planes across it would be bands: several slices are shown instead
-
-
 Plane = NDArray[Any]
-
-
 Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class PlaneAxes:
+    """How the slices of a plane lie in the patient; axes are 0 right, 1 anterior, 2 superior, as in nibabel's world.
+
+    Attributes:
+        normal: the axis that runs through the slices.
+        across: the axis along the rows of a picture; right and anterior point to its left.
+        up: the axis that points to the top of a picture.
+        marks: letters of the directions at a picture's left, right, top and bottom.
+    """
+
+    normal: int
+    across: int
+    up: int
+    marks: tuple[str, str, str, str]
+
+
+PLANES = {
+    "axial": PlaneAxes(normal=2, across=0, up=1, marks=("R", "L", "A", "P")),
+    "coronal": PlaneAxes(normal=1, across=0, up=2, marks=("R", "L", "S", "I")),
+    "sagittal": PlaneAxes(normal=0, across=1, up=2, marks=("A", "P", "S", "I")),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,33 @@ class Slice:
 
     plane: str
     index: int
+
+
+def check_axis(axis: str) -> None:
+    """UHFError unless `axis` names a plane, or an array axis of a 3D image: 0, 1 or 2."""
+    if axis not in (*PLANES, "0", "1", "2"):
+        raise UHFError(f"slice axis is {axis!r}: use {', '.join(PLANES)}, or an array axis 0, 1, 2")
+
+
+def slice_axis(affine: Affine, axis: str) -> int:
+    """Array axis that runs through the slices of a plane: the one nearest to its normal; a number stands for itself.
+
+    Args:
+        affine: (4, 4), voxel index to world mm.
+        axis: `axial`, `coronal`, `sagittal`, `0`, `1` or `2`.
+
+    Raises:
+        UHFError: neither a plane nor 0, 1, 2.
+    """
+    check_axis(axis)
+    if axis not in PLANES:
+        return int(axis)
+    return int(np.flatnonzero(io_orientation(affine)[:, 0] == PLANES[axis].normal)[0])
+
+
+def plane_across(axis: int) -> str:
+    """Name of the plane whose normal is an axis (0 right, 1 anterior, 2 superior)."""
+    return next(name for name, plane in PLANES.items() if plane.normal == axis)
 
 
 def standard_axes(volume: NDArray[Any], affine: Affine) -> tuple[NDArray[Any], Affine]:
@@ -54,6 +93,6 @@ def standard_spacing(affine: Affine, shape: Sequence[int]) -> Spacing:
 
 def cut(volume: NDArray[Any], where: Slice) -> NDArray[Any]:
     """The slice (rows, columns) as it is shown: first row at the top, the patient's right or front at the left."""
-    axis, *_ = PLANES[where.plane]
+    axis = PLANES[where.plane].normal
     # what is left are the axes shown to the left and upwards, in this order, in every plane
     return np.asarray(np.take(volume, where.index, axis=axis).T[::-1, ::-1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.guided_model import ModelKeeper, read_model_keeper
-from nnunet_uhf.imageio.files import case_files, case_name, check_nifti_header
+from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files, case_name, check_nifti_header
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import slice_geometry
@@ -148,9 +147,6 @@ def _level(level: int | str, distance: float, usual: dict[str, float]) -> LevelC
     return LevelCheck(level, distance, usual["p95"], usual["max"], familiarity(distance, usual))
 
 
-_CHANNEL = re.compile(r"_\d{4}$")
-
-
 _STYLES = {"within": "", "beyond": "yellow", "far beyond": "red"}
 
 
@@ -224,7 +220,7 @@ def _files(images: Path, keeper: ModelKeeper) -> list[Path]:
     if not images.exists():
         raise UHFError(f"{images} does not exist; give a NIfTI file or a folder of them (-i)")
     files = case_files(images)
-    if keeper.guide_channel is None or not all(_CHANNEL.search(name) for name in files):
+    if keeper.guide_channel is None or not all(CHANNEL_SUFFIX.search(name) for name in files):
         return list(files.values())
     suffix = f"_{keeper.guide_channel:04d}"
     seen = [path for name, path in files.items() if name.endswith(suffix)]

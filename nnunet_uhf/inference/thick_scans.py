@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.matching import SPACING_TOLERANCE
+from nnunet_uhf.imageio.planes import slice_axis
 from nnunet_uhf.keepers.header import KeeperHeader
-from nnunet_uhf.preprocessing.low_field.folder import slice_axis
 
 SAME_SPACING = 1.01  # factor; scanners and converters round
 

@@ -21,8 +21,8 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.plans import checked_plans_name, guided_plans, write_new_plans
 from nnunet_uhf.imageio.nifti import read_grid
+from nnunet_uhf.imageio.planes import PLANES, slice_axis
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
-from nnunet_uhf.preprocessing.low_field.folder import PLANES, slice_axis
 
 #: Readers that give arrays as stored, in the order (z, y, x) of the file's axes (x, y, z).
 _AS_STORED = ("SimpleITKIO", "NibabelIO")
@@ -100,7 +100,7 @@ def normal_axis(plane: str, *, reader: str, images: Mapping[str, Path]) -> int:
     if plane not in PLANES:
         raise UHFError(f"plane {plane!r}: choose among {', '.join(PLANES)}")
     if reader in _REORIENTING:
-        return 2 - PLANES[plane]
+        return 2 - PLANES[plane].normal
     if reader not in _AS_STORED:
         raise UHFError(f"images read by {reader} have no anatomical planes: convert the dataset to NIfTI")
     axes = {case: 2 - slice_axis(read_grid(path)[1], plane) for case, path in images.items()}

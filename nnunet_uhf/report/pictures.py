@@ -122,8 +122,8 @@ def _row(
     names: tuple[str, str],
     image: bool,
 ) -> Row:
-    _, across, up, *marks = PLANES[where.plane]
-    steps = spacing_mm[up], spacing_mm[across]
+    axes = PLANES[where.plane]
+    steps = spacing_mm[axes.up], spacing_mm[axes.across]
     plane = cut(grey, where)
     pixel_mm = max(n * step for n, step in zip(plane.shape, steps, strict=True)) / PIXELS
     grey = _smooth(plane, steps, pixel_mm)
@@ -133,7 +133,7 @@ def _row(
         panels.append(Panel(title, data_uri(overlay(grey, shown[name], classes.colours))))
     errors = error_map(grey, shown[TRUTH], shown[BASELINE], shown[MODEL])
     panels.append(Panel("errors", data_uri(errors)))
-    return Row(where.plane, (marks[0], marks[1], marks[2], marks[3]), tuple(panels))
+    return Row(where.plane, axes.marks, tuple(panels))
 
 
 def _grey(image: Path | None, truth: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], str | None]:

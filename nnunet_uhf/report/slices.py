@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_uhf.imageio.planes import PLANES, THIN, Slice
+from nnunet_uhf.imageio.planes import PLANES, THIN, Slice, plane_across
 from nnunet_uhf.nnunet.labels import Labels
 
 LabelSlices = NDArray[np.int32]
@@ -118,16 +118,15 @@ def choose_slices(truth: LabelSlices, baseline: LabelSlices, model: LabelSlices)
             break
     chosen = []
     for plane in _planes(truth.shape):
-        axis = PLANES[plane][0]
+        axis = PLANES[plane].normal
         counts = weight.sum(axis=tuple(other for other in range(3) if other != axis))
         chosen.append(Slice(plane, int(counts.argmax())))
     return chosen
 
 
 def _planes(shape: Sequence[int]) -> list[str]:
-    fine = [plane for plane in SHOWN_PLANES if min(shape[PLANES[plane][1]], shape[PLANES[plane][2]]) >= THIN]
-    thinnest = int(np.argmin(shape))
-    return fine or [next(name for name, (axis, *_) in PLANES.items() if axis == thinnest)]
+    fine = [plane for plane in SHOWN_PLANES if min(shape[PLANES[plane].across], shape[PLANES[plane].up]) >= THIN]
+    return fine or [plane_across(int(np.argmin(shape)))]
 
 
 def overlay(grey: NDArray[np.floating[Any]], classes: LabelSlices, colours: Mapping[int, Colour]) -> Rgb:

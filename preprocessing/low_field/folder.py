@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel as nib
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
@@ -17,6 +15,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.imageio.nifti import Volume, read_volume, write_volume
 from nnunet_uhf.imageio.output import appearing_together
+from nnunet_uhf.imageio.planes import check_axis, slice_axis
 from nnunet_uhf.preprocessing.low_field.artefacts import Artefacts
 from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS
 from nnunet_uhf.preprocessing.low_field.presets import Preset, find_preset, profile_for_ratio
@@ -29,8 +28,6 @@ from nnunet_uhf.seeds import case_generator
 RECORD_NAME = "simulation.json"
 MOST_NEGATIVE = 0.05  # of the voxels; interpolation leaves a few below 0 at edges
 DEFAULT_TISSUE_LABELS: TissueLabels = {"csf": 1, "gm": 2, "wm": 3}
-# plane of the slices -> world axis that runs through them (nibabel's world is right, anterior, superior)
-PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
 def simulate_folder(
@@ -114,7 +111,7 @@ def simulate_folder(
         reject_outliers=reject_outliers,
         artefacts=artefacts or Artefacts(),
     )
-    _check_axis(axis)
+    check_axis(axis)
     files = case_files(images)
     source = TissueSource(
         kind=tissues,
@@ -161,19 +158,6 @@ def simulate_folder(
             )
         (staged[0] / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return output / RECORD_NAME
-
-
-def slice_axis(affine: np.ndarray[Any, np.dtype[np.float64]], axis: str) -> int:
-    """Array axis of a slice plane's normal (or the axis itself when given as a number).
-
-    Raises:
-        UHFError: neither a plane nor 0, 1, 2.
-    """
-    _check_axis(axis)
-    if axis not in PLANES:
-        return int(axis)
-    orientation = nib.io_orientation(affine)[:, 0]
-    return int(np.flatnonzero(orientation == PLANES[axis])[0])
 
 
 def _simulate_case(
@@ -232,12 +216,6 @@ def _choose_profile(ratio: int | None, thickness: float | None, gap: float | Non
     if ratio is None:
         raise UHFError("the slices are not described: give a ratio, or thickness and gap")
     return profile_for_ratio(ratio)
-
-
-def _check_axis(axis: str) -> None:
-    """A plane or an array axis of a 3D image."""
-    if axis not in (*PLANES, "0", "1", "2"):
-        raise UHFError(f"slice axis is {axis!r}: use {', '.join(PLANES)}, or an array axis 0, 1, 2")
 
 
 def _preset_record(preset: Preset) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.files import CHANNEL_SUFFIX
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid
 from nnunet_uhf.preprocessing.low_field.freesurfer import tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, mixture_means, tissues_from_mixture
@@ -22,7 +22,6 @@ from nnunet_uhf.preprocessing.low_field.tissues import (
 )
 
 TissueKind = Literal["labels", "freesurfer", "gmm"]
-CHANNEL_SUFFIX = re.compile(r"_\d{4}$")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
-from nnunet_uhf.imageio.planes import PLANES, THIN, Plane, Slice, Spacing, cut
+from nnunet_uhf.imageio.planes import PLANES, THIN, Plane, Slice, Spacing, cut, plane_across
 
 MARGIN_MM = 8.0
 PIXELS = 340  # along the longer side of a panel
@@ -48,12 +48,11 @@ def choose_slices(mask: NDArray[np.bool_]) -> list[Slice]:
     where = np.argwhere(mask)
     thin = int(np.argmin(mask.shape))
     if mask.shape[thin] < THIN:
-        plane = next(name for name, (axis, *_) in PLANES.items() if axis == thin)
         low, high = where[:, thin].min(), where[:, thin].max()
         indices = np.unique(np.linspace(low, high, SHOWN_SLICES).round().astype(int))
-        return [Slice(plane, int(index)) for index in indices]
+        return [Slice(plane_across(thin), int(index)) for index in indices]
     centre = where.mean(axis=0)
-    return [Slice(plane, round(float(centre[axis]))) for plane, (axis, *_) in PLANES.items()]
+    return [Slice(name, round(float(centre[plane.normal]))) for name, plane in PLANES.items()]
 
 
 def draw_columns(
@@ -72,7 +71,7 @@ def draw_columns(
     slices = choose_slices(mask)
     box = _box(mask, spacing_mm)
     cropped = {name: volume[box] for name, volume in volumes.items()}
-    panels = [_panel(cropped, Slice(s.plane, s.index - box[PLANES[s.plane][0]].start), spacing_mm) for s in slices]
+    panels = [_panel(cropped, Slice(s.plane, s.index - box[PLANES[s.plane].normal].start), spacing_mm) for s in slices]
     shapes = [next(iter(panel.planes.values())).shape for panel in panels]
     width = max(shape[1] for shape in shapes)
     gap, head = 6, 58
@@ -104,11 +103,11 @@ def square_pixels(plane: Plane, spacing_mm: tuple[float, float], pixel_mm: float
 
 
 def _panel(volumes: Mapping[str, NDArray[Any]], where: Slice, spacing_mm: Spacing) -> Panel:
-    _, across, up, *_ = PLANES[where.plane]
+    axes = PLANES[where.plane]
+    spacing = (spacing_mm[axes.up], spacing_mm[axes.across])
     planes = {name: cut(volume, where) for name, volume in volumes.items()}
     rows, columns = next(iter(planes.values())).shape
-    pixel_mm = max(rows * spacing_mm[up], columns * spacing_mm[across]) / PIXELS
-    spacing = (spacing_mm[up], spacing_mm[across])
+    pixel_mm = max(rows * spacing[0], columns * spacing[1]) / PIXELS
     return Panel({name: square_pixels(plane, spacing, pixel_mm) for name, plane in planes.items()}, pixel_mm)
 
 
@@ -124,7 +123,7 @@ def _box(mask: NDArray[np.bool_], spacing_mm: Spacing) -> tuple[slice, slice, sl
 
 def _mark(axes: Axes, where: Slice) -> None:
     """Write the directions at the borders of a panel."""
-    _, _, _, left, right, top, bottom = PLANES[where.plane]
+    left, right, top, bottom = PLANES[where.plane].marks
     style: dict[str, Any] = {"transform": axes.transAxes, "color": "#F0E442", "fontsize": 8, "fontweight": "bold"}
     axes.text(0.01, 0.5, left, ha="left", va="center", **style)
     axes.text(0.99, 0.5, right, ha="right", va="center", **style)

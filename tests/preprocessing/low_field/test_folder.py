@@ -14,7 +14,7 @@ from rich.console import Console
 from helpers.support import shared_data
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.low_field.folder import simulate_folder, slice_axis
+from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
 from nnunet_uhf.seeds import case_generator
 
 PRESET = "t1w_0.36T_probable"
@@ -97,11 +97,6 @@ def test_the_record_holds_every_parameter_and_draw(subjects: Path) -> None:
     for case in record["cases"].values():
         expected_sigma = 2.5 * case["tissue_means"]["gm"] / case["draw"]["snr_gm"]
         assert case["noise_sigma"] == pytest.approx(expected_sigma)
-
-
-@pytest.mark.parametrize(("axis", "expected"), [("sagittal", 2), ("coronal", 0), ("axial", 1), ("0", 0), ("2", 2)])
-def test_a_plane_names_the_array_axis_that_runs_through_it(subjects: Path, axis: str, expected: int) -> None:
-    assert slice_axis(nib.load(subjects / "images" / "anna.nii.gz").affine, axis) == expected
 
 
 def test_probability_maps_give_what_one_hot_label_maps_give(subjects: Path, save: Any) -> None:

@@ -77,7 +77,7 @@ def test_a_spot_in_the_patient_appears_on_the_side_with_its_mark(
     (found,) = np.argwhere(shown)
     names = [("top", "middle", "bottom"), ("left", "middle", "right")]
     assert [n[int(np.sign(i - 20)) + 1] for n, i in zip(names, found, strict=True)] == [row, column]
-    marks = dict(zip(("left", "right", "top", "bottom"), PLANES[plane][3:], strict=True))
+    marks = dict(zip(("left", "right", "top", "bottom"), PLANES[plane].marks, strict=True))
     direction = "RAS"[int(np.argmax(world))]
     assert marks[column if row == "middle" else row] == direction
 
