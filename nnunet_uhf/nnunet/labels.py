@@ -117,21 +117,16 @@ def side_and_name(name: str) -> tuple[str | None, str]:
     return SIDE_WORDS[sides[0]], " ".join(word for word in words if word != sides[0])
 
 
-_OTHER_SIDE = {"left": "right", "lh": "rh", "right": "left", "rh": "lh"}
-
-
-_SIDE = re.compile(rf"(?<![a-z])({'|'.join(_OTHER_SIDE)})(?![a-z])")
-
-
 def tells_sides_apart(names: Iterable[str]) -> bool:
-    """Whether label names speak of left and right, as ``Left-Putamen``, ``ctx_lh_insula`` or ``hippocampus right``."""
-    return any(_SIDE.search(name.lower()) for name in names)
+    """Whether label names speak of left and right, as ``Left-Putamen``, ``ctx_lh_insula`` or ``hippocampus_R``."""
+    return any(side_and_name(name)[0] is not None for name in names)
 
 
-def right_counterpart(name: str) -> str | None:
-    """Name, in lower case, of the right one of a left structure: ``Left-Putamen`` -> ``right-putamen``; else None."""
-    lower = name.lower()
-    side = _SIDE.search(lower)
-    if side is None or side[1] not in ("left", "lh"):
-        return None
-    return lower[: side.start()] + _OTHER_SIDE[side[1]] + lower[side.end() :]
+def left_and_right(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Name of the left and of the right one of every structure that has both, in the order of the left ones."""
+    by_side: dict[str | None, dict[str, str]] = {"left": {}, "right": {}}
+    for name in names:
+        side, bare = side_and_name(name)
+        if side is not None:
+            by_side[side].setdefault(bare, name)
+    return [(name, by_side["right"][bare]) for bare, name in by_side["left"].items() if bare in by_side["right"]]

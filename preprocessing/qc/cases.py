@@ -1,4 +1,4 @@
-"""Which files a raw dataset's cases consist of, what its labels mean, and what its conversion said of the cases."""
+"""Which files a raw dataset's cases consist of, and what its conversion said of the cases."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import ENDINGS
+from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.preprocessing.datasets.write import RECORD_NAME
-
-NO_STRUCTURES = ("background", "ignore")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def find_cases(folder: Path, description: Mapping[str, Any]) -> list[CaseFiles]:
     ending = description.get("file_ending")
     if ending not in ENDINGS:
         raise UHFError(f"{where} has file_ending {ending!r}: pictures need {' or '.join(ENDINGS)}")
-    channels = len(channel_names(folder, description))
+    channels = len(channel_names(description, where=where))
     if "dataset" in description:
         from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
@@ -58,35 +57,6 @@ def find_cases(folder: Path, description: Mapping[str, Any]) -> list[CaseFiles]:
         )
         for case in cases
     ]
-
-
-def channel_names(folder: Path, description: Mapping[str, Any]) -> list[str]:
-    """Names of the channels in order; UHFError when dataset.json has none."""
-    named = description.get("channel_names")
-    if not isinstance(named, Mapping) or not named or not all(str(key).isdecimal() for key in named):
-        raise UHFError(f"{folder / 'dataset.json'}: channel_names is missing or not as nnU-Net has it: correct it")
-    return [str(named[key]) for key in sorted(named, key=lambda key: int(key))]
-
-
-def structures(folder: Path, description: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name -> values of every label or region, without background and ignore; UHFError when labels are amiss."""
-    labels = description.get("labels")
-    if not isinstance(labels, Mapping):
-        raise UHFError(f"{folder / 'dataset.json'}: labels is missing: correct it")
-    found = {}
-    for name, value in labels.items():
-        members = value if isinstance(value, list) else [value]
-        if not members or not all(type(member) is int for member in members):
-            raise UHFError(f"{folder / 'dataset.json'}: label {name!r} is no whole number or list of them: correct it")
-        if name not in NO_STRUCTURES:
-            found[str(name)] = tuple(members)
-    return found
-
-
-def ignored(description: Mapping[str, Any]) -> set[int]:
-    """The value of the ignore label, where there is one."""
-    value = description.get("labels", {}).get("ignore")
-    return {value} if type(value) is int else set()
 
 
 def recorded_alignment(folder: Path) -> dict[str, list[str]]:

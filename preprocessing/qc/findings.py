@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import normalized_mutual_information
 
-from nnunet_uhf.nnunet.labels import right_counterpart
+from nnunet_uhf.nnunet.labels import left_and_right
 from nnunet_uhf.types import FloatArray
 
 FENCE = 1.5  # times the interquartile range beyond the quartiles: Tukey's rule for outliers
@@ -75,16 +75,14 @@ def exchanged_sides(labels: Labels, structures: Structures) -> list[str]:
     """A sentence for every left structure that lies to the right of its counterpart.
 
     Labels (X, Y, Z) have standard axes: X grows towards the patient's right. Sides are read from names such as
-    Left-Putamen, ctx_lh_insula or `hippocampus left`.
+    Left-Putamen, ctx_lh_insula or hippocampus_L.
     """
-    by_name = {name.lower(): name for name in structures}
     centres = {name: _centre(labels, members) for name, members in structures.items()}
-    found = []
-    for name in structures:
-        counterpart = by_name.get(right_counterpart(name) or "")
-        if counterpart is not None and centres[name] >= centres[counterpart]:  # NaN of a missing one: never
-            found.append(f"{name} lies to the right of {counterpart}: orientation or names are wrong")
-    return found
+    return [
+        f"{left} lies to the right of {right}: orientation or names are wrong"
+        for left, right in left_and_right(structures)
+        if centres[left] >= centres[right]  # NaN of a missing one: never
+    ]
 
 
 def _centre(labels: Labels, members: tuple[int, ...]) -> float:

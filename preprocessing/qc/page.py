@@ -19,15 +19,10 @@ from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid, req
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.imageio.planes import standard_axes, standard_spacing
 from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher
+from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.files import read_json
-from nnunet_uhf.preprocessing.qc.cases import (
-    CaseFiles,
-    channel_names,
-    find_cases,
-    ignored,
-    recorded_alignment,
-    structures,
-)
+from nnunet_uhf.nnunet.labels import Labels, read_structures
+from nnunet_uhf.preprocessing.qc.cases import CaseFiles, find_cases, recorded_alignment
 from nnunet_uhf.preprocessing.qc.findings import (
     ENOUGH_CASES,
     exchanged_sides,
@@ -123,9 +118,10 @@ def _labelled(
     cases: Iterable[CaseFiles], folder: Path, dataset_folder: Path, description: dict[str, Any]
 ) -> list[Shown]:
     """Draw labelled scans; missing, unusual and exchanged structures get warnings."""
-    channels, members = channel_names(dataset_folder, description), structures(dataset_folder, description)
+    where = dataset_folder / "dataset.json"
+    channels, meaning = channel_names(description, where=where), read_structures(description, where=where)
     names = [name if channels.count(name) == 1 else f"{name} {k}" for k, name in enumerate(channels)]
-    named = set().union(*members.values()) | {0} | ignored(description)
+    members = {structure.name: structure.values for structure in meaning.structures}
     shown, sizes = [], []
     for files in cases:
         *images, label = _read(*files.images[: len(names)], files.label)
@@ -138,7 +134,7 @@ def _labelled(
         sizes.append(volumes_ml(labels, members, float(np.prod(spacing))))
         there = sum(volume > 0 for volume in sizes[-1].values())
         facts += (f"{there} of {len(members)} structures",)
-        warnings = (*_unnamed(labels, named), *exchanged_sides(labels, members))
+        warnings = (*_unnamed(labels, meaning), *exchanged_sides(labels, members))
         shown.append(Shown(files.case, _link(files.case), facts, warnings))
     return [
         replace(one, warnings=(*one.warnings, *sentences))
@@ -156,9 +152,9 @@ def _read(*paths: Path) -> list[Volume]:
     return volumes
 
 
-def _unnamed(labels: np.ndarray[Any, np.dtype[np.int64]], named: set[int]) -> list[str]:
+def _unnamed(labels: np.ndarray[Any, np.dtype[np.int64]], meaning: Labels) -> list[str]:
     """A warning for label values without a name."""
-    unknown = sorted(set(np.unique(labels).tolist()) - named)
+    unknown = meaning.unknown(np.unique(labels).tolist())
     return [f"label {', '.join(map(str, unknown[:5]))} has no name in dataset.json"] if unknown else []
 
 

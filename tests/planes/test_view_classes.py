@@ -1,35 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.nnunet.labels import class_names, side_and_name
 from nnunet_uhf.planes.classes import is_merged, match_classes, read_merged
 
 SIDED = ["background", "Left-Thalamus", "Right-Thalamus", "Brain-Stem"]
-
-
-def test_names_follow_the_channels_and_not_the_order_in_the_file() -> None:
-    labels = {"b": 2, "background": 0, "ignore": 3, "a": 1}
-    assert class_names({"labels": labels}, LabelManager(labels, None)) == ["background", "a", "b"]
-    regions = {"background": 0, "whole": [1, 2], "ignore": 3, "part": 2}
-    assert class_names({"labels": regions}, LabelManager(regions, [1, 2])) == ["whole", "part"]
-
-
-@pytest.mark.parametrize(
-    ("name", "side", "bare"),
-    [
-        ("Left-Hippocampus", "left", "hippocampus"),
-        ("hippocampus_R", "right", "hippocampus"),
-        ("ctx-lh-cuneus", "left", "ctx cuneus"),
-        ("Lateral Ventricle", None, "lateral ventricle"),
-        ("left-right commissure", None, "left right commissure"),
-        ("rnerve", None, "rnerve"),
-    ],
-)
-def test_a_side_is_a_word_of_its_own(name: str, side: str | None, bare: str) -> None:
-    assert side_and_name(name) == (side, bare)
 
 
 def test_equal_names_are_matched_wherever_they_stand() -> None:

@@ -243,6 +243,19 @@ def test_values_without_a_name_are_told_and_fractions_refused(tmp_path: Path) ->
     assert not (tmp_path / "again").exists()
 
 
+def test_regions_are_structures_and_the_ignore_label_has_a_name(tmp_path: Path) -> None:
+    dataset = labelled(tmp_path)
+    labels = {"background": 0, "Both": [1, 2], "Right-Half": 2, "ignore": 3}
+    change_json(dataset, labels=labels, regions_class_order=[1, 2])
+    path = dataset / "labelsTr" / "eva.nii.gz"
+    values = nib.load(path).get_fdata()
+    values[0, 0, 0] = 3
+    write_image(path, values.astype(np.uint8), np.eye(4))
+    text = write_pictures(dataset, tmp_path / "qc").read_text(encoding="utf-8")
+    assert "2 of 2 structures" in text
+    assert 'class="warning"' not in text
+
+
 def test_every_structure_has_a_colour_and_its_outline_is_hollow(tmp_path: Path) -> None:
     labels = np.zeros((30, 30, 30), np.int64)
     labels[4:26, 4:15, 4:26], labels[4:26, 15:26, 4:26] = 1, 2
@@ -291,12 +304,12 @@ def spoil_task(dataset: Path) -> str:
 
 def spoil_channels(dataset: Path) -> str:
     change_json(dataset, uhf=None, channel_names=["LF", "HF"])
-    return "channel_names is missing or not as nnU-Net has it"
+    return "dataset.json has no usable 'channel_names'"
 
 
 def spoil_labels(dataset: Path) -> str:
-    change_json(dataset, uhf=None, labels={"background": 0, "brain": "1"})
-    return "label 'brain' is no whole number"
+    change_json(dataset, uhf=None, labels={"background": 0, "brain": "one"})
+    return "dataset.json: 'labels' are not as nnU-Net wants them"
 
 
 def spoil_record(dataset: Path) -> str:
