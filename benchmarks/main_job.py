@@ -122,11 +122,10 @@ def write_datasets(job: Job, places: Places) -> None:
         )
     write_segmentation_dataset(
         raw / TISSUES,
-        images={case: places.low_field(case) for case in segmentation},
+        channels={"LF": {case: places.low_field(case) for case in segmentation}},
         labels=of("labels_tissue", segmentation),
         label_names=LABELS,
-        channel="LF",
-        test_images={case: places.low_field(case) for case in test},
+        test_channels={"LF": {case: places.low_field(case) for case in test}},
     )
     places.truth.mkdir()
     for path in of("labels_tissue", test).values():

@@ -67,10 +67,9 @@ def write_dataset(job: Job, places: Places) -> None:
     folder = places.out / "nnUNet_raw" / DATASET
     write_segmentation_dataset(
         folder,
-        images={case: places.data / "images" / f"{case}.nii.gz" for case in chosen},
+        channels={"T1w_3T": {case: places.data / "images" / f"{case}.nii.gz" for case in chosen}},
         labels={case: places.data / "labels_tissue" / f"{case}.nii.gz" for case in chosen},
         label_names=LABELS,
-        channel="T1w_3T",
     )
     description = json.loads((folder / "dataset.json").read_text())
     simulate = {**asdict(job), "preset": "t1w_0.36T_probable", "source": "T1w"}

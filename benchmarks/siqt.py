@@ -107,10 +107,9 @@ def write_dataset(job: Job, places: Places) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     write_segmentation_dataset(
         folder,
-        images=images,
+        channels={"T1w_3T": images},
         labels=places.of("labels_tissue", training + held_out),
         label_names=LABELS,
-        channel="T1w_3T",
         uhf={"target": "T1w_3T", "target_field_T": 3.0, "simulate": simulate},
     )
 

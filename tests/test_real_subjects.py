@@ -62,10 +62,10 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TinyDataset, T
     )
     write_segmentation_dataset(
         datasets[1].raw,
-        images={c: low[c] for c in training},
+        channels={"LF": {c: low[c] for c in training}},
         labels={c: labels[c] for c in training},
         label_names=LABELS,
-        test_images={cases[-1]: low[cases[-1]]},
+        test_channels={"LF": {cases[-1]: low[cases[-1]]}},
     )
     for dataset in datasets:
         plan_2d(root, dataset)

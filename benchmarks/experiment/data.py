@@ -133,9 +133,11 @@ def write_datasets(settings: Settings, task: Task, places: Places) -> None:
             architecture={"base_features": settings.keeper_features},
             **FIELDS,
         )
-    options: dict[str, Any] = {"label_names": task.names, "channel": CHANNEL}
     write_segmentation_dataset(
-        raw / LOW, images={**low("pool"), **low("held_out")}, labels=labels_of(labelled), **options
+        raw / LOW,
+        channels={CHANNEL: {**low("pool"), **low("held_out")}},
+        labels=labels_of(labelled),
+        label_names=task.names,
     )
     drawn_labels = places.out / "draw_labels"
     drawn_labels.mkdir(exist_ok=True)
@@ -147,7 +149,7 @@ def write_datasets(settings: Settings, task: Task, places: Places) -> None:
             f"{case}_draw{index}": _copied(path, drawn_labels / f"{case}_draw{index}.nii.gz")
             for case, path in labels_of(groups["pool"]).items()
         }
-    write_segmentation_dataset(raw / HIGH, images=images, labels=labels, **options)
+    write_segmentation_dataset(raw / HIGH, channels={CHANNEL: images}, labels=labels, label_names=task.names)
 
 
 def _copied(source: Path, target: Path) -> Path:

@@ -68,11 +68,10 @@ def write_datasets(settings: DemoSettings, folders: Folders) -> None:
     )
     write_segmentation_dataset(
         folders.raw / TISSUES_DATASET,
-        images=files("low_field", settings.training),
+        channels={SOURCE_CHANNEL: files("low_field", settings.training)},
         labels=files("labels", settings.training),
         label_names=LABEL_NAMES,
-        channel=SOURCE_CHANNEL,
-        test_images=files("low_field", settings.test),
+        test_channels={SOURCE_CHANNEL: files("low_field", settings.test)},
     )
     folders.test_labels.mkdir()
     for path in files("labels", settings.test).values():

@@ -57,7 +57,7 @@ def check_cases(
     output: Path,
 ) -> None:
     """UHFError unless every channel and the labels name the same cases, each with its own existing file."""
-    if not labels:
+    if not labels or not channels:
         raise UHFError(f"no cases are given for {output.name}: name at least one image with its label map")
     if test_channels and list(test_channels) != list(channels):
         raise UHFError(f"test and training cases of {output.name} have other channels: give both the same")

@@ -73,10 +73,9 @@ def write_paired_dataset(
     )
     if architecture is not None:
         block["architecture"] = dict(architecture)
-    channels = {source_channel: sources, target_channel: targets}
     return _write_dataset(
         output,
-        channels=channels,
+        channels={source_channel: sources, target_channel: targets},
         labels=labels,
         label_names=label_names,
         extra={"uhf": block},
@@ -115,13 +114,10 @@ def paired_block(
 def write_segmentation_dataset(
     output: Path,
     *,
-    images: Files,
+    channels: Mapping[str, Files],
     labels: Files,
     label_names: Mapping[str, int],
-    channel: str = "LF",
-    further_channels: Mapping[str, Files] | None = None,
-    test_images: Files | None = None,
-    test_further_channels: Mapping[str, Files] | None = None,
+    test_channels: Mapping[str, Files] | None = None,
     test_labels: Files | None = None,
     uhf: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
@@ -131,13 +127,11 @@ def write_segmentation_dataset(
 
     Args:
         output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
-        images: NIfTI file of each training case.
-        labels: label map of each training case, same cases.
+        channels: by name and in their order, the NIfTI file of each training case, such as
+            ``{"T1w": {"anna": path, ...}}``; a keeper is matched to the channel of its own source's name.
+        labels: label map of each training case, same cases and grids.
         label_names: name to label value, `background` is 0, values consecutive.
-        channel: name of the channel; a keeper is matched to the channel of its own source's name.
-        further_channels: by name, files of the same cases on the same grids, after `channel` in this order.
-        test_images: test cases, for imagesTs; none may be a training case.
-        test_further_channels: the further channels of the test cases, same names.
+        test_channels: the same channels of the test cases, for imagesTs; none may be a training case.
         test_labels: label maps of all or some of the test cases, for labelsTs (which nnU-Net itself does not read).
         uhf: the `uhf` object of dataset.json, for datasets that are more than a segmentation task.
         record: where the cases come from, written as `conversion.json` beside `dataset.json`.
@@ -151,12 +145,12 @@ def write_segmentation_dataset(
     """
     return _write_dataset(
         output,
-        channels={channel: images, **(further_channels or {})},
+        channels=channels,
         labels=labels,
         label_names=label_names,
         extra={} if uhf is None else {"uhf": dict(uhf)},
-        test_channels={channel: test_images, **(test_further_channels or {})} if test_images else {},
-        test_labels=test_labels or {},
+        test_channels=test_channels,
+        test_labels=test_labels,
         record=record,
         console=console,
     )

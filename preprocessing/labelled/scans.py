@@ -104,16 +104,12 @@ def write_labelled_scans(
         told += _what_to_know(label_names, present, unoriented)
         if moved:
             told.append(f"{moved[0]} was put on its image voxel for voxel ({len(moved)} files): look at the result")
-        main, *further = channels
         write_segmentation_dataset(
             output,
-            images=_of(images[main], tests, inside=False),
+            channels={name: _of(files, tests, inside=False) for name, files in images.items()},
             labels=_of(labels, tests, inside=False),
             label_names=label_names,
-            channel=main,
-            further_channels={name: _of(images[name], tests, inside=False) for name in further},
-            test_images=_of(images[main], tests, inside=True),
-            test_further_channels={name: _of(images[name], tests, inside=True) for name in further},
+            test_channels={name: _of(files, tests, inside=True) for name, files in images.items()},
             test_labels=_of(labels, tests, inside=True),
             record=_record(layout, scans, table, told),
             console=console,

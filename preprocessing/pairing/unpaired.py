@@ -100,10 +100,9 @@ def convert_unpaired(
             images[case], labels[case] = _stage(folder, scans[case], masks.get(case), mask)
         write_segmentation_dataset(
             output,
-            images=images,
+            channels={channel: images},
             labels=labels,
             label_names=names,
-            channel=channel,
             uhf={"unpaired": {**fields, "domains": domains}},
             record={
                 "format": 1,

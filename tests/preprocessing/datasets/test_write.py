@@ -43,7 +43,12 @@ def segmentation(root: Path, name: str = "Dataset702_Tissues", **changes: Any) -
     """Write the segmentation dataset of the made subjects, one of them a test case."""
     images, labels = case_files(root / "low"), case_files(root / "labels")
     del labels["carl"]
-    options = {"test_images": {"carl": images.pop("carl")}, "images": images, "labels": labels, "label_names": LABELS}
+    options = {
+        "test_channels": {"LF": {"carl": images.pop("carl")}},
+        "channels": {"LF": images},
+        "labels": labels,
+        "label_names": LABELS,
+    }
     return write_segmentation_dataset(root / "raw" / name, **{**options, **changes})
 
 
@@ -84,11 +89,12 @@ def test_a_segmentation_dataset_is_valid_for_nnunet_and_keeps_test_cases_apart(l
 
 
 def test_a_segmentation_dataset_may_have_several_channels_and_test_cases_with_labels(low_field: Path) -> None:
-    high, labels = case_files(low_field / "images"), case_files(low_field / "labels")
+    low, high, labels = (case_files(low_field / name) for name in ("low", "images", "labels"))
+    channels = {"LF": low, "HF": high}
     dataset = segmentation(
         low_field,
-        further_channels={"HF": {case: path for case, path in high.items() if case != "carl"}},
-        test_further_channels={"HF": {"carl": high["carl"]}},
+        channels={name: {case: files[case] for case in ("anna", "béla 2")} for name, files in channels.items()},
+        test_channels={name: {"carl": files["carl"]} for name, files in channels.items()},
         test_labels={"carl": labels["carl"]},
         record={"kind": "made"},
     )
@@ -199,17 +205,17 @@ def test_a_dataset_number_or_folder_in_use_is_refused_and_left_as_it_is(low_fiel
 def test_case_names_that_collide_or_leave_the_folder_are_refused(low_field: Path) -> None:
     images, labels = case_files(low_field / "low"), case_files(low_field / "labels")
     with pytest.raises(UHFError, match="is a training and a test case"):
-        segmentation(low_field, test_images={"anna": images["carl"]})
+        segmentation(low_field, test_channels={"LF": {"anna": images["carl"]}})
     for name, reason in (("../anna", "cannot be a case name"), ("ANNA", "differ in capitals")):
         with pytest.raises(UHFError, match=reason):
             segmentation(
                 low_field,
-                images={"anna": images["anna"], name: images["carl"]},
+                channels={"LF": {"anna": images["anna"], name: images["carl"]}},
                 labels={"anna": labels["anna"], name: labels["carl"]},
-                test_images=None,
+                test_channels=None,
             )
 
 
 def test_a_training_image_offered_as_test_image_under_another_name_is_refused(low_field: Path) -> None:
     with pytest.raises(UHFError, match="each case needs its own file"):
-        segmentation(low_field, test_images={"dora": low_field / "low" / "anna.nii.gz"})
+        segmentation(low_field, test_channels={"LF": {"dora": low_field / "low" / "anna.nii.gz"}})

@@ -209,11 +209,9 @@ def labelled(root: Path, *, exchanged: bool = False) -> Path:
     write_image(root / "labels" / "eva.nii.gz", labels, np.eye(4))
     return write_segmentation_dataset(
         root / "Dataset702_Sides",
-        images=case_files(root / "T1w"),
-        further_channels={"FLAIR": case_files(root / "FLAIR")},
+        channels={name: case_files(root / name) for name in ("T1w", "FLAIR")},
         labels=case_files(root / "labels"),
         label_names={"background": 0, "Left-Half": 1, "Right-Half": 2, "Nowhere": 3},
-        channel="T1w",
     )
 
 
