@@ -245,6 +245,6 @@ def test_simulate_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_demo_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(Path("index.html"))
-    monkeypatch.setattr("nnunet_uhf.demo.run", recorder)
+    monkeypatch.setattr("nnunet_uhf.demo.pipeline.run_demo", recorder)
     assert run("demo", "--out", "place", "-device", "cpu") == 0
     assert (recorder.options["out"], recorder.options["device"]) == (Path("place"), "cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,10 +10,30 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoM
     nnUNetTrainerNoMirroring,
 )
 
-from nnunet_uhf.demo.lengths import LENGTHS
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.guided.guidance import UHFTrainer
+
+
+@dataclass(frozen=True)
+class Length:
+    """Length of a training: nnU-Net's own is 1000 epochs of 250 iterations."""
+
+    epochs: int
+    iterations_2d: int
+    """Training iterations of one epoch of a 2d configuration: cheap ones."""
+    iterations_3d: int
+    """Training iterations of one epoch of a 3d configuration."""
+    val_iterations: int = 2
+
+
+# By the name of the trainer class.
+LENGTHS = {
+    "UHFTeacherTrainer_demo": Length(epochs=10, iterations_2d=50, iterations_3d=30),
+    "UHFKeeperTrainer_demo": Length(epochs=10, iterations_2d=50, iterations_3d=40),
+    "nnUNetTrainer_demo": Length(epochs=10, iterations_2d=30, iterations_3d=25),
+    "UHFTrainer_demo": Length(epochs=10, iterations_2d=30, iterations_3d=25),
+}
 
 
 class DemoLength(nnUNetTrainerNoMirroring):

@@ -1,4 +1,4 @@
-"""Trainers of a fixed, shorter length, made when they are asked for; nnU-Net's own full length is 1000 epochs."""
+"""Trainers of a fixed length, made when they are asked for; nnU-Net's own length is 1000 epochs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 _NAME = re.compile(r"(?P<trainer>[A-Za-z]+)_(?:(?P<one>1)epoch|(?P<more>[2-9]|[1-9][0-9]{1,3})epochs)")
+
+NNUNET_EPOCHS = 1000
+LONGEST = 9999
+"""Epochs that a name can say."""
 
 
 class FixedLength(nnUNetTrainer):
@@ -32,6 +36,11 @@ def base_and_length(name: str) -> tuple[str, int] | None:
     """``UHFTrainer_50epochs`` -> ``("UHFTrainer", 50)``; one epoch is ``_1epoch``; None for any other name."""
     match = _NAME.fullmatch(name)
     return None if match is None else (match["trainer"], int(match["one"] or match["more"]))
+
+
+def suffix_of_length(length: int) -> str:
+    """The ending of the name of a trainer of ``length`` epochs, 1 to :data:`LONGEST`: ``_1epoch``, ``_50epochs``."""
+    return "_1epoch" if length == 1 else f"_{length}epochs"
 
 
 def fixed_length(trainer: type[nnUNetTrainer], length: int, *, name: str, module: str) -> type[nnUNetTrainer]:

@@ -46,6 +46,6 @@ def demo(
     """Show the whole chain on made subjects, without downloads: less than half an hour on two CPU cores."""
     from rich.console import Console
 
-    from nnunet_uhf.demo import run
+    from nnunet_uhf.demo.pipeline import run_demo
 
-    run(out=output, device=torch_device(device).type, console=Console())
+    run_demo(out=output, device=torch_device(device).type, console=Console())

@@ -47,7 +47,7 @@ def pretrain(
     ] = None,
     device: Device = "cuda",
     epochs: Annotated[
-        str, typer.Option("--epochs", metavar="N", help="1, 5, 20, 50, 100 or 250 for short trainings.")
+        str, typer.Option("--epochs", metavar="N", help="Length of both trainings, 1 to 9999. Default: 250.")
     ] = "",
 ) -> None:
     """Train a teacher and a keeper on an enhancement dataset and export the keeper; resumes where it stopped."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from nnunet_uhf.demo.chain import build_stages, environment
-from nnunet_uhf.demo.lengths import LENGTHS
 from nnunet_uhf.demo.pictures import picture_subjects
 from nnunet_uhf.demo.report import command_lines, render, write_page
 from nnunet_uhf.demo.scores import dice_table, image_table, read_scores
 from nnunet_uhf.demo.settings import DemoSettings, Folders
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.stages import open_folder, run_stages
+from nnunet_uhf.trainers.demo import LENGTHS
 
 DEVICES = ("cpu", "cuda", "mps")
 

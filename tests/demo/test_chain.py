@@ -9,10 +9,10 @@ import typer.main
 import nnunet_uhf.trainers
 from nnunet_uhf.cli.run import app
 from nnunet_uhf.demo.chain import build_stages, environment
-from nnunet_uhf.demo.lengths import LENGTHS
 from nnunet_uhf.demo.settings import DemoSettings, Folders
 from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, trainer_path
 from nnunet_uhf.stages import Stage, find_command
+from nnunet_uhf.trainers.demo import LENGTHS
 
 
 @pytest.fixture

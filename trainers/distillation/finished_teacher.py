@@ -12,7 +12,8 @@ from torch import Tensor
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import root_folder
-from nnunet_uhf.trainers.lengths import base_and_length
+from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
+from nnunet_uhf.trainers.lengths import NNUNET_EPOCHS, base_and_length, suffix_of_length
 
 TOLERANCE_DB = 1.0
 """How far below its low-field input a teacher's held-out PSNR may be.
@@ -50,7 +51,7 @@ def find_teacher(
 ) -> FinishedTeacher:
     """The teacher of the same dataset, plans, configuration and fold that is finished, validated and good enough.
 
-    The first finished one of :func:`teacher_names`, else the longest finished default teacher of another length.
+    The finished one of the keeper's length (:func:`teacher_names`), else the longest finished default teacher.
 
     Args:
         keeper: name of the keeper's trainer.
@@ -66,12 +67,13 @@ def find_teacher(
     names = teacher_names(keeper, default)
     place = root_folder("nnUNet_results") / dataset
     model = f"__{plans}__{configuration}"
-    named = [place / f"{name}{model}" / f"fold_{fold}" for name in names]
-    others = [place / f"{name}{model}" / f"fold_{fold}" for name in _other_lengths(place, model, default)]
-    found = [folder for folder in (*named, *others) if (folder / "checkpoint_final.pth").is_file()]
+    nearest = names[:-1] if base_and_length(keeper) else names  # a length, and the default trains for another one
+    ordered = [place / f"{name}{model}" / f"fold_{fold}" for name in (*nearest, *_longest_first(place, model, default))]
+    found = [folder for folder in ordered if (folder / "checkpoint_final.pth").is_file()]
     if not found:
+        missing = place / f"{default}{model}" / f"fold_{fold}" / "checkpoint_final.pth"
         raise UHFError(
-            f"{named[-1] / 'checkpoint_final.pth'}: no finished teacher for this fold; train it first: "
+            f"{missing}: no finished teacher for this fold; train it first: "
             f"{_command(dataset, configuration, fold, names[0], plans)}"
         )
     folder = found[0]
@@ -89,18 +91,20 @@ def find_teacher(
     if low_field is not None and not teacher >= low_field - TOLERANCE_DB:
         raise UHFError(
             f"{summary}: the teacher reconstructs held-out images at {teacher:.1f} dB, its low-field input is at "
-            f"{low_field:.1f} dB: no keeper can learn from it; train the teacher longer ({names[-1]} without a suffix "
-            "is the longest) or on more cases, then the keeper"
+            f"{low_field:.1f} dB: no keeper can learn from it; train the teacher longer ({default} trains for "
+            f"{UHFTeacherTrainer.epochs} epochs, {default}{suffix_of_length(NNUNET_EPOCHS)} for as many as nnU-Net's "
+            "own, and so on) or on more cases, then the keeper"
         )
     return FinishedTeacher(
         trainer=trainer, checkpoint=folder / "checkpoint_final.pth", psnr=teacher, input_psnr=low_field
     )
 
 
-def _other_lengths(place: Path, model: str, default: str) -> list[str]:
-    """Names of default teachers of a fixed length that have a folder, the longest first."""
+def _longest_first(place: Path, model: str, default: str) -> list[str]:
+    """Names of the default teachers that have a folder, by the number of their epochs."""
     trainers = (folder.name.removesuffix(model) for folder in place.glob(f"{default}_*{model}"))
     lengths = {name: found[1] for name in trainers if (found := base_and_length(name)) and found[0] == default}
+    lengths[default] = UHFTeacherTrainer.epochs
     return sorted(lengths, key=lambda name: -lengths[name])
 
 

@@ -18,8 +18,7 @@ from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.nnunet.files import dataset_name, root_folder
 from nnunet_uhf.trainers.distillation.finished_teacher import read_teacher
 from nnunet_uhf.trainers.export.keeper import export_keeper
-
-LENGTHS = ("1epoch", "5epochs", "20epochs", "50epochs", "100epochs", "250epochs")
+from nnunet_uhf.trainers.lengths import LONGEST, suffix_of_length
 
 
 class Progress(Enum):
@@ -50,7 +49,7 @@ def pretrain(
         plans: plans name.
         output: keeper file to write; None: keeper.safetensors in the keeper's fold folder.
         device: where to train.
-        epochs: 1, 5, 20, 50, 100 or 250 for the short trainers, empty for the full length.
+        epochs: length of both trainings, 1 to 9999; empty for the trainers' own.
 
     Raises:
         UHFError: unknown dataset or length, or a finished keeper that learnt from another teacher.
@@ -119,14 +118,13 @@ def _check_same_teacher(keeper: Path, teacher: Path, configuration: str) -> None
 
 
 def _suffix(epochs: str) -> str:
-    """The ending of the short trainers' names: 5, 5epochs and _5epochs all mean `_5epochs`, nothing means none."""
+    """The ending of the names of trainers of a length: 5, 5epochs and _5epochs mean `_5epochs`, nothing means none."""
     if not epochs:
         return ""
     number = epochs.strip("_").removesuffix("s").removesuffix("epoch")
-    for length in LENGTHS:
-        if number == length.removesuffix("s").removesuffix("epoch"):
-            return f"_{length}"
-    raise UHFError(f"no trainers of {epochs} epochs; choose {', '.join(length.split('e')[0] for length in LENGTHS)}")
+    if not (number.isascii() and number.isdigit() and 1 <= int(number) <= LONGEST):
+        raise UHFError(f"--epochs is {epochs!r}: give a whole number from 1 to {LONGEST}, or leave it away")
+    return suffix_of_length(int(number))
 
 
 def _check_planned(dataset: str, plans: str) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import TinyDataset
 from helpers.workspace import Workspace
+from nnunet_uhf import trainers
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation import image_metrics as metrics
 from nnunet_uhf.keepers.file import weights_sha256
@@ -168,6 +170,7 @@ def test_a_keeper_refuses_a_teacher_far_below_its_input(
     finally:
         praise(teacher, 34.0)
     assert "reconstructs held-out images at 18.9 dB, its low-field input is at 20.0 dB" in error
+    assert "UHFTeacherTrainer trains for 250 epochs, UHFTeacherTrainer_1000epochs for" in error
     assert not list(Path(teacher.output_folder_base).parent.glob("UHFKeeperTrainerRefused*"))
 
 
@@ -179,7 +182,9 @@ def test_a_teacher_one_decibel_below_its_input_is_accepted(teacher: Any, pairs: 
     assert found.psnr == 19.0
 
 
-def test_a_teacher_of_another_length_will_do_where_there_is_no_nearer_one(teacher: Any, pairs: TinyDataset) -> None:
+def test_where_there_is_no_teacher_of_the_keepers_length_the_longest_one_will_do(
+    teacher: Any, pairs: TinyDataset
+) -> None:
     def found() -> str:
         options = {"dataset": pairs.name, "plans": "nnUNetPlans", "configuration": "2d", "fold": 0}
         return find_teacher("UHFKeeperTrainer_20epochs", **options).trainer
@@ -187,11 +192,17 @@ def test_a_teacher_of_another_length_will_do_where_there_is_no_nearer_one(teache
     folder = Path(teacher.output_folder_base)
     model = folder.name.removeprefix("UHFTeacherTrainer")
     praise(teacher, 34.0)
-    others = [folder.with_name(f"UHFTeacherTrainer_{length}{model}") for length in ("5epochs", "10epochs", "20epochs")]
+    others = [
+        folder.with_name(f"UHFTeacherTrainer_{length}{model}")
+        for length in ("5epochs", "10epochs", "20epochs", "1000epochs")
+    ]
     try:
         shutil.copytree(folder, others[0])
         shutil.copytree(folder, others[1])
         assert found() == "UHFTeacherTrainer"
+        shutil.copytree(folder, others[3])
+        assert found() == "UHFTeacherTrainer_1000epochs"  # without a suffix it is 250
+        shutil.rmtree(others[3])
         folder.rename(folder.with_name("aside"))
         assert found() == "UHFTeacherTrainer_10epochs"
         (others[1] / "fold_0/checkpoint_final.pth").unlink()
@@ -227,6 +238,21 @@ def test_a_teacher_without_a_validation_is_refused(
         summary.write_text(before)
     assert error.startswith(f"error: {summary}")
     assert "--val" in error
+
+
+@pytest.mark.parametrize(
+    ("epochs", "suffix"),
+    [("1", "_1epoch"), ("7", "_7epochs"), ("_50epochs", "_50epochs"), ("1epoch", "_1epoch"), ("2000", "_2000epochs")],
+)
+def test_pretraining_takes_teacher_and_keeper_of_any_length(
+    epochs: str, suffix: str, pairs: TinyDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    monkeypatch.setattr(pretraining, "run_training", lambda *words, **_: trained.append(words[3]))
+    monkeypatch.setattr(pretraining, "export_keeper", lambda *_, **options: Path(options["output"]))
+    pretrain(pairs.id, "2d", 0, output="keeper.safetensors", device=torch.device("cpu"), epochs=epochs)
+    assert trained == [f"UHFTeacherTrainer{suffix}", f"UHFKeeperTrainer{suffix}"]
+    assert all(issubclass(getattr(trainers, name), nnUNetTrainer) for name in trained)
 
 
 def test_a_keeper_does_not_continue_with_another_teacher(
@@ -334,7 +360,9 @@ def test_pretraining_runs_nnunets_own_training_and_writes_a_keeper_file(
     ("arguments", "message"),
     [
         (("999", "2d", 0, ""), "dataset 999"),
-        (("505", "2d", 0, "7"), "no trainers of 7 epochs"),
+        (("505", "2d", 0, "0"), "--epochs is '0': give a whole number from 1 to 9999"),
+        (("505", "2d", 0, "ten"), "--epochs is 'ten'"),
+        (("505", "2d", 0, "10000"), "--epochs is '10000'"),
     ],
 )
 def test_pretraining_says_in_one_line_what_is_wrong(
