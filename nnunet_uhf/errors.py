@@ -12,15 +12,42 @@ R = TypeVar("R")
 
 
 class UHFError(Exception):
-    """Something the user can put right; ``str()`` is one line: what is wrong, in which file, what to do."""
+    """Something the user can put right; ``str()`` is one line: what is wrong, in which file, what to do.
+
+    Examples:
+        >>> from nnunet_uhf import UHFError, read_header
+        >>> try:
+        ...     read_header("nowhere.safetensors")
+        ... except UHFError as error:
+        ...     print(error)
+        nowhere.safetensors does not exist. Give the path of a keeper file (see nnUNet_UHF_KKN).
+    """
 
 
 class KeeperFileError(UHFError):
-    """A keeper file is missing, damaged, or not what it says it is."""
+    """A keeper file is missing, damaged, or not what it says it is.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from nnunet_uhf import read_header
+        >>> size = Path("keeper.safetensors").write_text("no weights")
+        >>> read_header("keeper.safetensors")
+        Traceback (most recent call last):
+        nnunet_uhf.errors.KeeperFileError: keeper.safetensors is not a safetensors file, or cut short. ...
+    """
 
 
 class MatchError(UHFError):
-    """A keeper does not fit the data it is asked to guide."""
+    """A keeper does not fit the data it is asked to guide.
+
+    Examples:
+        >>> import numpy as np
+        >>> from nnunet_uhf import feature_maps, write_untrained_keeper
+        >>> keeper = write_untrained_keeper("keeper.safetensors", dim=2, spacing_mm=1.0)
+        >>> feature_maps(np.eye(32), keeper, spacing_mm=(2.0, 2.0))
+        Traceback (most recent call last):
+        nnunet_uhf.errors.MatchError: the array has a spacing of (2.0, 2.0) mm, the keeper (1.0, 1.0) mm: ...
+    """
 
 
 def exit_on_user_error(function: Callable[P, R]) -> Callable[P, R]:

@@ -77,6 +77,17 @@ def enhance(
     Raises UHFError before anything is computed when an input is no single 3D NIfTI image or has its slices along
     another axis, the model cannot enhance or has no uncertainty, or the device is absent; later when an image holds
     NaN or no contrast.
+
+    Examples:
+        >>> import nibabel
+        >>> import numpy as np
+        >>> from nnunet_uhf import enhance, write_untrained_keeper
+        >>> scan = np.random.default_rng(0).uniform(0, 100, (32, 32, 4)).astype(np.float32)
+        >>> nibabel.save(nibabel.Nifti1Image(scan, np.eye(4)), "low_field.nii.gz")
+        >>> keeper = write_untrained_keeper("keeper.safetensors", dim=2)  # in earnest: one that was trained
+        >>> (written,) = enhance("low_field.nii.gz", "enhanced.nii.gz", keeper, device="cpu", progress=False)
+        >>> nibabel.load(written).shape
+        (32, 32, 4)
     """
     console = console or Console(stderr=True)
     device = checked_device(device)

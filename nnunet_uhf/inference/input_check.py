@@ -151,8 +151,8 @@ _STYLES = {"within": "", "beyond": "yellow", "far beyond": "red"}
 
 
 def check_inputs(
-    images: Path,
-    model: Path,
+    images: str | Path,
+    model: str | Path,
     *,
     output: Path | None = None,
     device: torch.device | str = "cpu",
@@ -169,7 +169,20 @@ def check_inputs(
 
     Raises:
         UHFError: a keeper without statistics, unreadable images, a name that is no .csv.
+
+    Examples:
+        >>> import nibabel
+        >>> import numpy as np
+        >>> from nnunet_uhf import UHFError, check_inputs, write_untrained_keeper
+        >>> scan = np.random.default_rng(0).uniform(0, 100, (32, 32, 4)).astype(np.float32)
+        >>> nibabel.save(nibabel.Nifti1Image(scan, np.eye(4)), "scan.nii.gz")
+        >>> check_inputs("scan.nii.gz", write_untrained_keeper("keeper.safetensors", dim=2))
+        Traceback (most recent call last):
+        nnunet_uhf.errors.UHFError: keeper.safetensors: keeper ... holds no feature statistics, ...
+
+        Of a trained keeper: ``{"scan.nii.gz": InputCheck}``, whose ``verdict`` is "within", "beyond" or "far beyond".
     """
+    images, model = Path(images), Path(model)
     if output is not None and output.suffix.lower() != ".csv":
         raise UHFError(f"{output}: the name of the report must end in .csv (-o)")
     keeper = read_model_keeper(model)

@@ -51,7 +51,14 @@ _PREFIXES = ("keeper.", "decoder.")
 
 @dataclass(frozen=True)
 class KeeperFile:
-    """A keeper file's verified content; state dicts are on the CPU, names without their prefix."""
+    """A keeper file's verified content; state dicts are on the CPU, names without their prefix.
+
+    Examples:
+        >>> from nnunet_uhf import read_keeper, write_untrained_keeper
+        >>> file = read_keeper(write_untrained_keeper("keeper.safetensors", dim=2))
+        >>> file.path.name, file.decoder_state is not None  # with the decoder it enhances, too
+        ('keeper.safetensors', True)
+    """
 
     path: Path
     header: KeeperHeader
@@ -119,6 +126,12 @@ def read_header(path: str | Path) -> KeeperHeader:
 
     Raises:
         KeeperFileError: missing file, not safetensors, no or bad header, newer format.
+
+    Examples:
+        >>> from nnunet_uhf import read_header, write_untrained_keeper
+        >>> header = read_header(write_untrained_keeper("keeper.safetensors", dim=2, channel="T2w"))
+        >>> header.dim, header.channel, header.spacing_mm, header.normalisation
+        (2, 'T2w', (1.0, 1.0), 'ZScoreNormalization')
     """
     path = _existing_file(path)
     with _open(path) as file:
@@ -130,6 +143,14 @@ def read_keeper(path: str | Path) -> KeeperFile:
 
     Raises:
         KeeperFileError: as :func:`read_header`; or weights that are not those the header's hash was taken of.
+
+    Examples:
+        >>> from nnunet_uhf import read_keeper, write_untrained_keeper
+        >>> file = read_keeper(write_untrained_keeper("keeper.safetensors", dim=2))
+        >>> sum(tensor.numel() for tensor in file.keeper_state.values())
+        5833
+        >>> len(file.header.sha256)
+        64
     """
     path = _existing_file(path)
     states: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}

@@ -34,6 +34,14 @@ class KeeperHeader:
     fills them in. ``simulation``, of a keeper whose source was simulated while training: all parameters.
     ``network``: a name of :data:`nnunet_uhf.networks.kinds.NETWORKS`. ``feature_statistics``: what its features look
     like on its own cases (:mod:`nnunet_uhf.keepers.statistics`), None when that was not measured.
+
+    Examples:
+        >>> from nnunet_uhf import read_header, write_untrained_keeper
+        >>> header = read_header(write_untrained_keeper("keeper.safetensors", dim=2, patch_size=64, spacing_mm=0.5))
+        >>> header.extent_mm
+        (32.0, 32.0)
+        >>> header.provenance()["dataset"]
+        'untrained'
     """
 
     architecture: dict[str, Any]

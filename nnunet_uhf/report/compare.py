@@ -32,12 +32,12 @@ SHORTEST_TOLERANCE_MM = 1.0
 
 
 def compare(
-    models: Sequence[Path],
-    predictions: Sequence[Path],
-    output: Path,
+    models: Sequence[str | Path],
+    predictions: Sequence[str | Path],
+    output: str | Path,
     *,
-    reference: Path | None = None,
-    images: Path | None = None,
+    reference: str | Path | None = None,
+    images: str | Path | None = None,
     names: Sequence[str] | None = None,
     baseline: str | None = None,
     tolerance_mm: float | None = None,
@@ -71,19 +71,41 @@ def compare(
 
     Raises:
         UHFError: what cannot be compared, with the file and the remedy.
+
+    Examples:
+        Two folders of predictions held against the true label maps; finished models are given by their folders:
+
+        >>> from pathlib import Path
+        >>> import nibabel
+        >>> import numpy as np
+        >>> from nnunet_uhf import compare
+        >>> rng = np.random.default_rng(0)
+        >>> for folder, errors in (("truth", 0.0), ("plain", 0.2), ("guided", 0.1)):
+        ...     Path(folder).mkdir()
+        ...     for case in range(6):
+        ...         labels = np.zeros((12, 12, 12), dtype=np.uint8)
+        ...         labels[3:9, 3:9, 3:9] = 1
+        ...         labels[rng.random(labels.shape) < errors] = 0
+        ...         nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), f"{folder}/case_{case}.nii.gz")
+        >>> record = compare([], ["plain", "guided"], "comparison", reference="truth")
+        >>> record["cases"][:2], Path("comparison/index.html").exists()
+        (['case_0', 'case_1'], True)
+        >>> paired = record["results"][0]["paired"]
+        >>> record["results"][0]["metric"], paired["difference"] > 0
+        ('dice', True)
     """
     if tolerance_mm is not None and not 0 < tolerance_mm < float("inf"):
         raise UHFError(f"--metric-tolerance {tolerance_mm:g}: give a distance in mm above 0")
     if seed < 0:
         raise UHFError(f"--seed {seed}: use a whole number >= 0")
-    read = [*(read_model(folder) for folder in models), *(read_predictions(folder) for folder in predictions)]
+    read = [*(read_model(Path(one)) for one in models), *(read_predictions(Path(one)) for one in predictions)]
     if len(read) < 2:
         raise UHFError("There is nothing to compare with: name two or more folders (-m MODEL or -pred PREDICTIONS)")
     entries = with_repeats(baseline_first(name_entries(read, names), baseline), again)
-    folder, references = find_references(entries, reference)
+    folder, references = find_references(entries, None if reference is None else Path(reference))
     cases, left_out = _common_cases(entries, references, folder)
-    find_image = ImageFinder(entries, folder, images)
-    with appearing_together(output) as (staged,):
+    find_image = ImageFinder(entries, folder, None if images is None else Path(images))
+    with appearing_together(Path(output)) as (staged,):
         task = find_task(entries, folder, {case: references[case] for case in cases})
         groupings = _groupings(entries[0], cases, subgroups, bins)
         tolerance = tolerance_mm or _default_tolerance([references[case] for case in cases])

@@ -89,6 +89,25 @@ class LowFieldSimulator:
         UHFError: values out of range.
 
     Source: SIQT; `reject_outliers`, `noise_scale` and `noise_mask` are ours.
+
+    Examples:
+        Parameters are drawn apart from being applied:
+
+        >>> import numpy as np
+        >>> from nnunet_uhf import LowFieldSimulator, tissues_from_labels
+        >>> from nnunet_uhf.preprocessing.low_field import find_preset, profile_for_ratio
+        >>> labels = np.zeros((16, 16, 16), dtype=int)
+        >>> labels[2:14, 2:14, 2:14], labels[4:12, 4:12, 4:12] = 2, 3  # grey matter around white matter
+        >>> image = np.choose(labels, [0, 30, 60, 90])
+        >>> tissues = tissues_from_labels(labels, {"csf": 1, "gm": 2, "wm": 3})
+        >>> simulator = LowFieldSimulator(
+        ...     snr=find_preset("flair_0.36T").snr, profiles=(profile_for_ratio(2),), axes=(0, 2)
+        ... )
+        >>> draw = simulator.draw(np.random.default_rng(1))
+        >>> draw.axis, draw.profile.ratio
+        (0, 2)
+        >>> simulator.apply(image, tissues, draw).image.shape
+        (16, 16, 16)
     """
 
     snr: SNRDistribution

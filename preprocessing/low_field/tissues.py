@@ -18,7 +18,15 @@ FREESURFER_RIGHT = frozenset({41, 42})  # white matter and cortex: what tells it
 
 
 class TissueMaps(NamedTuple):
-    """Probabilities in [0, 1], float32, one grid, sum at most 1."""
+    """Probabilities in [0, 1], float32, one grid, sum at most 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> from nnunet_uhf import TissueMaps
+        >>> half = np.full((4, 4), 0.5, dtype=np.float32)
+        >>> TissueMaps(csf=0 * half, gm=half, wm=half).total().mean().item()
+        1.0
+    """
 
     csf: FloatArray
     gm: FloatArray
@@ -61,6 +69,13 @@ def tissues_from_labels(labels: npt.NDArray[np.number], mapping: TissueLabels, *
     Raises:
         UHFError: a tissue that is not named, a label named twice, no grey or no white matter in the map, or a map in
             FreeSurfer's numbers with a mapping that is not.
+
+    Examples:
+        >>> import numpy as np
+        >>> from nnunet_uhf import tissues_from_labels
+        >>> maps = tissues_from_labels(np.array([0, 1, 2, 2, 3, 13]), {"csf": 1, "gm": 2, "wm": (3, 13)})
+        >>> maps.wm.tolist()
+        [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
     """
     check_tissue_labels(mapping)
     if not 0 <= smoothing < float("inf"):

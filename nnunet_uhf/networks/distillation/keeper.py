@@ -109,6 +109,15 @@ class KnowledgeKeeper(nn.Module):
         position_branch: keep the position term of the gates.
 
     At nf = 16 in 3D: 34.96 M parameters.
+
+    Examples:
+        >>> import torch
+        >>> from nnunet_uhf import KnowledgeKeeper
+        >>> keeper = KnowledgeKeeper(dim=3, base_features=4)
+        >>> [tuple(one.shape[1:]) for one in keeper(torch.zeros(1, 1, 32, 32, 16))]
+        [(4, 32, 32, 16), (8, 16, 16, 8), (16, 8, 8, 4), (32, 4, 4, 2), (64, 2, 2, 1)]
+        >>> keeper.channels
+        (4, 8, 16, 32, 64)
     """
 
     def __init__(

@@ -97,6 +97,15 @@ class UHFTeacher(nn.Module):
         noise_scale: standard deviation (gaussian) or range (uniform).
         noise_probability: share of the samples that get noise. The paper's is 1; a decoder that never met clean
             maps meets them first in use, where its instance normalisation is off, hence 0.5 (ours).
+
+    Examples:
+        >>> import torch
+        >>> from nnunet_uhf import UHFTeacher
+        >>> teacher = UHFTeacher(dim=2, base_features=4)
+        >>> high_field = torch.rand(2, 1, 32, 32)
+        >>> image, features, reconstructed = teacher(high_field, return_features=True)
+        >>> image.shape, len(features), len(reconstructed)
+        (torch.Size([2, 1, 32, 32]), 5, 4)
     """
 
     def __init__(

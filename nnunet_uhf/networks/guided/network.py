@@ -78,6 +78,23 @@ class UHFGuidedNet(KeeperNet):
     Raises:
         TypeError: the backbone has no encoder or decoder of that kind.
         ValueError: the number of fusions is not the number of encoder stages.
+
+    Examples:
+        ``guide`` makes one of a network and a keeper; then it is trained as any other network:
+
+        >>> import torch
+        >>> from dynamic_network_architectures.architectures.unet import PlainConvUNet
+        >>> from torch import nn
+        >>> from nnunet_uhf import KnowledgeKeeper, guide
+        >>> network = PlainConvUNet(
+        ...     input_channels=2, num_classes=3, n_stages=2, features_per_stage=[4, 8], strides=[1, 2],
+        ...     conv_op=nn.Conv2d, kernel_sizes=3, n_conv_per_stage=1, n_conv_per_stage_decoder=1,
+        ... )
+        >>> guided = guide(network, KnowledgeKeeper(dim=2, base_features=4), guide_channel=1).train()
+        >>> guided(torch.zeros(1, 2, 32, 32)).shape
+        torch.Size([1, 3, 32, 32])
+        >>> guided.keeper.training  # it stays as it is
+        False
     """
 
     def __init__(

@@ -181,6 +181,13 @@ class AnisotropicUNet(nn.Module):
     file names them. In 3D with 16 features: 9,692,185 trainable parameters at ratio 8, 9,685,017 at 4, as the
     original. Where masks go is the original's, too: after the shortcut of a Core and after every ReLU that a
     convolution feeds.
+
+    Examples:
+        >>> import torch
+        >>> from nnunet_uhf import AnisotropicUNet
+        >>> network = AnisotropicUNet(dim=3, base_features=4, ratio=4, slice_axis=0)
+        >>> network(torch.zeros(1, 1, 8, 32, 32)).shape  # four slices of each
+        torch.Size([1, 1, 32, 32, 32])
     """
 
     def __init__(
@@ -248,6 +255,13 @@ class AnisotropicKeeper(AnisotropicBody):
 
     Arguments: those of :class:`AnisotropicBody`, with ratio 1 and without masks, so that maps lie on the input's grid
     and one pass gives them; ValueError otherwise. The weights are those of ``AnisotropicUNet.keeper`` (ours).
+
+    Examples:
+        >>> import torch
+        >>> from nnunet_uhf import AnisotropicKeeper
+        >>> keeper = AnisotropicKeeper(dim=2, base_features=4)
+        >>> [tuple(one.shape[1:]) for one in keeper(torch.zeros(1, 1, 32, 32))]
+        [(4, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
     """
 
     def __init__(self, **arguments: Any) -> None:
