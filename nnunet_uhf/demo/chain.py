@@ -141,7 +141,7 @@ def _ensemble(folders: Folders, model: str) -> Stage:
 def _evaluate(settings: DemoSettings, folders: Folders, model: str, configuration: str) -> Stage:
     predicted = folders.prediction(model, configuration)
     trainer = settings.trainer(MODEL_TRAINERS[model])
-    plans = folders.model(TISSUES_DATASET, trainer, CONFIGURATIONS[0]) / "plans.json"
+    plans = folders.model(TISSUES_DATASET, trainer, CONFIGURATIONS[0]).plans_file
     command = (
         "nnUNetv2_evaluate_folder", str(folders.test_labels), str(predicted),
         "-djfile", str(folders.raw / TISSUES_DATASET / "dataset.json"), "-pfile", str(plans), "-np", "1",

@@ -66,8 +66,7 @@ def read_scores(settings: DemoSettings, folders: Folders) -> Scores:
     images, cases = [], 0
     for configuration in CONFIGURATIONS:
         model = folders.model(PAIRS, settings.trainer(KEEPER), configuration)
-        path = model / f"fold_{FOLD}" / "validation" / "summary.json"
-        summary = _read(path)
+        summary = _read(model.fold(FOLD).summary)
         cases = len(summary["metric_per_case"])
         for row in IMAGE_ROWS:
             mean = summary["mean"][row]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 
 CONFIGURATIONS = ("2d", "3d_fullres")
 PAIRS_ID, TISSUES_ID = 1, 2
@@ -130,6 +131,6 @@ class Folders:
         """Enhanced images of the held-out subjects."""
         return self.out / "enhanced" / configuration
 
-    def model(self, dataset: str, trainer: str, configuration: str) -> Path:
+    def model(self, dataset: str, trainer: str, configuration: str) -> ModelFolder:
         """nnU-Net's model folder."""
-        return self.results / dataset / f"{trainer}__{PLANS}__{configuration}"
+        return ModelFolder.of(dataset, trainer, PLANS, configuration, results=self.results)

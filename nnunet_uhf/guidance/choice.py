@@ -17,8 +17,8 @@ from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.networks.guided.controls import has_drawn_keeper
 from nnunet_uhf.networks.kinds import why_no_guide
 from nnunet_uhf.networks.presets import PRESET_VARIABLE
-from nnunet_uhf.nnunet.files import configuration_settings, read_json
-from nnunet_uhf.nnunet.model_folder import has_checkpoint, model_folder
+from nnunet_uhf.nnunet.files import configuration_settings
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 
 KEEPER_VARIABLE = "nnUNet_UHF_KKN"
 BLOCK = "uhf"
@@ -53,8 +53,8 @@ def choose_keeper(
     Raises:
         UHFError: no keeper, a keeper file that is missing, or a model folder trained with another keeper.
     """
-    folder = model_folder(plans, configuration, trainer)
-    resumable = has_checkpoint(folder, fold)
+    folder = ModelFolder.of(plans["dataset_name"], trainer, plans["plans_name"], configuration)
+    resumable = folder.fold(fold).any_checkpoint is not None  # which holds all weights, the keeper's included
     trained = trained_block(folder, configuration)
     block = guided_block(plans, configuration)
     paths = _keeper_paths(optional=resumable)
@@ -78,7 +78,7 @@ def choose_keeper(
         trained=trained,
         where=f"plans {plans['plans_name']}, {configuration}",
     )
-    if (folder / "plans.json").is_file():
+    if folder.plans_file.is_file():
         refuse_other_keeper(block, trained, folder)
     if has_drawn_keeper(block):
         return KeeperChoice(block, None)
@@ -101,39 +101,37 @@ def guided_block(plans: dict[str, Any], configuration: str) -> dict[str, Any] | 
     return block
 
 
-def trained_block(folder: Path, configuration: str) -> dict[str, Any] | None:
+def trained_block(folder: ModelFolder, configuration: str) -> dict[str, Any] | None:
     """The `uhf` block a model folder was trained with; None without a plans.json or a block in it.
 
     Raises:
         UHFError: when plans.json is damaged.
     """
-    plans_file = folder / "plans.json"
-    if not plans_file.is_file():
+    if not folder.plans_file.is_file():
         return None
-    plans = read_json(plans_file, advice="restore it from a copy, or move the folder away")
+    plans = folder.plans(advice="restore it from a copy, or move the folder away")
     return guided_block(plans, configuration)
 
 
-def refuse_other_keeper(block: Mapping[str, Any], trained: Mapping[str, Any] | None, folder: Path) -> None:
+def refuse_other_keeper(block: Mapping[str, Any], trained: Mapping[str, Any] | None, folder: ModelFolder) -> None:
     """Folds of one model folder are ensembled with one plans.json: they must share keeper and guidance."""
     advice = (
         "train under plans of their own (`nnunet-uhf plan`), point "
         f"{KEEPER_VARIABLE} back to that keeper, or move the folder away"
     )
     if trained is None:
-        raise UHFError(f"{folder / 'plans.json'}: the folds there were trained without a keeper; {advice}")
+        raise UHFError(f"{folder.plans_file}: the folds there were trained without a keeper; {advice}")
     wanted, present = block["keeper"]["sha256"], trained["keeper"]["sha256"]
     if wanted != present:
         raise UHFError(
-            f"{folder / 'plans.json'}: the folds there were trained with keeper {present[:8]}, not {wanted[:8]}; "
-            f"{advice}"
+            f"{folder.plans_file}: the folds there were trained with keeper {present[:8]}, not {wanted[:8]}; {advice}"
         )
     for key in DECISIVE:
         if block.get(key) != trained.get(key):
             if key == "preset":
                 advice = f"set {PRESET_VARIABLE}={trained.get(key)}, or {advice}"
             raise UHFError(
-                f"{folder / 'plans.json'}: the folds there were trained with {key} {trained.get(key)}, "
+                f"{folder.plans_file}: the folds there were trained with {key} {trained.get(key)}, "
                 f"not {block.get(key)}; {advice}"
             )
 

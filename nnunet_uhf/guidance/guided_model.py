@@ -15,10 +15,7 @@ from nnunet_uhf.keepers.file import KeeperFile, read_keeper, weights_sha256
 from nnunet_uhf.keepers.header import KeeperHeader, parse_header
 from nnunet_uhf.networks.guided.controls import CONTROLS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.files import read_json
-from nnunet_uhf.nnunet.model_folder import CHECKPOINT, finished_folds
-
-_ADVICE = "give the results folder of a finished training, or restore that file"
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 
 
 @dataclass(frozen=True)
@@ -44,21 +41,22 @@ def read_model_keeper(model: Path) -> ModelKeeper:
     """
     if not model.is_dir():
         return ModelKeeper(read_keeper(model), None)
-    if not (model / "plans.json").is_file():
+    folder = ModelFolder(model)
+    if not folder.plans_file.is_file():
         raise UHFError(
             f"{model} is no model folder (it has no plans.json): give a keeper file (*.safetensors) or a folder like "
             "nnUNet_results/DATASET/UHFTrainer__nnUNetPlans__3d_fullres"
         )
-    path = model / f"fold_{finished_folds(model)[0]}" / CHECKPOINT
+    path = folder.fold(folder.finished_folds[0]).checkpoint
     checkpoint = load_checkpoint_weights(path)
-    plans = read_json(model / "plans.json", advice=_ADVICE)
+    plans = folder.plans()
     block = PlansManager(plans).get_configuration(checkpoint["init_args"]["configuration"]).configuration.get("uhf")
     if not isinstance(block, dict) or block.get("role") != "guided":
         raise UHFError(
             f"{model} is not the model of a guided training: give one of UHFTrainer, or a keeper file, which "
             "`nnunet-uhf export-keeper` makes of the model of a keeper trainer"
         )
-    check_guided_block(block, where=str(model / "plans.json"))
+    check_guided_block(block, where=str(folder.plans_file))
     if block.get("control") in CONTROLS:
         description = CONTROLS[block["control"]].description
         raise UHFError(f"{model} is a control ({description}): give the keeper file itself")
@@ -66,10 +64,10 @@ def read_model_keeper(model: Path) -> ModelKeeper:
     state = {name.removeprefix("keeper."): value for name, value in weights.items() if name.startswith("keeper.")}
     if weights_sha256(state) != block["keeper"]["sha256"]:
         raise UHFError(f"{path} holds another keeper than plans.json names; restore the model folder")
-    return ModelKeeper(KeeperFile(path, _header(block, model), state, None), block["guide_channel"])
+    return ModelKeeper(KeeperFile(path, _header(block, folder), state, None), block["guide_channel"])
 
 
-def _header(block: dict[str, Any], model: Path) -> KeeperHeader:
+def _header(block: dict[str, Any], folder: ModelFolder) -> KeeperHeader:
     """The keeper's header, put together again from the block, without the decoder."""
     keeper = block["keeper"]
     content = {
@@ -80,6 +78,6 @@ def _header(block: dict[str, Any], model: Path) -> KeeperHeader:
         "decoder_sha256": None,
     }
     try:
-        return parse_header(json.dumps(content), where=f"the keeper of {model / 'plans.json'}")
+        return parse_header(json.dumps(content), where=f"the keeper of {folder.plans_file}")
     except KeeperFileError as error:
         raise UHFError(f"{error} Or check with the keeper file itself.") from error

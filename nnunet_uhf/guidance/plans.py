@@ -25,7 +25,7 @@ from nnunet_uhf.guidance.matching import (
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.file import keeper_files, read_keeper
 from nnunet_uhf.networks.presets import DEFAULT_PRESET, guidance_preset
-from nnunet_uhf.nnunet.files import configuration_settings, dataset_name, read_json, root_folder
+from nnunet_uhf.nnunet.files import PLAN_FIRST, configuration_settings, dataset_name, read_json, root_folder
 
 __all__ = [
     "GUIDE_CHANNEL_VARIABLE",
@@ -40,7 +40,6 @@ __all__ = [
     "write_plans",
 ]
 
-_PLAN_FIRST = "run nnUNetv2_plan_and_preprocess first, or name other plans (-p)"
 _PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -80,8 +79,8 @@ def write_plans(
         raise UHFError("No configuration is named. Name those to guide, for example: -c 2d 3d_fullres")
     name = dataset_name(dataset)
     folder = root_folder("nnUNet_preprocessed") / name
-    plans = read_json(folder / f"{source_plans}.json", advice=_PLAN_FIRST)
-    dataset_json = read_json(folder / "dataset.json", advice=_PLAN_FIRST)
+    plans = read_json(folder / f"{source_plans}.json", advice=PLAN_FIRST)
+    dataset_json = read_json(folder / "dataset.json", advice=PLAN_FIRST)
     guided = [key for key, entry in plans["configurations"].items() if "uhf" in entry]
     if guided:
         raise UHFError(

@@ -29,7 +29,7 @@ from nnunet_uhf.inference.uncertainty import uncertainty_path, with_spread, wrap
 from nnunet_uhf.keepers.file import KeeperHeader, build_enhancer, read_keeper
 from nnunet_uhf.keepers.trained import SAME_FIELD, read_trained_keeper
 from nnunet_uhf.networks.kinds import EnhancingNet
-from nnunet_uhf.nnunet.model_folder import finished_folds
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 
 
 @dataclass(frozen=True)
@@ -167,12 +167,13 @@ def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None
         file = read_keeper(path)
         network = build_enhancer(file)
         return Enhancer(path.name, (file.header,), network, [network.state_dict()])
-    if not (path / "plans.json").is_file():
+    folder = ModelFolder(path)
+    if not folder.plans_file.is_file():
         raise UHFError(
             f"{path} is no model folder (it has no plans.json): give a keeper file (*.safetensors) or a folder "
             "like nnUNet_results/DATASET/UHFKeeperTrainer__nnUNetPlans__3d_fullres"
         )
-    chosen = tuple(folds) if folds is not None else finished_folds(path)
+    chosen = tuple(folds) if folds is not None else folder.finished_folds
     trained = [read_trained_keeper(path, fold) for fold in chosen]
     networks = [one.network for one in trained]
     return Enhancer(

@@ -17,13 +17,12 @@ from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, METHODS, EnhancingNet
 from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.files import READERS, read_json
-from nnunet_uhf.nnunet.model_folder import CHECKPOINT
+from nnunet_uhf.nnunet.files import READERS
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import read_task
 
 SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
 FRAMEWORK = "Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (2021)."
-_ADVICE = "give the results folder of a finished training, or restore that file"
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     The header's target intensity is that of the labelled voxels in the plans; cases and metrics are empty.
     Raises UHFError when files are missing or the folder is not that of a keeper trainer.
     """
-    path = folder / f"fold_{fold}" / CHECKPOINT
+    model = ModelFolder(folder)
+    path = model.fold(fold).checkpoint
     checkpoint = load_checkpoint_weights(path)
-    plans = read_json(folder / "plans.json", advice=_ADVICE)
-    dataset_json = read_json(folder / "dataset.json", advice=_ADVICE)
+    plans, dataset_json = model.plans(), model.dataset_json()
     configuration = checkpoint["init_args"]["configuration"]
     configuration_manager = PlansManager(plans).get_configuration(configuration)
     block = keeper_block(plans, configuration, folder)

@@ -10,6 +10,10 @@ from typing import Any
 
 from nnunet_uhf.errors import MatchError, UHFError
 
+PLAN_FIRST = "run nnUNetv2_plan_and_preprocess first, or name other plans (-p)"
+READERS = ("SimpleITKIO", "NibabelIO")
+"""nnU-Net's readers that give arrays as stored: (z, y, x), in the order of the file's axes (x, y, z)."""
+
 
 def root_folder(variable: str) -> Path:
     """The folder that one of nnU-Net's three variables names; UHFError when it is not set."""
@@ -76,7 +80,3 @@ def configuration_settings(plans: Mapping[str, Any], configuration: str) -> dict
         )
     settings: dict[str, Any] = PlansManager(dict(plans)).get_configuration(configuration).configuration
     return settings
-
-
-#: Those that give arrays as AXIS_ORDER says: as stored, (z, y, x).
-READERS = ("SimpleITKIO", "NibabelIO")

@@ -22,13 +22,10 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.plans import checked_plans_name, guided_plans, write_new_plans
 from nnunet_uhf.imageio.nifti import read_grid
 from nnunet_uhf.imageio.planes import PLANES, slice_axis
-from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
+from nnunet_uhf.nnunet.files import PLAN_FIRST, READERS, dataset_name, read_json, root_folder
 
-#: Readers that give arrays as stored, in the order (z, y, x) of the file's axes (x, y, z).
-_AS_STORED = ("SimpleITKIO", "NibabelIO")
 #: Readers that turn images to right, anterior, superior first.
 _REORIENTING = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")
-_PLAN_FIRST = "run nnUNetv2_plan_and_preprocess first, or name other plans (-p)"
 
 
 def write_plane_plans(
@@ -101,7 +98,7 @@ def normal_axis(plane: str, *, reader: str, images: Mapping[str, Path]) -> int:
         raise UHFError(f"plane {plane!r}: choose among {', '.join(PLANES)}")
     if reader in _REORIENTING:
         return 2 - PLANES[plane].normal
-    if reader not in _AS_STORED:
+    if reader not in READERS:
         raise UHFError(f"images read by {reader} have no anatomical planes: convert the dataset to NIfTI")
     axes = {case: 2 - slice_axis(read_grid(path)[1], plane) for case, path in images.items()}
     (first, axis), *others = axes.items()
@@ -120,9 +117,9 @@ def _planned(name: str, plane: str, *, source_plans: str, plans_name: str) -> tu
     raw = root_folder("nnUNet_raw") / name
     preprocessed = root_folder("nnUNet_preprocessed") / name
     source_file = preprocessed / f"{source_plans}.json"
-    source = read_json(source_file, advice=_PLAN_FIRST)
+    source = read_json(source_file, advice=PLAN_FIRST)
     dataset_json = read_json(raw / "dataset.json", advice="the raw dataset is needed to plan")
-    read_json(preprocessed / "dataset_fingerprint.json", advice=_PLAN_FIRST)
+    read_json(preprocessed / "dataset_fingerprint.json", advice=PLAN_FIRST)
     if "3d_fullres" not in source["configurations"]:
         raise UHFError(f"{source_file} has no 3d_fullres, so no planes to choose: name plans of whole volumes (-p)")
     manager = PlansManager(source)
@@ -136,7 +133,7 @@ def _planned(name: str, plane: str, *, source_plans: str, plans_name: str) -> tu
     cases = get_filenames_of_train_images_and_targets(str(raw), dataset_json)
     images = {case: Path(files["images"][0]) for case, files in cases.items()}
     if not images:
-        raise UHFError(f"{raw / 'imagesTr'} holds no training cases: {_PLAN_FIRST}")
+        raise UHFError(f"{raw / 'imagesTr'} holds no training cases: {PLAN_FIRST}")
     axis = normal_axis(plane, reader=source["image_reader_writer"], images=images)
     spacing = np.asarray(fullres.spacing, float)[manager.transpose_backward]
     with redirect_stdout(io.StringIO()):  # planners print whole plans, and of configurations that are not kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +11,7 @@ from typing import Any
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.nnunet.files import configuration_settings, description_of, read_json
-
-FOLD_FOLDER = re.compile(r"fold_(\d+|all)$")
-_MODEL = "name a folder such as nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION"
+from nnunet_uhf.nnunet.model_folder import DATASET_JSON, LIKE, PLANS_JSON, SEPARATOR, FoldFolder, ModelFolder
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Entry:
     dataset_json: Mapping[str, Any] | None = None
     trainer: str | None = None
     configuration: str | None = None
-    fold_folders: Mapping[str, Path] = field(default_factory=dict)
+    fold_folders: Mapping[str, FoldFolder] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     again: tuple[Entry, ...] = ()
 
@@ -77,7 +74,7 @@ class Entry:
             names = list(self.plans.get("configurations", {})) if self.configuration is None else [self.configuration]
             found = {name: configuration_settings(self.plans, name).get("uhf") for name in names}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            where = description_of(self.folder, "plans.json")
+            where = description_of(self.folder, PLANS_JSON)
             raise UHFError(
                 f"{where}: its configurations are not as nnU-Net writes them; repair or remove it"
             ) from error
@@ -93,11 +90,9 @@ def read_model(folder: Path) -> Entry:
     Raises:
         UHFError: no model folder, no validated fold, a case in two folds.
     """
-    parts = folder.resolve().name.split("__")
-    if not folder.is_dir() or len(parts) != 3:
-        raise UHFError(f"{folder} is no model folder: {_MODEL}")
-    plans, dataset_json = (read_json(folder / name, advice=_MODEL) for name in ("plans.json", "dataset.json"))
-    folds = {m[1]: path for path in sorted(folder.iterdir()) if (m := FOLD_FOLDER.match(path.name)) and path.is_dir()}
+    model = ModelFolder.parse(folder)
+    plans, dataset_json = model.plans(advice=LIKE), model.dataset_json(advice=LIKE)
+    folds = model.folds
     warnings = []
     if "all" in folds and len(folds) > 1:
         del folds["all"]
@@ -109,23 +104,25 @@ def read_model(folder: Path) -> Entry:
         )
     files: dict[str, Path] = {}
     fold_of: dict[str, str] = {}
-    for fold, path in folds.items():
-        validation = path / "validation"
-        if not (validation / "summary.json").is_file():
+    for fold, place in folds.items():
+        if not place.summary.is_file():
             warnings.append(f"{folder.name}: fold {fold} is left out, it has no finished validation (summary.json).")
             continue
-        for case, file in case_files(validation).items():
+        for case, file in case_files(place.validation).items():
             if case in files:
-                raise UHFError(f"{validation} holds case {case}, and so does fold {fold_of[case]}: remove one of them")
+                raise UHFError(
+                    f"{place.validation} holds case {case}, and so does fold {fold_of[case]}: remove one of them"
+                )
             files[case], fold_of[case] = file, fold
     if not files:
         raise UHFError(
             f"{folder} has no fold with a finished validation: finish its training, or run nnUNetv2_train with --val"
         )
     used = {fold: folds[fold] for fold in sorted(set(fold_of.values()))}
-    trainer, _, configuration = parts
-    name = folder.resolve().name
-    return Entry(name, folder, files, fold_of, plans, dataset_json, trainer, configuration, used, tuple(warnings))
+    trainer, _, configuration = model.name
+    return Entry(
+        str(model.name), folder, files, fold_of, plans, dataset_json, trainer, configuration, used, tuple(warnings)
+    )
 
 
 def read_predictions(folder: Path) -> Entry:
@@ -135,7 +132,7 @@ def read_predictions(folder: Path) -> Entry:
         UHFError: no such folder, no NIfTI file in it, damaged JSON.
     """
     files = case_files(folder)
-    described = (description_of(folder, name) for name in ("plans.json", "dataset.json"))
+    described = (description_of(folder, name) for name in (PLANS_JSON, DATASET_JSON))
     plans, dataset_json = (
         read_json(path, advice="remove or repair it") if path.is_file() else None for path in described
     )
@@ -177,7 +174,7 @@ def baseline_first(entries: Sequence[Entry], baseline: str | None) -> list[Entry
 
 def _short_names(names: Sequence[str]) -> list[str]:
     """Names without the parts (trainer, plans, configuration) that all of them share."""
-    split = [name.split("__") for name in names]
+    split = [name.split(SEPARATOR) for name in names]
     if len({len(parts) for parts in split}) != 1 or len(set(names)) < len(names) or len(names) < 2:
         return list(names)
     kept = [index for index, column in enumerate(zip(*split, strict=True)) if len(set(column)) > 1]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import read_json
+from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.report.entries import Entry
 
 if TYPE_CHECKING:
     import torch
 
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 #: nnU-Net's logger keys of the curves that are shown, and their titles
 CURVES = {"train_losses": "training loss", "val_losses": "validation loss", "ema_fg_dice": "pseudo Dice (EMA)"}
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -118,11 +118,11 @@ def count_parameters(weights: Mapping[str, torch.Tensor]) -> tuple[int, int]:
     return whole, keeper
 
 
-def _read_training(fold: str, folder: Path) -> Training:
-    device = _device(folder / "debug.json")
-    path = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
+def _read_training(fold: str, folder: FoldFolder) -> Training:
+    device = _device(folder.path / "debug.json")
+    path = folder.any_checkpoint
     if path is None:
-        return Training(fold, device=device, problem=f"{folder.name} holds no checkpoint")
+        return Training(fold, device=device, problem=f"{folder.path.name} holds no checkpoint")
     try:
         checkpoint = load_checkpoint_weights(path)
     except UHFError as error:

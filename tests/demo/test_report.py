@@ -95,7 +95,7 @@ def test_scores_are_read_from_the_files_that_the_chain_writes(tmp_path: Path) ->
     mean = {row: {"psnr": psnr, "ssim": ssim} for row, (psnr, ssim) in MADE_IMAGE.items()}
     for configuration in CONFIGURATIONS:
         model = folders.model(PAIRS, SETTINGS.trainer(KEEPER), configuration)
-        validation = model / "fold_0" / "validation"
+        validation = model.path / "fold_0" / "validation"
         validation.mkdir(parents=True)
         (validation / "summary.json").write_text(json.dumps({"metric_per_case": [{}, {}], "mean": mean}))
     dice = {str(label): {"Dice": label / 4} for label in (1, 2, 3)}

@@ -21,6 +21,7 @@ from nnunet_uhf.keepers.file import read_header
 from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher, build_guided_net
 from nnunet_uhf.networks.guided.light_fusion import LightFusion
 from nnunet_uhf.networks.presets import PRESET_VARIABLE, PRESETS
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import read_task
 
 DATASET_JSON = {"channel_names": {"0": "T1w"}, "labels": {"background": 0}}
@@ -73,7 +74,7 @@ def test_plans_of_another_preset_have_another_name(tmp_path: Path, monkeypatch: 
 def test_folds_of_another_preset_are_refused_with_the_variable_that_helps(tmp_path: Path) -> None:
     now, before = block_of(tmp_path), block_of(tmp_path, "efficient")
     with pytest.raises(UHFError, match=f"trained with preset efficient, not reference; set {PRESET_VARIABLE}=effic"):
-        refuse_other_keeper(now, before, tmp_path)
+        refuse_other_keeper(now, before, ModelFolder(tmp_path))
 
 
 def test_an_efficient_guided_network_starts_as_the_plain_one(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 
 from nnunet_uhf.evaluation.statistics import compare_paired
 from nnunet_uhf.nnunet.labels import MEAN
+from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.report.analysis import Result
 from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.verdict import Verdict, verdict
 
-FOLDS = {"0": Path(), "1": Path()}
+FOLDS = {"0": FoldFolder(Path()), "1": FoldFolder(Path())}
 PLAIN = Entry("plain", Path("plain"), {}, trainer="nnUNetTrainer", fold_folders=FOLDS)
 GUIDED = Entry("guided", Path("guided"), {}, trainer="UHFTrainer", fold_folders=FOLDS)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.files import root_folder
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.lengths import NNUNET_EPOCHS, base_and_length, suffix_of_length
 
@@ -65,20 +65,16 @@ def find_teacher(
         UHFError: when there is none, it was not validated, or it reconstructs too badly to be learnt from.
     """
     names = teacher_names(keeper, default)
-    place = root_folder("nnUNet_results") / dataset
-    model = f"__{plans}__{configuration}"
     nearest = names[:-1] if base_and_length(keeper) else names  # a length, and the default trains for another one
-    ordered = [place / f"{name}{model}" / f"fold_{fold}" for name in (*nearest, *_longest_first(place, model, default))]
-    found = [folder for folder in ordered if (folder / "checkpoint_final.pth").is_file()]
-    if not found:
-        missing = place / f"{default}{model}" / f"fold_{fold}" / "checkpoint_final.pth"
+    ordered = dict.fromkeys((*nearest, *_longest_first(dataset, plans, configuration, default)))
+    folds = {name: ModelFolder.of(dataset, name, plans, configuration).fold(fold) for name in ordered}
+    trainer = next((name for name, each in folds.items() if each.checkpoint.is_file()), None)
+    if trainer is None:
         raise UHFError(
-            f"{missing}: no finished teacher for this fold; train it first: "
+            f"{folds[default].checkpoint}: no finished teacher for this fold; train it first: "
             f"{_command(dataset, configuration, fold, names[0], plans)}"
         )
-    folder = found[0]
-    trainer = folder.parent.name.partition("__")[0]
-    summary = folder / "validation" / "summary.json"
+    summary = folds[trainer].summary
     command = _command(dataset, configuration, fold, trainer, plans)
     try:
         mean = json.loads(summary.read_text())["mean"]
@@ -95,14 +91,13 @@ def find_teacher(
             f"{UHFTeacherTrainer.epochs} epochs, {default}{suffix_of_length(NNUNET_EPOCHS)} for as many as nnU-Net's "
             "own, and so on) or on more cases, then the keeper"
         )
-    return FinishedTeacher(
-        trainer=trainer, checkpoint=folder / "checkpoint_final.pth", psnr=teacher, input_psnr=low_field
-    )
+    return FinishedTeacher(trainer=trainer, checkpoint=folds[trainer].checkpoint, psnr=teacher, input_psnr=low_field)
 
 
-def _longest_first(place: Path, model: str, default: str) -> list[str]:
+def _longest_first(dataset: str, plans: str, configuration: str, default: str) -> list[str]:
     """Names of the default teachers that have a folder, by the number of their epochs."""
-    trainers = (folder.name.removesuffix(model) for folder in place.glob(f"{default}_*{model}"))
+    models = ModelFolder.of_every_trainer(dataset, plans, configuration)
+    trainers = [model.name.trainer for model in models]
     lengths = {name: found[1] for name in trainers if (found := base_and_length(name)) and found[0] == default}
     lengths[default] = UHFTeacherTrainer.epochs
     return sorted(lengths, key=lambda name: -lengths[name])

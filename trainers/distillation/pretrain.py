@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 
 import torch
@@ -16,18 +14,10 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.installation.trainer_path import PATHS_VARIABLE, add_trainers
 from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.nnunet.files import dataset_name, root_folder
+from nnunet_uhf.nnunet.model_folder import ModelFolder, Progress
 from nnunet_uhf.trainers.distillation.finished_teacher import read_teacher
 from nnunet_uhf.trainers.export.keeper import export_keeper
 from nnunet_uhf.trainers.lengths import LONGEST, suffix_of_length
-
-
-class Progress(Enum):
-    """How far one stage has come."""
-
-    NEW = "train"
-    STARTED = "continue"
-    TRAINED = "validate"
-    FINISHED = "done"
 
 
 def pretrain(
@@ -59,11 +49,11 @@ def pretrain(
     name = dataset_name(dataset)
     _check_planned(name, plans)
     teacher, keeper = f"UHFTeacherTrainer{suffix}", f"UHFKeeperTrainer{suffix}"
-    folders = {trainer: _fold_folder(name, trainer, plans, configuration, fold) for trainer in (teacher, keeper)}
-    for trainer, folder in folders.items():
-        progress = progress_of(folder)
+    models = {trainer: ModelFolder.of(name, trainer, plans, configuration) for trainer in (teacher, keeper)}
+    for trainer, model in models.items():
+        progress = model.fold(fold).progress
         if trainer == keeper and progress in (Progress.TRAINED, Progress.FINISHED):
-            _check_same_teacher(folder, folders[teacher], configuration)
+            _check_same_teacher(model, models[teacher], configuration, fold)
         if progress is not Progress.FINISHED:
             with _trainers_registered():
                 run_training(
@@ -76,17 +66,8 @@ def pretrain(
                     only_run_validation=progress is Progress.TRAINED,
                     device=device,
                 )
-    target = folders[keeper] / "keeper.safetensors" if output is None else Path(output)
+    target = models[keeper].fold(fold).path / "keeper.safetensors" if output is None else Path(output)
     return export_keeper(name, configuration, fold, plans=plans, trainer=keeper, output=target)
-
-
-def progress_of(fold_folder: Path) -> Progress:
-    """How far a training came, from the files in its fold folder."""
-    if (fold_folder / "checkpoint_final.pth").is_file():
-        validated = (fold_folder / "validation" / "summary.json").is_file()
-        return Progress.FINISHED if validated else Progress.TRAINED
-    begun = any((fold_folder / f"checkpoint_{name}.pth").is_file() for name in ("latest", "best"))
-    return Progress.STARTED if begun else Progress.NEW
 
 
 @contextmanager
@@ -104,16 +85,15 @@ def _trainers_registered() -> Iterator[None]:
             os.environ[PATHS_VARIABLE] = before
 
 
-def _check_same_teacher(keeper: Path, teacher: Path, configuration: str) -> None:
+def _check_same_teacher(keeper: ModelFolder, teacher: ModelFolder, configuration: str, fold: int | str) -> None:
     """A teacher trained anew after its keeper was finished makes that keeper another teacher's."""
-    plans = json.loads((keeper.parent / "plans.json").read_text())
-    learnt_from = plans["configurations"][configuration]["uhf"]["teacher"]["sha256"]
-    _, weights = read_teacher(teacher / "checkpoint_final.pth", configuration)
+    learnt_from = keeper.plans()["configurations"][configuration]["uhf"]["teacher"]["sha256"]
+    _, weights = read_teacher(teacher.fold(fold).checkpoint, configuration)
     present = weights_sha256(weights)
     if learnt_from != present:
         raise UHFError(
-            f"{keeper}: this finished keeper learnt from teacher {learnt_from[:8]}, the teacher in {teacher} is "
-            f"{present[:8]}; delete the keeper's folder to train it anew"
+            f"{keeper.fold(fold).path}: this finished keeper learnt from teacher {learnt_from[:8]}, the teacher in "
+            f"{teacher.fold(fold).path} is {present[:8]}; delete the keeper's folder to train it anew"
         )
 
 
@@ -131,7 +111,3 @@ def _check_planned(dataset: str, plans: str) -> None:
     path = root_folder("nnUNet_preprocessed") / dataset / f"{plans}.json"
     if not path.is_file():
         raise UHFError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess on the dataset first")
-
-
-def _fold_folder(dataset: str, trainer: str, plans: str, configuration: str, fold: int | str) -> Path:
-    return root_folder("nnUNet_results") / dataset / f"{trainer}__{plans}__{configuration}" / f"fold_{fold}"

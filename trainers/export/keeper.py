@@ -18,6 +18,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.file import write_keeper
 from nnunet_uhf.keepers.trained import SAME_FIELD, is_same_field, keeper_block, learnt_channel, read_trained_keeper
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.trainers.export.intensity import training_intensity
 from nnunet_uhf.trainers.export.statistics import keeper_statistics
 
@@ -50,19 +51,19 @@ def export_keeper(
     PSNR and SSIM, unless ``accept_worse``.
     """
     name = dataset_name(dataset)
-    folder = root_folder("nnUNet_results") / name / f"{trainer}__{plans}__{configuration}"
+    model = ModelFolder.of(name, trainer, plans, configuration)
     preprocessed = root_folder("nnUNet_preprocessed") / name
-    summary = folder / f"fold_{fold}" / "validation" / "summary.json"
-    if not folder.is_dir():
+    summary = model.fold(fold).summary
+    if not model.path.is_dir():
         raise UHFError(
-            f"{folder} does not exist; train first: nnUNetv2_train {name} {configuration} {fold} -tr {trainer}"
+            f"{model.path} does not exist; train first: nnUNetv2_train {name} {configuration} {fold} -tr {trainer}"
         )
     again = f"nnUNetv2_train {name} {configuration} {fold} -tr {trainer} -p {plans}"
-    trained = read_trained_keeper(folder, fold)
+    trained = read_trained_keeper(model.path, fold)
     if not summary.is_file():
         raise UHFError(f"{summary} does not exist, so nobody knows how good this keeper is; run: {again} --val")
-    used_plans = read_json(folder / "plans.json", advice="train again")
-    block = keeper_block(used_plans, configuration, folder)
+    used_plans = model.plans(advice="train again")
+    block = keeper_block(used_plans, configuration, model.path)
     metrics = _held_out_metrics(summary, same_field=is_same_field(block))
     if not accept_worse and not is_same_field(block):
         _refuse_worse_than_input(metrics, summary)
@@ -71,7 +72,7 @@ def export_keeper(
     note = _note(metrics, same_field=is_same_field(block), fold=fold)
     if note:
         metrics["note"] = note
-    dataset_json = read_json(folder / "dataset.json", advice="train again")
+    dataset_json = model.dataset_json(advice="train again")
     raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - nnU-Net's name
     intensity = training_intensity(
         None if not raw else Path(raw) / name,

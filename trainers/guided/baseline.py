@@ -23,11 +23,9 @@ from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.file import read_keeper
 from nnunet_uhf.networks.guided.network import KeeperNet, build_guided_net
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.files import read_json
-from nnunet_uhf.nnunet.model_folder import has_checkpoint, model_folder
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.trainers.guided.guidance import UHFGuidance, build_backbone
 
-FINAL = "checkpoint_final.pth"
 GUIDANCE_PREFIXES = ("keeper.", "fusions.")
 
 
@@ -55,24 +53,25 @@ class StartFromBaseline(UHFGuidance):
     @exit_on_user_error
     def _choose_baseline(self, plans: dict[str, Any], configuration: str, fold: int | str) -> None:
         """Remember the baseline's checkpoint; UHFError (before anything is written) when there is none."""
-        candidates = self._baseline_candidates(plans, configuration, fold)
-        self.baseline_checkpoint = next((path for path in candidates if path.is_file()), None)
-        own_folder = model_folder(plans, configuration, type(self).__name__)
-        if self.baseline_checkpoint is None and not has_checkpoint(own_folder, fold):
+        candidates = self._baseline_candidates(plans, configuration)
+        checkpoints = [model.fold(fold).checkpoint for model in candidates]
+        self.baseline_checkpoint = next((path for path in checkpoints if path.is_file()), None)
+        own = ModelFolder.of(plans["dataset_name"], type(self).__name__, plans["plans_name"], configuration)
+        if self.baseline_checkpoint is None and own.fold(fold).any_checkpoint is None:
             command = f"nnUNetv2_train {plans['dataset_name']} {configuration} {fold} -tr {self.baseline_trainer}"
             raise UHFError(
-                f"{candidates[-1]}: no finished plain model to start from; train it first: {command} "
-                f"-p {candidates[-1].parts[-3].split('__')[1]}"
+                f"{checkpoints[-1]}: no finished plain model to start from; train it first: {command} "
+                f"-p {candidates[-1].name.plans}"
             )
 
-    def _baseline_candidates(self, plans: dict[str, Any], configuration: str, fold: int | str) -> list[Path]:
-        """Places where the baseline may lie, best first."""
+    def _baseline_candidates(self, plans: dict[str, Any], configuration: str) -> list[ModelFolder]:
+        """Models that may be the baseline, best first."""
         block = PlansManager(plans).get_configuration(configuration).configuration.get(BLOCK, {})
         plans_names = [plans["plans_name"], *filter(None, [block.get("source_plans")])]
         _, separator, suffix = type(self).__name__.partition("_")
         trainers = dict.fromkeys((f"{self.baseline_trainer}{separator}{suffix}", self.baseline_trainer))
         return [
-            model_folder({**plans, "plans_name": name}, configuration, trainer) / f"fold_{fold}" / FINAL
+            ModelFolder.of(plans["dataset_name"], trainer, name, configuration)
             for trainer in trainers
             for name in plans_names
         ]
@@ -140,15 +139,14 @@ def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: 
     Raises:
         UHFError: unfinished or already guided model, keeper that does not fit, damaged files.
     """
-    folder, output = Path(model_folder), Path(output)
-    checkpoint_file = folder / f"fold_{fold}" / FINAL
+    model, output = ModelFolder(Path(model_folder)), Path(output)
+    checkpoint_file = model.fold(fold).checkpoint
     checkpoint = load_checkpoint_weights(checkpoint_file)
-    plans, dataset_json = (
-        read_json(folder / name, advice="give a model folder of nnU-Net") for name in ("plans.json", "dataset.json")
-    )
+    advice = "give a model folder of nnU-Net"
+    plans, dataset_json = model.plans(advice=advice), model.dataset_json(advice=advice)
     configuration = checkpoint["init_args"]["configuration"]
     if BLOCK in PlansManager(plans).get_configuration(configuration).configuration:
-        raise UHFError(f"{folder}: this model is no plain nnU-Net, it is guided already; give the plain one")
+        raise UHFError(f"{model.path}: this model is no plain nnU-Net, it is guided already; give the plain one")
     file = read_keeper(Path(keeper))
     block = attach(plans, configuration, dataset_json, file.header)
     plans["configurations"][configuration][BLOCK] = block

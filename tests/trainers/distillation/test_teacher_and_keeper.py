@@ -19,10 +19,11 @@ from nnunet_uhf.evaluation import image_metrics as metrics
 from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.networks.distillation import losses
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.model_folder import FoldFolder, Progress
 from nnunet_uhf.trainers.distillation import pretrain as pretraining
 from nnunet_uhf.trainers.distillation.finished_teacher import find_teacher, teacher_names
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer, UHFKeeperTrainerNoAdversarial
-from nnunet_uhf.trainers.distillation.pretrain import Progress, pretrain, progress_of
+from nnunet_uhf.trainers.distillation.pretrain import pretrain
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 
 
@@ -303,17 +304,6 @@ def test_the_teacher_of_the_same_length_is_looked_for_first() -> None:
     ]
 
 
-def test_progress_is_read_from_the_fold_folder(tmp_path: Path) -> None:
-    assert progress_of(tmp_path) is Progress.NEW
-    (tmp_path / "checkpoint_best.pth").touch()
-    assert progress_of(tmp_path) is Progress.STARTED
-    (tmp_path / "checkpoint_final.pth").touch()
-    assert progress_of(tmp_path) is Progress.TRAINED
-    (tmp_path / "validation").mkdir()
-    (tmp_path / "validation" / "summary.json").touch()
-    assert progress_of(tmp_path) is Progress.FINISHED
-
-
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
@@ -328,7 +318,7 @@ def test_pretraining_goes_on_where_it_stopped(
 ) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(pretraining, "run_training", lambda *words, **options: calls.append((words[3], options)))
-    monkeypatch.setattr(pretraining, "progress_of", lambda _: state)
+    monkeypatch.setattr(FoldFolder, "progress", state)
     monkeypatch.setattr(pretraining, "_check_same_teacher", lambda *_: None)
     monkeypatch.setattr(pretraining, "export_keeper", lambda *_, **options: Path(options["output"]))
     device = torch.device("cpu")

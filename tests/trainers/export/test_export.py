@@ -24,7 +24,7 @@ from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.keepers.file import build_enhancer, build_keeper, read_header, read_keeper
 from nnunet_uhf.keepers.trained import foreground_intensity, read_trained_keeper
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.model_folder import finished_folds
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.export.intensity import training_intensity
@@ -175,7 +175,7 @@ def test_several_folds_of_a_model_folder_are_averaged(finished: Finished, tmp_pa
     checkpoint = torch.load(path, weights_only=False)
     checkpoint["network_weights"]["teacher.decoder.output.bias"] += 2
     torch.save(checkpoint, path)
-    assert finished_folds(finished.model) == (0, 1)
+    assert ModelFolder(finished.model).finished_folds == (0, 1)
     images = []
     for index, folds in enumerate(([0], [1], None)):
         place = tmp_path / str(index)
@@ -276,7 +276,7 @@ def test_fold_all_says_that_nothing_was_held_out(finished: Finished, tmp_path: P
     assert header.training_cases == sorted(SPLIT["train"] + SPLIT["val"])
     assert header.validation_cases == []
     assert "nothing was held out" in header.metrics["note"]
-    assert finished_folds(finished.model) == (0,)
+    assert ModelFolder(finished.model).finished_folds == (0,)
 
 
 def test_what_cannot_be_exported_is_refused_in_one_line(finished: Finished, tmp_path: Path) -> None:
