@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from nnunet_uhf.preprocessing.labelled.scans import Conversion
+    from nnunet_uhf.preprocessing.labelled.scans import Conversion, ConversionOptions
 
 Source = Annotated[Path, typer.Option("-i", metavar="FOLDER", help="The dataset as it was downloaded.")]
 Output = Annotated[
@@ -70,11 +70,8 @@ def ibsr(
             source,
             output,
             filled=filled,
-            test=test or (),
             channel=channel,
-            mapping=mapping,
-            same_voxels=same_voxels,
-            skip_incomplete=skip_incomplete,
+            options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels),
             console=Console(stderr=True),
         )
     )
@@ -100,11 +97,8 @@ def malc(
             source,
             output,
             merge_sides=merge_sides,
-            test=test or (),
             channel=channel,
-            mapping=mapping,
-            same_voxels=same_voxels,
-            skip_incomplete=skip_incomplete,
+            options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels),
             console=Console(stderr=True),
         )
     )
@@ -133,10 +127,8 @@ def freesurfer(
             output,
             image=image,
             merge_sides=merge_sides,
-            test=test or (),
             channel=channel,
-            mapping=mapping,
-            skip_incomplete=skip_incomplete,
+            options=_options(test, mapping, skip_incomplete),
             console=Console(stderr=True),
         )
     )
@@ -180,12 +172,19 @@ def bids(
             entities=entity or (),
             label_entities=label_entity or (),
             field=field,
-            test=test or (),
-            mapping=mapping,
-            skip_incomplete=skip_incomplete,
+            options=_options(test, mapping, skip_incomplete),
             console=Console(stderr=True),
         )
     )
+
+
+def _options(
+    test: list[str] | None, mapping: Path | None, skip_incomplete: bool, *, same_voxels: bool = False
+) -> ConversionOptions:
+    """What was asked of the layout as of every other."""
+    from nnunet_uhf.preprocessing.labelled.scans import ConversionOptions
+
+    return ConversionOptions(test=test or (), mapping=mapping, same_voxels=same_voxels, skip_incomplete=skip_incomplete)
 
 
 def _tell(conversion: Conversion) -> None:

@@ -12,7 +12,9 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.labelled.bids_files import BidsFile, field_strength, subject_images
 from nnunet_uhf.preprocessing.labelled.bids_labels import bids_table, label_maps
 from nnunet_uhf.preprocessing.labelled.scans import (
+    DEFAULTS,
     Conversion,
+    ConversionOptions,
     LabelledScan,
     leave_out_incomplete,
     write_labelled_scans,
@@ -33,9 +35,7 @@ def convert_bids(
     entities: Iterable[str] = (),
     label_entities: Iterable[str] = (),
     field: float | None = None,
-    test: Iterable[str] = (),
-    mapping: Path | None = None,
-    skip_incomplete: bool = False,
+    options: ConversionOptions = DEFAULTS,
     console: Console | None = None,
 ) -> Conversion:
     """Write a dataset with one channel per contrast; a case is a session of a subject.
@@ -48,9 +48,8 @@ def convert_bids(
         entities: what the scans' names must hold, as ``acq-iso`` or ``run-1``.
         label_entities: what the label maps' names must hold, as ``desc-manual``.
         field: keep only scans of this field strength in tesla, within a tenth.
-        test: cases for imagesTs, as ``sub-01`` or ``sub-01_ses-a``.
-        mapping: JSON file that names the label numbers, in place of ``dseg.tsv``.
-        skip_incomplete: leave out sessions without one of the contrasts or without label map.
+        options: what every layout has; test cases are ``sub-01`` or ``sub-01_ses-a``, the mapping names the label
+            numbers in place of ``dseg.tsv``.
         console: shows a progress bar when given.
 
     Raises:
@@ -79,13 +78,13 @@ def convert_bids(
             strengths = {channel: field_strength(file, root=source) for channel, file in given.items()}
             files = {channel: given[channel].path for channel in channels}
             scans[case] = LabelledScan(files, maps[case].path, {"field_strength_T": strengths})
-    warnings = leave_out_incomplete(problems, skip=skip_incomplete, layout="BIDS", found=len(scans))
+    warnings = leave_out_incomplete(problems, options, layout="BIDS", found=len(scans))
     return write_labelled_scans(
         output,
         layout="BIDS",
         scans=scans,
-        test=test,
-        table=bids_table(maps, derivatives=pipelines, mapping=mapping),
+        table=bids_table(maps, derivatives=pipelines, mapping=options.mapping),
+        options=options,
         warnings=[*warnings, *_about_fields(scans)],
         console=console,
     )

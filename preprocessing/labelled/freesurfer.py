@@ -5,14 +5,15 @@ Layout: ``SUBJECT/mri/brain.mgz`` (or norm, orig, ...) and ``SUBJECT/mri/aseg.mg
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 
 from nnunet_uhf.preprocessing.labelled.freesurfer_labels import FREESURFER_TABLE
 from nnunet_uhf.preprocessing.labelled.scans import (
+    DEFAULTS,
     Conversion,
+    ConversionOptions,
     LabelledScan,
     leave_out_incomplete,
     write_labelled_scans,
@@ -28,10 +29,8 @@ def convert_freesurfer(
     *,
     image: str = "brain",
     merge_sides: bool = False,
-    test: Iterable[str] = (),
     channel: str = "T1w",
-    mapping: Path | None = None,
-    skip_incomplete: bool = False,
+    options: ConversionOptions = DEFAULTS,
     console: Console | None = None,
 ) -> Conversion:
     """Write a dataset of the 27 structures from the automatic segmentation.
@@ -41,10 +40,8 @@ def convert_freesurfer(
         output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
         image: which image of a subject: brain, norm, orig or another name in its mri folder.
         merge_sides: left and right as one structure, for training in the sagittal plane.
-        test: subjects for imagesTs.
         channel: name of the channel.
-        mapping: JSON file that adds or overrules label numbers.
-        skip_incomplete: leave out subjects without image or aseg.
+        options: what every layout has.
         console: shows a progress bar when given.
 
     Raises:
@@ -63,14 +60,14 @@ def convert_freesurfer(
             problems[subject.name] = f"{folder} holds no {missing[0]}.mgz"
         else:
             scans[subject.name] = LabelledScan({channel: files[image]}, files["aseg"], {"labels_are": "automatic"})
-    warnings = leave_out_incomplete(problems, skip=skip_incomplete, layout="FreeSurfer", found=len(scans))
-    table = FREESURFER_TABLE if mapping is None else FREESURFER_TABLE.overruled(mapping)
+    warnings = leave_out_incomplete(problems, options, layout="FreeSurfer", found=len(scans))
+    table = FREESURFER_TABLE.overruled(options.mapping)
     return write_labelled_scans(
         output,
         layout="FreeSurfer",
         scans=scans,
-        test=test,
         table=table.merged() if merge_sides else table,
+        options=options,
         warnings=warnings,
         console=console,
     )

@@ -7,14 +7,16 @@ files are 4D with one volume. In ``segTRI_fill_ana``, holes inside the brain mas
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from nnunet_uhf.preprocessing.labelled.label_table import LabelTable
 from nnunet_uhf.preprocessing.labelled.scans import (
+    DEFAULTS,
     Conversion,
+    ConversionOptions,
     LabelledScan,
     leave_out_incomplete,
     write_labelled_scans,
@@ -32,11 +34,8 @@ def convert_ibsr(
     output: Path,
     *,
     filled: bool = False,
-    test: Iterable[str] = (),
     channel: str = "T1w",
-    mapping: Path | None = None,
-    same_voxels: bool = False,
-    skip_incomplete: bool = False,
+    options: ConversionOptions = DEFAULTS,
     console: Console | None = None,
 ) -> Conversion:
     """Write a dataset of CSF, GM and WM.
@@ -45,11 +44,8 @@ def convert_ibsr(
         source: folder that holds the IBSR_XX folders.
         output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
         filled: take ``segTRI_fill_ana``; without it, only where a subject has no ``segTRI_ana``.
-        test: subjects for imagesTs, as IBSR_10 or 10.
         channel: name of the channel.
-        mapping: JSON file that overrules label numbers.
-        same_voxels: trust the order of the voxels where affines of image and labels differ.
-        skip_incomplete: leave out subjects without image or labels.
+        options: what every layout has; test subjects are IBSR_10 or 10.
         console: shows a progress bar when given.
 
     Raises:
@@ -67,17 +63,17 @@ def convert_ibsr(
             problems[case] = f"{images[case]} has no label map {case}_{wanted}.nii.gz"
         else:
             scans[case] = LabelledScan({channel: images[case]}, labels[case])
-    warnings = leave_out_incomplete(problems, skip=skip_incomplete, layout="IBSR", found=len(scans))
+    warnings = leave_out_incomplete(problems, options, layout="IBSR", found=len(scans))
     replaced = [case for case in scans if case not in plain]
     if not filled and replaced and len(replaced) < len(scans):
         warnings.append(f"{', '.join(replaced)}: segTRI_fill_ana in place of segTRI_ana, unlike the others")
+    tests = [name if name in scans or not name.isdecimal() else f"IBSR_{int(name):02d}" for name in options.test]
     return write_labelled_scans(
         output,
         layout="IBSR18",
         scans=scans,
-        test=[name if name in scans or not name.isdecimal() else f"IBSR_{int(name):02d}" for name in test],
-        table=IBSR_TABLE if mapping is None else IBSR_TABLE.overruled(mapping),
-        same_voxels=same_voxels,
+        table=IBSR_TABLE.overruled(options.mapping),
+        options=replace(options, test=tests),
         warnings=warnings,
         console=console,
     )

@@ -46,12 +46,14 @@ class LabelTable:
         structures = tuple(dict.fromkeys(without_side(name) for name in self.structures))
         return LabelTable(structures, {n: name and without_side(name) for n, name in self.numbers.items()})
 
-    def overruled(self, mapping: Path) -> LabelTable:
-        """The same with the numbers of a user's JSON file ``{"71": "Left-Cerebellum-Cortex", "46": null}``.
+    def overruled(self, mapping: Path | None) -> LabelTable:
+        """The same with the numbers of a user's JSON file ``{"71": "Left-Cerebellum-Cortex", "46": null}``, if any.
 
         Raises:
             UHFError: the file is unreadable, or names what is none of the structures.
         """
+        if mapping is None:
+            return self
         changes = read_mapping(mapping)
         known = {*self.structures, *self._sideless()}
         for number, name in changes.items():

@@ -7,14 +7,16 @@ name begins with ``test`` (``testing-images``, ``testing-labels`` in the release
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from nnunet_uhf.preprocessing.labelled.malc_labels import MALC_TABLE
 from nnunet_uhf.preprocessing.labelled.scans import (
+    DEFAULTS,
     Conversion,
+    ConversionOptions,
     LabelledScan,
     leave_out_incomplete,
     write_labelled_scans,
@@ -30,11 +32,8 @@ def convert_malc(
     output: Path,
     *,
     merge_sides: bool = False,
-    test: Iterable[str] = (),
     channel: str = "T1w",
-    mapping: Path | None = None,
-    same_voxels: bool = False,
-    skip_incomplete: bool = False,
+    options: ConversionOptions = DEFAULTS,
     console: Console | None = None,
 ) -> Conversion:
     """Write a dataset of the 27 structures.
@@ -43,18 +42,15 @@ def convert_malc(
         source: folder that holds images and labels.
         output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
         merge_sides: left and right as one structure, for training in the sagittal plane.
-        test: further test cases, such as 1003_3.
         channel: name of the channel.
-        mapping: JSON file that adds or overrules label numbers.
-        same_voxels: trust the order of the voxels where affines of image and labels differ.
-        skip_incomplete: leave out training cases without image or labels.
+        options: what every layout has; test cases are those named and those in the folders for testing.
         console: shows a progress bar when given.
 
     Raises:
         UHFError: one line on the file and what to do.
     """
     images, labels = files_by_case(source, IMAGE), files_by_case(source, LABELS)
-    tests = set(test) | {case for case, path in images.items() if _is_test(path.relative_to(source))}
+    tests = set(options.test) | {case for case, path in images.items() if _is_test(path.relative_to(source))}
     scans: dict[str, LabelledScan] = {}
     problems: dict[str, str] = {}
     for case in sorted({*images, *labels}):
@@ -64,15 +60,14 @@ def convert_malc(
             problems[case] = f"{images[case]} has no label map {case}_glm.nii.gz"
         else:
             scans[case] = LabelledScan({channel: images[case]}, labels.get(case))
-    warnings = leave_out_incomplete(problems, skip=skip_incomplete, layout="MICCAI 2012", found=len(scans))
-    table = MALC_TABLE if mapping is None else MALC_TABLE.overruled(mapping)
+    warnings = leave_out_incomplete(problems, options, layout="MICCAI 2012", found=len(scans))
+    table = MALC_TABLE.overruled(options.mapping)
     return write_labelled_scans(
         output,
         layout="MICCAI 2012 multi-atlas",
         scans=scans,
-        test=tests,
         table=table.merged() if merge_sides else table,
-        same_voxels=same_voxels,
+        options=replace(options, test=tests),
         warnings=warnings,
         console=console,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,26 @@ class LabelledScan:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConversionOptions:
+    """What a user may ask of every layout.
+
+    Attributes:
+        test: names of the cases that go to imagesTs and labelsTs.
+        mapping: JSON file that adds or overrules what label numbers stand for.
+        same_voxels: label maps of an image's shape lie voxel for voxel on it, whatever their own affine says.
+        skip_incomplete: leave out cases without image or labels in place of stopping.
+    """
+
+    test: Collection[str] = ()
+    mapping: Path | None = None
+    same_voxels: bool = False
+    skip_incomplete: bool = False
+
+
+DEFAULTS = ConversionOptions()
+
+
 @dataclass(frozen=True)
 class Conversion:
     """What a converter wrote, and what the user should know about it."""
@@ -50,9 +70,8 @@ def write_labelled_scans(
     *,
     layout: str,
     scans: Mapping[str, LabelledScan],
-    test: Iterable[str] = (),
     table: LabelTable,
-    same_voxels: bool = False,
+    options: ConversionOptions = DEFAULTS,
     warnings: Iterable[str] = (),
     console: Console | None = None,
 ) -> Conversion:
@@ -62,9 +81,8 @@ def write_labelled_scans(
         output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
         layout: name of the source's layout, for the record.
         scans: by case name; all have the same channels in the same order.
-        test: names of the cases that go to imagesTs and labelsTs.
-        table: what the numbers of the label maps stand for.
-        same_voxels: label maps of an image's shape lie voxel for voxel on it, whatever their own affine says.
+        table: what the numbers of the label maps stand for, the user's mapping included.
+        options: which cases are for testing, and whether label maps lie voxel for voxel on their images.
         warnings: what is to be told beside what is found here.
         console: shows a progress bar when given.
 
@@ -73,7 +91,7 @@ def write_labelled_scans(
     """
     label_names = table.label_names
     check_dataset_folder(output, label_names)
-    tests = _test_cases(scans, test)
+    tests = _test_cases(scans, options.test)
     _require_own_files(scans)
     told = list(warnings)
     present: set[int] = set()
@@ -95,7 +113,7 @@ def write_labelled_scans(
                 unoriented += [] if image.oriented else [image.path]
             if scan.labels is not None and first is not None:
                 source = read_source(scan.labels)
-                placed = _on_grid(source, first, same_voxels=same_voxels)
+                placed = _on_grid(source, first, same_voxels=options.same_voxels)
                 moved += [] if np.allclose(source.affine, placed.affine, atol=1e-3) else [source.path]
                 values = table.apply(placed)
                 present.update(np.unique(values).tolist())
@@ -117,16 +135,18 @@ def write_labelled_scans(
     return Conversion(output, tuple(told))
 
 
-def leave_out_incomplete(problems: Mapping[str, str], *, skip: bool, layout: str, found: int) -> list[str]:
+def leave_out_incomplete(
+    problems: Mapping[str, str], options: ConversionOptions, *, layout: str, found: int
+) -> list[str]:
     """The warnings for incomplete cases that are skipped; UHFError for the first one where they may not be.
 
     Args:
         problems: by case name, what is missing and where.
-        skip: leave such cases out.
+        options: whether such cases are left out.
         layout: name of the layout, for the message.
         found: number of complete cases.
     """
-    if problems and not skip:
+    if problems and not options.skip_incomplete:
         raise UHFError(f"{next(iter(problems.values()))}: add it, or leave such cases out (--skip-incomplete)")
     if found == 0:
         raise UHFError(f"no complete {layout} case is left: {next(iter(problems.values()), 'the folder holds none')}")
@@ -140,7 +160,7 @@ def _require_own_files(scans: Mapping[str, LabelledScan]) -> None:
     require_distinct(files)
 
 
-def _test_cases(scans: Mapping[str, LabelledScan], test: Iterable[str]) -> set[str]:
+def _test_cases(scans: Mapping[str, LabelledScan], test: Collection[str]) -> set[str]:
     """The named cases, which must be there; training cases have labels."""
     chosen = set(test)
     unknown = sorted(chosen - set(scans))

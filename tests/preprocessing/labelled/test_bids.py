@@ -16,6 +16,7 @@ from helpers.workspace import threaded_pools
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.labelled.bids import convert_bids
 from nnunet_uhf.preprocessing.labelled.bids_files import field_strength, parse_name
+from nnunet_uhf.preprocessing.labelled.scans import ConversionOptions
 
 AFFINE = np.array([[0.0, 0, 2, -25], [-2, 0, 0, 20], [0, 2, 0, -30], [0, 0, 0, 1]])
 SHAPE = (10, 9, 8)
@@ -65,7 +66,7 @@ def convert(root: Path, **options: Any) -> Any:
 
 def test_sessions_become_cases_and_contrasts_channels(tmp_path: Path) -> None:
     study(tmp_path / "study")
-    done = convert(tmp_path, contrasts=["T1w", "FLAIR"], test=["sub-02"])
+    done = convert(tmp_path, contrasts=["T1w", "FLAIR"], options=ConversionOptions(test=["sub-02"]))
     with threaded_pools():
         verify_dataset_integrity(str(done.dataset), num_processes=1)
     description = json.loads((done.dataset / "dataset.json").read_text())
@@ -117,7 +118,9 @@ def test_several_scans_of_a_session_need_a_choice(tmp_path: Path) -> None:
         convert(tmp_path, entities=["run-2"])
     with pytest.raises(UHFError, match=r"no T1w scan of sub-01_ses-HF .* \(--skip-incomplete\)"):
         convert(tmp_path, entities=["run-2"], label_entities=["desc-manual"])
-    done = convert(tmp_path, entities=["run-2"], label_entities=["desc-manual"], skip_incomplete=True)
+    done = convert(
+        tmp_path, entities=["run-2"], label_entities=["desc-manual"], options=ConversionOptions(skip_incomplete=True)
+    )
     assert [path.name for path in (done.dataset / "labelsTr").iterdir()] == ["sub-02.nii.gz"]
 
 
@@ -134,7 +137,7 @@ def test_a_mapping_stands_in_for_the_table_of_names(tmp_path: Path) -> None:
         convert(tmp_path)
     mapping = tmp_path / "names.json"
     mapping.write_text('{"17": "hippocampus", "53": "hippocampus"}')
-    done = convert(tmp_path, mapping=mapping)
+    done = convert(tmp_path, options=ConversionOptions(mapping=mapping))
     assert json.loads((done.dataset / "dataset.json").read_text())["labels"] == {"background": 0, "hippocampus": 1}
     assert not any("Mirroring" in warning for warning in done.warnings)
 

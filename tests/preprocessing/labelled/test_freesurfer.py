@@ -15,6 +15,7 @@ from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset
 from helpers.workspace import threaded_pools
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.labelled.freesurfer import convert_freesurfer
+from nnunet_uhf.preprocessing.labelled.scans import ConversionOptions
 
 # FreeSurfer's conformed grid: left, inferior, anterior
 AFFINE = np.array([[-1.0, 0, 0, 7.5], [0, 0, 1, -6], [0, -1, 0, 7], [0, 0, 0, 1]])
@@ -125,4 +126,4 @@ def test_an_empty_folder_and_an_image_that_nobody_has_are_one_line(tmp_path: Pat
     with pytest.raises(UHFError, match=r"holds no T2\.mgz"):
         convert(tmp_path, image="T2")
     with pytest.raises(UHFError, match="no complete FreeSurfer case"):
-        convert(tmp_path, image="T2", skip_incomplete=True)
+        convert(tmp_path, image="T2", options=ConversionOptions(skip_incomplete=True))

@@ -18,6 +18,7 @@ from helpers.workspace import threaded_pools
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.labelled.ibsr import convert_ibsr
 from nnunet_uhf.preprocessing.labelled.malc import convert_malc
+from nnunet_uhf.preprocessing.labelled.scans import ConversionOptions
 
 # right, anterior, superior; anisotropic, off-centre and turned by 11 degrees, as scans are
 TURN = np.array([[1, 0, 0], [0, np.cos(0.2), -np.sin(0.2)], [0, np.sin(0.2), np.cos(0.2)]])
@@ -91,7 +92,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_ibsr_becomes_a_valid_dataset_with_test_cases_and_a_record(tmp_path: Path) -> None:
     source = ibsr_tree(tmp_path / "IBSR nifti strippéd")
     before = contents(source)
-    done = convert_ibsr(source, tmp_path / "raw" / "Dataset111_IBSR", test=["10"])
+    done = convert_ibsr(source, tmp_path / "raw" / "Dataset111_IBSR", options=ConversionOptions(test=["10"]))
     verify(done.dataset)
     description = json.loads((done.dataset / "dataset.json").read_text())
     assert description["labels"] == {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
@@ -275,7 +276,7 @@ def test_a_damaged_tree_is_one_line_that_names_the_file_and_leaves_nothing(tmp_p
 def test_labels_with_a_wrong_affine_go_onto_their_image_on_request_but_not_with_another_shape(tmp_path: Path) -> None:
     source = ibsr_tree(tmp_path / "IBSR")
     rewritten(shifted, what="segTRI_ana")(source)
-    done = convert_ibsr(source, tmp_path / "Dataset111_IBSR", same_voxels=True)
+    done = convert_ibsr(source, tmp_path / "Dataset111_IBSR", options=ConversionOptions(same_voxels=True))
     assert "IBSR_02_segTRI_ana.nii.gz was put on its image" in done.warnings[0]
     assert len(done.warnings) == 1
     labels, affine = canonical(done.dataset / "labelsTr" / "IBSR_02.nii.gz")
@@ -283,13 +284,13 @@ def test_labels_with_a_wrong_affine_go_onto_their_image_on_request_but_not_with_
     np.testing.assert_allclose(affine, AFFINE, atol=1e-5)
     rewritten(lambda a, f: (a[1:], f), what="segTRI_ana")(source)
     with pytest.raises(UHFError, match="has shape"):
-        convert_ibsr(source, tmp_path / "Dataset112_IBSR", same_voxels=True)
+        convert_ibsr(source, tmp_path / "Dataset112_IBSR", options=ConversionOptions(same_voxels=True))
 
 
 def test_incomplete_cases_are_left_out_on_request_and_named(tmp_path: Path) -> None:
     source = ibsr_tree(tmp_path / "IBSR")
     missing_label(source)
-    done = convert_ibsr(source, tmp_path / "Dataset111_IBSR", skip_incomplete=True)
+    done = convert_ibsr(source, tmp_path / "Dataset111_IBSR", options=ConversionOptions(skip_incomplete=True))
     assert done.warnings[0].startswith("left out IBSR_02")
     assert not (done.dataset / "imagesTr" / "IBSR_02_0000.nii.gz").exists()
 
@@ -302,7 +303,7 @@ def test_unknown_numbers_are_never_guessed_but_taken_from_the_users_mapping(tmp_
         convert_malc(source, tmp_path / "Dataset112_MALC")
     mapping = tmp_path / "mapping.json"
     mapping.write_text(json.dumps({"220": None, "71": "Cerebellum-Cortex"}))
-    done = convert_malc(source, tmp_path / "Dataset112_MALC", mapping=mapping)
+    done = convert_malc(source, tmp_path / "Dataset112_MALC", options=ConversionOptions(mapping=mapping))
     written, _ = canonical(done.dataset / "labelsTr" / "1001_3.nii.gz")
     assert set(np.unique(written[labels == 220])) == {0}
     # the slab of the vermis lies beside the left cerebellum, and the right one is farther off
@@ -322,15 +323,16 @@ def test_unknown_numbers_are_never_guessed_but_taken_from_the_users_mapping(tmp_
 def test_a_bad_mapping_is_one_line(tmp_path: Path, content: str, reason: str) -> None:
     mapping = tmp_path / "mapping.json"
     mapping.write_text(content)
+    source, options = malc_tree(tmp_path / "MALC"), ConversionOptions(mapping=mapping)
     with pytest.raises(UHFError, match=reason):
-        convert_malc(malc_tree(tmp_path / "MALC"), tmp_path / "Dataset112_MALC", mapping=mapping)
+        convert_malc(source, tmp_path / "Dataset112_MALC", options=options)
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"test": ["IBSR_77"]}, "IBSR_77 is not among the cases"),
-        ({"test": ["1", "2", "10"]}, "every case is a test case"),
+        ({"options": ConversionOptions(test=["IBSR_77"])}, "IBSR_77 is not among the cases"),
+        ({"options": ConversionOptions(test=["1", "2", "10"])}, "every case is a test case"),
         ({"output": "IBSR"}, "no nnU-Net dataset name"),
         ({"source": "nowhere"}, "is not a folder"),
         ({"filled": True}, "has no label map IBSR_01_segTRI_fill_ana"),
