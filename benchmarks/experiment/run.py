@@ -3,7 +3,7 @@
 Subjects of keeper, segmentation and test are disjoint. All conditions of a seed train on the same subjects, patches and
 augmentation for the same number of iterations, and are tested on the same subjects at the severity they were trained
 at and at others. The defaults are a scaled-down 2d version for a CPU: slim networks, short trainings, small batches.
-With a GPU: more iterations, features and seeds, see docs/controls.md.
+With a GPU: more iterations, features and seeds, see docs/explanation/controls.md.
 """
 
 from __future__ import annotations

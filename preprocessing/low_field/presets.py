@@ -97,9 +97,9 @@ def find_preset(name: str) -> Preset:
     except OSError as error:
         raise UHFError(f"preset file {path} cannot be read: {error.strerror}") from error
     except KeyError as error:
-        raise UHFError(f"preset file {path} lacks {error.args[0]}: see docs/low_field_simulation.md") from error
+        raise UHFError(f"preset file {path} lacks {error.args[0]}: see docs/howto/low_field_simulation.md") from error
     except (ValueError, TypeError) as error:
-        raise UHFError(f"preset file {path} is not readable ({error}): see docs/low_field_simulation.md") from error
+        raise UHFError(f"preset file {path} is not readable ({error}): see docs/howto/low_field_simulation.md") from error
     except UHFError as error:
         raise UHFError(f"preset file {path}: {error}") from error
 
