@@ -10,6 +10,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
 from nnunet_uhf.preprocessing.low_field.slice_profile import SliceProfile
 
+FORMAT_PAGE = "docs/howto/low_field_simulation.md"
 SIQT = "Lin et al., Medical Image Analysis 2023 (SIQT), constants of the published code"
 
 
@@ -97,9 +98,9 @@ def find_preset(name: str) -> Preset:
     except OSError as error:
         raise UHFError(f"preset file {path} cannot be read: {error.strerror}") from error
     except KeyError as error:
-        raise UHFError(f"preset file {path} lacks {error.args[0]}: see docs/howto/low_field_simulation.md") from error
+        raise UHFError(f"preset file {path} lacks {error.args[0]}: see {FORMAT_PAGE}") from error
     except (ValueError, TypeError) as error:
-        raise UHFError(f"preset file {path} is not readable ({error}): see docs/howto/low_field_simulation.md") from error
+        raise UHFError(f"preset file {path} is not readable ({error}): see {FORMAT_PAGE}") from error
     except UHFError as error:
         raise UHFError(f"preset file {path}: {error}") from error
 
