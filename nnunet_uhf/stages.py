@@ -1,4 +1,4 @@
-"""Run the demo's stages one after the other: progress, log files, and going on where a run stopped."""
+"""Run commands and functions one after the other: progress, log files, and going on where a run stopped."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.output import written_whole
 
-STATE_FILE = "demo.json"
 STATE_FORMAT = 1
 # nnU-Net's trainers print "<date>: Epoch 3" when an epoch starts.
 EPOCH_LINE = re.compile(r"(?:^|: )Epoch (\d+)\s*$")
@@ -28,10 +28,10 @@ EPOCH_LINE = re.compile(r"(?:^|: )Epoch (\d+)\s*$")
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the chain: a command of nnU-Net or nnunet-uhf, or a Python function of the demo."""
+    """One step of the chain: a command of nnU-Net or nnunet-uhf, or a Python function."""
 
     key: str
-    """Names the log file and the entry in demo.json."""
+    """Names the log file and the entry in the state."""
     title: str
     command: tuple[str, ...] = ()
     function: Callable[[], None] | None = None
@@ -42,7 +42,7 @@ class Stage:
 
 @dataclass
 class State:
-    """What OUT/demo.json holds: the settings of this demo folder and the finished stages with their seconds."""
+    """What the file of a run's state holds: its settings, and the finished stages with their seconds."""
 
     path: Path
     settings: dict[str, Any]
@@ -50,33 +50,45 @@ class State:
 
     def save(self) -> None:
         """Write the file in one step."""
-        content = {"nnunet_uhf_demo": STATE_FORMAT, "settings": self.settings, "finished": self.finished}
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content, indent=2))
-        temporary.replace(self.path)
+        content = {_mark(self.path): STATE_FORMAT, "settings": self.settings, "finished": self.finished}
+        with written_whole(self.path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def open_folder(out: Path, settings: dict[str, Any]) -> State:
-    """Create the demo folder, or take up the one that is there.
+def _mark(path: Path) -> str:
+    """The key by which a state file is known, with the number of its format."""
+    return f"nnunet_uhf_{path.stem}"
 
-    Raises UHFError when `out` holds anything but a demo of the same settings: nothing of the user's is overwritten.
+
+def open_folder(out: Path, settings: dict[str, Any], *, name: str = "stages") -> State:
+    """Create the folder of a run, or take up the one that is there.
+
+    Args:
+        out: the folder.
+        settings: what the run computes, as JSON has it.
+        name: of the file in it that keeps the state, without ending.
+
+    Raises:
+        UHFError: `out` holds anything but a run of the same settings: nothing of the user's is overwritten.
     """
-    path = out / STATE_FILE
+    path = out / f"{name}.json"
     if not path.is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UHFError(f"{out} is not empty and not a demo folder: choose another folder with --out")
+            raise UHFError(f"{out} is not empty and holds no earlier run ({path.name}): choose another output folder")
         out.mkdir(parents=True, exist_ok=True)
         state = State(path, settings)
         state.save()
         return state
     try:
         content = json.loads(path.read_text())
-        known = content["nnunet_uhf_demo"] == STATE_FORMAT
+        known = content[_mark(path)] == STATE_FORMAT
         stored, finished = dict(content["settings"]), dict(content["finished"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UHFError(f"{path} cannot be read as the state of a demo: delete {out} or choose another --out") from error
+        raise UHFError(
+            f"{path} cannot be read as the state of a run: delete {out} or choose another output folder"
+        ) from error
     if not known or stored != json.loads(json.dumps(settings)):
-        raise UHFError(f"{path} belongs to a demo with other settings: delete {out} or choose another --out")
+        raise UHFError(f"{path} belongs to a run with other settings: delete {out} or choose another output folder")
     return State(path, settings, finished)
 
 
@@ -112,7 +124,7 @@ def run_command(
                 if match:
                     on_epoch(int(match.group(1)))
             return process.wait()
-        except BaseException:  # an interrupted demo leaves no training behind
+        except BaseException:  # an interrupted run leaves no training behind
             process.terminate()
             raise
 
@@ -133,7 +145,7 @@ def run_stages(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        whole = progress.add_task("whole demo", total=len(stages), completed=0)
+        whole = progress.add_task("all stages", total=len(stages), completed=0)
         for number, stage in enumerate(stages, start=1):
             label = f"[{number:2d}/{len(stages)}] {stage.title}"
             if stage.key in state.finished:

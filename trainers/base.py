@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
+
+from nnunet_uhf.errors import exit_on_user_error
+from nnunet_uhf.imageio.output import written_whole
 
 
 class SafeCheckpoints(nnUNetTrainer):
@@ -32,19 +34,14 @@ class SafeCheckpoints(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.save_every = 1
 
+    @exit_on_user_error
     def save_checkpoint(self, filename: str) -> None:
         """Write a checkpoint beside its place, then move it there: the old file stays until the new one is whole."""
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        temporary = Path(f"{filename}.tmp")
-        try:
+        with written_whole(Path(filename), one_writer=True) as temporary:
             super().save_checkpoint(str(temporary))
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
-            temporary.replace(filename)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """As nnU-Net, but with the best epoch taken from the log.

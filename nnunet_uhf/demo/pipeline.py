@@ -9,14 +9,17 @@ from rich.console import Console
 
 from nnunet_uhf.demo.chain import build_stages, environment
 from nnunet_uhf.demo.pictures import picture_subjects
-from nnunet_uhf.demo.report import command_lines, render, write_page
+from nnunet_uhf.demo.report import command_lines, render
 from nnunet_uhf.demo.scores import dice_table, image_table, read_scores
 from nnunet_uhf.demo.settings import DemoSettings, Folders
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.stages import open_folder, run_stages
 from nnunet_uhf.trainers.demo import LENGTHS
 
 DEVICES = ("cpu", "cuda", "mps")
+STATE_NAME = "demo"
+"""The state is kept in demo.json."""
 
 
 def run_demo(
@@ -38,7 +41,7 @@ def run_demo(
     settings = settings or DemoSettings()
     console = console or Console()
     folders = Folders(out.expanduser().resolve())
-    state = open_folder(folders.out, settings.as_json())
+    state = open_folder(folders.out, settings.as_json(), name=STATE_NAME)
     stages = build_stages(
         settings,
         folders,
@@ -65,7 +68,8 @@ def run_demo(
         device=device,
         date=datetime.datetime.now(tz=datetime.UTC).date(),
     )
-    write_page(page, text)
+    with written_whole(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     console.print(image_table(scores), dice_table(scores), sep="\n\n")
     console.print(
         "Phantoms, small networks, minutes of training: this shows the chain at work and is no evidence.",

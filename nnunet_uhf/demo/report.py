@@ -57,10 +57,3 @@ def command_lines(stages: Sequence[Stage], *, out: Path) -> list[str]:
             words = [os.path.relpath(word, out) if Path(word).is_absolute() else word for word in stage.command]
             lines.append(shlex.join(words))
     return lines
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write the page in one step: a reader never sees half of it."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nnunet_uhf import __version__
+from nnunet_uhf.imageio.output import write_table
 
 RECORD_NAME = "image_metrics.json"
 DEFINITIONS = {
@@ -87,10 +87,7 @@ def write_record(
         for name, value in metrics.items()
     ]
     for name, lines in (("per_case.csv", cases), ("mean.csv", means)):
-        with (folder / name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(lines[0]))
-            writer.writeheader()
-            writer.writerows(lines)
+        write_table(folder / name, lines)
     return record
 
 

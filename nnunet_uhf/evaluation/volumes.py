@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files, case_name
 from nnunet_uhf.imageio.label_maps import read_labels
 from nnunet_uhf.imageio.nifti import require_same_grid
-from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.imageio.output import write_table, written_whole
 from nnunet_uhf.nnunet.files import description_of, read_json
 from nnunet_uhf.nnunet.labels import Labels, read_structures
 from nnunet_uhf.nnunet.probabilities import PREDICT, read_probabilities
@@ -229,16 +228,10 @@ def write_tables(
         "cases": list(rows),
     }
     lines = list(_lines(rows, task, millilitres=millilitres))
-    try:
-        with written_whole(json_beside(table)) as temporary:
-            text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-        with written_whole(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-            writer.writeheader()
-            writer.writerows(lines)
-    except OSError as error:
-        raise UHFError(f"{table} cannot be written ({error.strerror}): check folder, space and rights (-o)") from None
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    with written_whole(json_beside(table)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    write_table(table, lines)
     return record
 
 

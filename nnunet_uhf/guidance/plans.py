@@ -157,9 +157,6 @@ def write_new_plans(folder: Path, plans: Mapping[str, Any]) -> Path:
         raise UHFError(
             f"{path} exists and differs. Choose another name (-o), or remove it if no model was trained on it."
         )
-    try:
-        with written_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UHFError(f"{path} cannot be written ({error.strerror}). Check space and rights.") from None
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path

@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nnunet_uhf.errors import UHFError
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, one_writer: bool = False) -> Iterator[Path]:
     """Yield a name beside ``path`` to write to; it takes the place of ``path`` when the block ends well.
 
     Until then an older file at ``path`` stays as it is; when the block fails, nothing is left. Missing folders are
     made. The name keeps the ending of ``path``, by which some libraries choose the format. No ``mkstemp``: its files
-    are readable by their owner alone.
+    are readable by their owner alone. The block writes that file and does nothing else.
+
+    Args:
+        path: the file to write.
+        one_writer: no other process writes this file. What a killed one left beside it is then written over: large
+            files that are written every few minutes would fill the disk otherwise.
+
+    Raises:
+        UHFError: the file cannot be written (no room, no rights, a file in place of the folder).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}_{path.name}")
+    temporary = path.with_name(f".{'partial' if one_writer else uuid.uuid4().hex}_{path.name}")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UHFError(
+            f"{path} cannot be written ({error.strerror or error}): check folder, space and rights, then try again"
+        ) from error
+
+
+def write_table(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write a CSV file whole or not at all; the columns are the keys of the lines, which are alike.
+
+    Raises:
+        UHFError: the file cannot be written.
+    """
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def require_free(folder: Path) -> None:

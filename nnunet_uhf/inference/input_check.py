@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.text import Text
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.guided_model import ModelKeeper, read_model_keeper
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files, case_name, check_nifti_header
-from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.imageio.output import write_table
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import slice_geometry
 from nnunet_uhf.keepers.file import build_enhancer, build_keeper
@@ -248,10 +247,4 @@ def _write(path: Path, checks: dict[str, InputCheck]) -> None:
         for name, check in checks.items()
         for one in (*check.levels, check.overall)
     ]
-    try:
-        with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-            writer.writeheader()
-            writer.writerows(lines)
-    except OSError as error:
-        raise UHFError(f"{path} cannot be written ({error.strerror}): check folder, space and rights (-o)") from None
+    write_table(path, lines)

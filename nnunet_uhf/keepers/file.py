@@ -93,6 +93,7 @@ def write_keeper(
 
     Raises:
         KeeperFileError: wrong suffix, a header :func:`read_header` would refuse, or weights that are not finite.
+        UHFError: the file cannot be written.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
@@ -112,12 +113,9 @@ def write_keeper(
     tensors = joined(keeper_state, decoder_state or {})
     _check_finite(tensors, path)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    try:
-        with written_whole(path) as temporary:
-            # not by safetensors' own save_file, whose files only their owner may read
-            temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
-    except OSError as error:
-        raise KeeperFileError(f"{path} cannot be written ({error.strerror}). Check space and rights.") from None
+    with written_whole(path) as temporary:
+        # not by safetensors' own save_file, whose files only their owner may read
+        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
     return header
 
 

@@ -293,7 +293,7 @@ def test_the_report_reads_what_is_finished(
     from rich.console import Console
 
     chosen = settings(benchmark)
-    state = State(places.out / "demo.json", {}, {"run_plain_2_0": 1.0, "run_guided_2_0": 1.0})
+    state = State(places.out / "stages.json", {}, {"run_plain_2_0": 1.0, "run_guided_2_0": 1.0})
     for name in ("plain", "guided"):
         for case in benchmark.data.subjects(chosen, task, places)["test"]:
             for severity in chosen.tested(benchmark.settings.LOW):

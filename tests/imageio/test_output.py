@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.output import write_table, written_whole
 
 
 def test_a_file_appears_when_the_block_ends_well_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -32,3 +35,45 @@ def test_a_block_that_fails_leaves_the_older_file_and_nothing_else(tmp_path: Pat
         interrupted()
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("one_writer", [False, True])
+def test_what_cannot_be_written_is_told_in_one_line_and_the_older_file_stays(
+    one_writer: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keeper.safetensors"
+    path.write_text("old")
+
+    def disk_full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(UHFError) as caught, written_whole(path, one_writer=one_writer) as temporary:
+        temporary.write_text("new")
+    assert str(caught.value).startswith(f"{path} cannot be written (No space left on device)")
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_in_place_of_the_folder_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    path = tmp_path / "out" / "notes.json"
+    with pytest.raises(UHFError, match=r"notes\.json cannot be written"), written_whole(path) as temporary:
+        temporary.write_text("new")
+
+
+def test_one_writer_takes_up_what_a_killed_one_left(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint_latest.pth"
+    with written_whole(path, one_writer=True) as first:
+        first.write_text("half")
+    first.write_text("left by a kill")
+    with written_whole(path, one_writer=True) as second:
+        second.write_text("whole")
+    assert path.read_text() == "whole"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_table_has_a_line_for_its_columns_and_one_for_every_row(tmp_path: Path) -> None:
+    write_table(tmp_path / "new" / "t.csv", [{"case": "a, b", "dice": 0.5}, {"case": "c", "dice": None}])
+    assert (tmp_path / "new" / "t.csv").read_text().splitlines() == ["case,dice", '"a, b",0.5', "c,"]

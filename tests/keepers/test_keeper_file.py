@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers.keeper_samples import architecture, make_header, refused, rewrite_header, some_weights, write
 from helpers.support import REPOSITORY
-from nnunet_uhf.errors import KeeperFileError
+from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.keepers.file import (
     build_enhancer,
     build_keeper,
@@ -231,7 +231,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", disk_full)
-    with pytest.raises(KeeperFileError, match="No space left"):
+    with pytest.raises(UHFError, match="No space left"):
         write(path, channel="T2w")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -61,9 +61,9 @@ def test_a_stage_gets_its_own_environment_and_reports_its_epochs(tmp_path: Path)
     assert "Epoch 2" in log
 
 
-def test_a_folder_that_is_not_a_demo_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UHFError, match="not a demo folder"):
+    with pytest.raises(UHFError, match="holds no earlier run"):
         open_folder(tmp_path, SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -71,20 +71,20 @@ def test_a_folder_that_is_not_a_demo_is_refused_and_left_alone(tmp_path: Path) -
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(UHFError, match="not a demo folder"):
+    with pytest.raises(UHFError, match="holds no earlier run"):
         open_folder(path, SETTINGS)
 
 
-def test_a_demo_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     open_folder(tmp_path, SETTINGS)
     with pytest.raises(UHFError, match="other settings"):
         open_folder(tmp_path, {**SETTINGS, "subjects": 8})
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"nnunet_uhf_demo": 1, "settings": 3})])
+@pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"nnunet_uhf_stages": 1, "settings": 3})])
 def test_a_damaged_state_file_is_told_in_one_line(tmp_path: Path, content: str) -> None:
-    (tmp_path / "demo.json").write_text(content)
-    with pytest.raises(UHFError, match=r"demo\.json"):
+    (tmp_path / "stages.json").write_text(content)
+    with pytest.raises(UHFError, match=r"stages\.json"):
         open_folder(tmp_path, SETTINGS)
 
 
