@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.file import KeeperHeader, joined, network_from_state, weights_sha256
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
-from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, METHODS, EnhancingNet
+from nnunet_uhf.networks.kinds import KINDS, METHODS, EnhancingNet
 from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import READERS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.plans_block import block_in, role_of
 from nnunet_uhf.routes.task import read_task
 
 SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
@@ -31,6 +33,7 @@ class TrainedKeeper:
 
     header: KeeperHeader
     network: EnhancingNet
+    block: TrainingBlock
 
     @property
     def keeper(self) -> nn.Module:
@@ -55,23 +58,20 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     plans, dataset_json = model.plans(), model.dataset_json()
     configuration = checkpoint["init_args"]["configuration"]
     configuration_manager = PlansManager(plans).get_configuration(configuration)
-    block = keeper_block(plans, configuration, folder)
+    block = _keeper_block(plans, configuration, folder)
     if plans["image_reader_writer"] not in READERS:
         raise UHFError(
             f"{folder} was trained on images read by {plans['image_reader_writer']}, which a keeper file cannot "
             f"describe; plan its dataset with one of {', '.join(READERS)} (overwrite_image_reader_writer)"
         )
-    name = block.get("network", DEFAULT_NETWORK)
-    network = _network(name, block, checkpoint["network_weights"], path)
+    network = _network(block.networks, checkpoint["network_weights"], path)
     sizes = (UHFTeacher, KnowledgeKeeper, AnisotropicUNet)
     task = read_task(dataset_json, dataset=plans["dataset_name"], networks=sizes)
-    source, simulation = block["source_channel"], block.get("simulation")
-    source_field = task.source_field_T
-    if source_field is None and simulation is not None:
-        source_field = float(simulation["preset"]["field_T"])
-    cited = f"Method: {METHODS[name]}. {FRAMEWORK}"
+    source = block.source_channel
+    source_field = task.source_field_T if task.source_field_T is not None else block.simulated_field
+    cited = f"Method: {METHODS[block.networks.network]}. {FRAMEWORK}"
     header = KeeperHeader(
-        network=name,
+        network=block.networks.network,
         architecture=network.keeper.config(),
         decoder_architecture=network.decoder.config(),
         dim=len(configuration_manager.patch_size),
@@ -81,9 +81,9 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         patch_size=tuple(int(n) for n in configuration_manager.patch_size),
         normalisation=configuration_manager.normalization_schemes[source],
         use_mask_for_norm=bool(configuration_manager.use_mask_for_norm[source]),
-        target_intensity=foreground_intensity(plans, learnt_channel(block)),
+        target_intensity=foreground_intensity(plans, block.learnt_channel),
         source_field_T=source_field,
-        target_field_T=source_field if is_same_field(block) else task.target_field_T,
+        target_field_T=source_field if block.same_field else task.target_field_T,
         route=task.route,
         dataset=plans["dataset_name"],
         fold=fold,
@@ -91,45 +91,36 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         training_cases=[],
         validation_cases=[],
         metrics={},
-        simulation=simulation,
+        simulation=None if block.simulation is None else dict(block.simulation),
         sha256=weights_sha256(network.keeper.state_dict()),
         decoder_sha256=weights_sha256(network.decoder.state_dict()),
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
         citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
     )
-    return TrainedKeeper(header, network)
+    return TrainedKeeper(header, network, block)
 
 
-def _network(name: str, block: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> EnhancingNet:
+def _network(networks: NetworksEntry, weights: Mapping[str, Tensor], path: Path) -> EnhancingNet:
     """Keeper and decoder of a finished training."""
+    name = networks.network
     if name not in KINDS:
         raise UHFError(f"{path} holds the network {name!r:.80}, this version has {', '.join(KINDS)}; update nnunet-uhf")
-    teacher = block.get("teacher", block)["architecture"]
+    with_decoder = networks if networks.teacher is None else networks.teacher
     arguments = {
-        "architecture": block["architecture"],
-        "decoder": {option: teacher[option] for option in ("dim", "base_features")},
+        "architecture": networks.architecture,
+        "decoder": {option: with_decoder.architecture[option] for option in ("dim", "base_features")},
     }
     state = joined(_part(weights, "keeper."), _part(weights, KINDS[name].trained_decoder))
     network: EnhancingNet = network_from_state(KINDS[name].enhancer, arguments, state, path)
     return network
 
 
-def keeper_block(plans: dict[str, Any], configuration: str, folder: Path) -> dict[str, Any]:
-    """The `uhf` block of a keeper training; UHFError when the plans of the model ``folder`` are not those of one."""
-    block = PlansManager(plans).get_configuration(configuration).configuration.get("uhf")
-    if not isinstance(block, dict) or block.get("role") != "keeper":
+def _keeper_block(plans: Mapping[str, Any], configuration: str, folder: Path) -> TrainingBlock:
+    """The block of a keeper training; UHFError when the plans of the model ``folder`` are not those of one."""
+    block = block_in(plans, configuration)
+    if role_of(block) != "keeper":
         raise UHFError(f"{folder} is not the model of a keeper trainer; give one of UHFKeeperTrainer (-tr)")
-    return block
-
-
-def is_same_field(block: Mapping[str, Any]) -> bool:
-    """Whether the keeper of this block learnt from its own low-field source, as a control."""
-    return bool(block.get("same_field", False))
-
-
-def learnt_channel(block: Mapping[str, Any]) -> int:
-    """The channel whose images the keeper's decoder makes."""
-    return int(block["source_channel" if is_same_field(block) else "target_channel"])
+    return TrainingBlock.parse(block, where=folder / "plans.json")
 
 
 def foreground_intensity(plans: Mapping[str, Any], channel: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.plans_block import block_in, role_of
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.lengths import NNUNET_EPOCHS, base_and_length, suffix_of_length
 
@@ -103,13 +106,13 @@ def _longest_first(dataset: str, plans: str, configuration: str, default: str) -
     return sorted(lengths, key=lambda name: -lengths[name])
 
 
-def read_teacher(checkpoint: Path, configuration: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_teacher(checkpoint: Path, configuration: str) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     """Architecture and weights of a teacher's checkpoint; UHFError when it is not one."""
     content = load_checkpoint_weights(checkpoint)
-    block = content["init_args"]["plans"]["configurations"][configuration].get("uhf", {})
-    if block.get("role") != "teacher":
+    block = block_in(content["init_args"]["plans"], configuration)
+    if role_of(block) != "teacher":
         raise UHFError(f"{checkpoint}: not the checkpoint of a teacher; train one with -tr UHFTeacherTrainer")
-    return block["architecture"], content["network_weights"]
+    return TrainingBlock.parse(block, where=checkpoint).networks.architecture, content["network_weights"]
 
 
 def _command(dataset: str, configuration: str, fold: int | str, trainer: str, plans: str) -> str:

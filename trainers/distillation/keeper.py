@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keepers.file import weights_sha256
+from nnunet_uhf.keepers.training_block import NetworksEntry, TeacherEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.losses import discriminator_loss, distillation_loss
@@ -19,7 +20,9 @@ from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
-from nnunet_uhf.trainers.image_to_image.trainer import Block, ImageToImageTrainer, checked_config, planned_strides
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config, planned_strides
+
+DISCRIMINATOR = "discriminator"  # its name in the block
 
 
 class UHFKeeperTrainer(ImageToImageTrainer):
@@ -31,15 +34,15 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         SystemExit: status 2 with one line on stderr when there is no teacher, or one too bad to learn from.
     """
 
-    role: ClassVar[str] = "keeper"
+    role: ClassVar[TrainingRole] = "keeper"
     teacher_trainer: ClassVar[str] = DEFAULT
     """Where there is no teacher of the keeper's own name."""
     adversarial: ClassVar[bool] = True
     """Train against a discriminator. Realistic detail may be invented detail: report features with and without."""
 
     def describe_networks(
-        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Block, configuration: str, fold: int | str
-    ) -> Block:
+        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
+    ) -> NetworksEntry:
         """`architecture` of the keeper, `teacher` with its provenance, and `discriminator`, null without one."""
         dataset = plans["dataset_name"]
         teacher = find_teacher(
@@ -62,27 +65,34 @@ class UHFKeeperTrainer(ImageToImageTrainer):
                 "and plans ask of the keeper; train the teacher again or restore the entry of uhf.architecture"
             )
         judge = {"dim": dim, "base_features": keeper["base_features"]}
-        return {
-            "architecture": keeper,
-            "teacher": {
-                "architecture": teacher_architecture,
-                "trainer": teacher.trainer,
-                "sha256": weights_sha256(weights),
-                "psnr": teacher.psnr,
-                "input_psnr": teacher.input_psnr,
+        return NetworksEntry(
+            architecture=keeper,
+            teacher=TeacherEntry(
+                architecture=teacher_architecture,
+                trainer=teacher.trainer,
+                sha256=weights_sha256(weights),
+                psnr=teacher.psnr,
+                input_psnr=teacher.input_psnr,
+            ),
+            parts={
+                DISCRIMINATOR: checked_config(PatchDiscriminator, judge, dataset=dataset) if self.adversarial else None
             },
-            "discriminator": checked_config(PatchDiscriminator, judge, dataset=dataset) if self.adversarial else None,
-        }
+        )
 
     @staticmethod
-    def network_of(block: Block) -> nn.Module:
+    def network_of(block: TrainingBlock) -> nn.Module:
         """Keeper, teacher and discriminator with random weights."""
-        judge = block["discriminator"]
+        judge = block.networks.part(DISCRIMINATOR)
         return DistillationNet(
-            KnowledgeKeeper(**block["architecture"]),
-            UHFTeacher(**block["teacher"]["architecture"]),
+            KnowledgeKeeper(**block.networks.architecture),
+            UHFTeacher(**block.teacher_of("the keeper's training").architecture),
             None if judge is None else PatchDiscriminator(**judge),
         )
+
+    @property
+    def teacher(self) -> TeacherEntry:
+        """What the `uhf` block says of the teacher."""
+        return self.block.teacher_of(type(self).__name__)
 
     @property
     def distillation(self) -> DistillationNet:
@@ -93,22 +103,21 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     def initialize(self) -> None:
         """Build everything as nnU-Net does, then load the teacher: the weight initialiser must not touch it."""
         super().initialize()
-        teacher = self.block["teacher"]
+        teacher = self.teacher
         _, weights = read_teacher(self.teacher_checkpoint, self.configuration_name)
         self.distillation.teacher.load_state_dict(weights)
-        low_field = "" if teacher["input_psnr"] is None else f", the low-field input {teacher['input_psnr']:.2f} dB"
+        low_field = "" if teacher.input_psnr is None else f", the low-field input {teacher.input_psnr:.2f} dB"
         self.print_to_log_file(
-            f"Learning from {teacher['trainer']} {teacher['sha256'][:8]}: {teacher['psnr']:.2f} dB on held-out images"
-            f"{low_field}; "
-            f"adversarial term {'on' if self.block['discriminator'] else 'off'}"
+            f"Learning from {teacher.trainer} {teacher.sha256[:8]}: {teacher.psnr:.2f} dB on held-out images"
+            f"{low_field}; adversarial term {'on' if self.block.networks.part(DISCRIMINATOR) else 'off'}"
         )
 
     @exit_on_user_error
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Continue, unless the teacher was trained anew since: half of the features would be another network's."""
         plans = load_checkpoint_weights(filename_or_checkpoint)["init_args"]["plans"]
-        before = plans["configurations"][self.configuration_name]["uhf"]["teacher"]["sha256"]
-        now = self.block["teacher"]["sha256"]
+        block = TrainingBlock.of(plans, self.configuration_name, where=filename_or_checkpoint)
+        before, now = block.teacher_of(filename_or_checkpoint).sha256, self.teacher.sha256
         if before != now:
             raise UHFError(
                 f"{filename_or_checkpoint}: this keeper learnt from teacher {before[:8]}, {self.teacher_checkpoint} is "
@@ -132,7 +141,7 @@ class UHFKeeperTrainer(ImageToImageTrainer):
 
     def check_teacher(self) -> None:
         """UHFError unless the teacher in memory is, bit for bit, the one the `uhf` block names."""
-        wanted = self.block["teacher"]["sha256"]
+        wanted = self.teacher.sha256
         present = weights_sha256(self.distillation.teacher.state_dict())
         if present != wanted:
             raise UHFError(

@@ -13,6 +13,7 @@ from nnunetv2.run.run_training import run_training
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.installation.trainer_path import PATHS_VARIABLE, add_trainers
 from nnunet_uhf.keepers.file import weights_sha256
+from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.files import dataset_name, root_folder
 from nnunet_uhf.nnunet.model_folder import ModelFolder, Progress
 from nnunet_uhf.trainers.distillation.finished_teacher import read_teacher
@@ -87,7 +88,8 @@ def _trainers_registered() -> Iterator[None]:
 
 def _check_same_teacher(keeper: ModelFolder, teacher: ModelFolder, configuration: str, fold: int | str) -> None:
     """A teacher trained anew after its keeper was finished makes that keeper another teacher's."""
-    learnt_from = keeper.plans()["configurations"][configuration]["uhf"]["teacher"]["sha256"]
+    block = TrainingBlock.of(keeper.plans(), configuration, where=keeper.plans_file)
+    learnt_from = block.teacher_of(keeper.plans_file).sha256
     _, weights = read_teacher(teacher.fold(fold).checkpoint, configuration)
     present = weights_sha256(weights)
     if learnt_from != present:

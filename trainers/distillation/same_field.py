@@ -6,21 +6,19 @@ The target is the source before its intensity augmentation.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from numpy.typing import NDArray
 
-from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.image_to_image.simulated_pairs import SimulateSource
-from nnunet_uhf.trainers.image_to_image.trainer import Block, ImageToImageTrainer
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
 
 
 class TargetIsSource(BasicTransform):
@@ -53,12 +51,7 @@ class SameField(ImageToImageTrainer):
     source's. There is no row of the input in validations: it would be the target itself.
     """
 
-    def describe_networks(
-        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Block, configuration: str, fold: int | str
-    ) -> Block:
-        """As without the mixin, and that the target is the source."""
-        described = super().describe_networks(task, planned, plans=plans, configuration=configuration, fold=fold)
-        return {**described, "same_field": True}
+    same_field: ClassVar[bool] = True
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """As without the mixin; the target becomes the source before intensities are augmented."""

@@ -8,10 +8,11 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.distillation.losses import explained_variance, teacher_loss
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.routes.task import EnhancementTask
-from nnunet_uhf.trainers.image_to_image.trainer import Block, ImageToImageTrainer, checked_config, planned_strides
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config, planned_strides
 
 
 class UHFTeacherTrainer(ImageToImageTrainer):
@@ -20,25 +21,25 @@ class UHFTeacherTrainer(ImageToImageTrainer):
     Its quality is the ceiling of everything after it: the keeper's image is decoded by this teacher's decoder.
     """
 
-    role: ClassVar[str] = "teacher"
+    role: ClassVar[TrainingRole] = "teacher"
     detach_target: ClassVar[bool] = False
     """Stop the gradient of the feature reconstruction at the features; the paper's code does not."""
 
     def describe_networks(
-        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Block, configuration: str, fold: int | str
-    ) -> Block:
+        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
+    ) -> NetworksEntry:
         """`architecture`: all arguments of the teacher."""
         options = {
             "dim": len(planned.patch_size),
             "strides": planned_strides(planned),
             **task.architecture_of(UHFTeacher),
         }
-        return {"architecture": checked_config(UHFTeacher, options, dataset=plans["dataset_name"])}
+        return NetworksEntry(architecture=checked_config(UHFTeacher, options, dataset=plans["dataset_name"]))
 
     @staticmethod
-    def network_of(block: Block) -> nn.Module:
+    def network_of(block: TrainingBlock) -> nn.Module:
         """A teacher with random weights."""
-        return UHFTeacher(**block["architecture"])
+        return UHFTeacher(**block.networks.architecture)
 
     def compute(self, source: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """L_T and its two parts; beside them, per level, how much of the features their reconstruction explains.

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.file import write_keeper
-from nnunet_uhf.keepers.trained import SAME_FIELD, is_same_field, keeper_block, learnt_channel, read_trained_keeper
+from nnunet_uhf.keepers.trained import SAME_FIELD, read_trained_keeper
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.trainers.export.intensity import training_intensity
@@ -63,13 +63,13 @@ def export_keeper(
     if not summary.is_file():
         raise UHFError(f"{summary} does not exist, so nobody knows how good this keeper is; run: {again} --val")
     used_plans = model.plans(advice="train again")
-    block = keeper_block(used_plans, configuration, model.path)
-    metrics = _held_out_metrics(summary, same_field=is_same_field(block))
-    if not accept_worse and not is_same_field(block):
+    block = trained.block
+    metrics = _held_out_metrics(summary, same_field=block.same_field)
+    if not accept_worse and not block.same_field:
         _refuse_worse_than_input(metrics, summary)
     data_identifier = PlansManager(used_plans).get_configuration(configuration).data_identifier
     training, validation = _cases(preprocessed, data_identifier, fold)
-    note = _note(metrics, same_field=is_same_field(block), fold=fold)
+    note = _note(metrics, same_field=block.same_field, fold=fold)
     if note:
         metrics["note"] = note
     dataset_json = model.dataset_json(advice="train again")
@@ -79,7 +79,7 @@ def export_keeper(
         used_plans,
         dataset_json,
         configuration=configuration,
-        channel=learnt_channel(block),
+        channel=block.learnt_channel,
         cases=training,
     )
     statistics = None

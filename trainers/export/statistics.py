@@ -17,6 +17,7 @@ from torch import nn
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.keepers.statistics import FEWEST_CASES, channel_means, features_of, source_patch, summarise
+from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.routes.simulated import read_simulation
 from nnunet_uhf.trainers.image_to_image.simulated_pairs import SimulatedPairs
 
@@ -28,7 +29,7 @@ def keeper_statistics(
     keeper: nn.Module,
     preprocessed: Path,
     *,
-    block: Mapping[str, Any],
+    block: TrainingBlock,
     dataset_json: Mapping[str, Any],
     training: Sequence[str],
     held_out: Sequence[str],
@@ -80,13 +81,13 @@ def keeper_statistics(
 def _sources(
     header: KeeperHeader,
     preprocessed: Path,
-    block: Mapping[str, Any],
+    block: TrainingBlock,
     dataset_json: Mapping[str, Any],
     cases: Sequence[str],
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Case names with their preprocessed source images `(Z, Y, X)`."""
     pairs = None
-    if block.get("simulation") is not None:
+    if block.simulation is not None:
         task = read_simulation(dataset_json["uhf"]["simulate"], where=f"dataset.json of {header.dataset}")
         pairs = SimulatedPairs(
             task, patch_size=header.patch_size, masked=header.use_mask_for_norm, where=header.dataset
@@ -100,7 +101,7 @@ def _sources(
             data, labels, _, _ = dataset.load_case(case)
         except (OSError, RuntimeError, ValueError):
             raise UHFError(f"case {case} is missing in {preprocessed} or damaged; {advice}") from None
-        image = np.asarray(data[block["source_channel"]], dtype=np.float32)
+        image = np.asarray(data[block.source_channel], dtype=np.float32)
         if pairs is not None:
             image, _ = pairs.of_case(case, image, np.asarray(labels[0], dtype=np.int16))
         yield case, image

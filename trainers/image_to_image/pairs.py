@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.base import SafeCheckpoints
 from nnunet_uhf.trainers.image_to_image.simulated_pairs import (
@@ -27,23 +28,19 @@ SIMULATED_CHANNELS = (0, 1)
 
 
 class ImagePairs(SafeCheckpoints):
-    """The data of an image-to-image trainer; the rest of it must set `pairs` before anything here runs."""
+    """The data of an image-to-image trainer; the rest of it must set `block` and `pairs` before anything here runs."""
 
+    block: TrainingBlock
+    """The `uhf` block of this training."""
     pairs: SimulatedPairs | None
     """None for a dataset of pairs."""
     augments_simulated: ClassVar[bool] = True
     """Whether nnU-Net's intensity augmentation follows the simulation, which draws contrast and noise itself."""
 
     @property
-    def block(self) -> dict[str, Any]:
-        """The `uhf` block of this training."""
-        block: dict[str, Any] = self.configuration_manager.configuration["uhf"]
-        return block
-
-    @property
     def batch_channels(self) -> tuple[int, int]:
         """Channels of source and target in a batch: those of the dataset, or those of the simulation."""
-        return SIMULATED_CHANNELS if self.pairs else (self.block["source_channel"], self.block["target_channel"])
+        return SIMULATED_CHANNELS if self.pairs else (self.block.source_channel, self.block.target_channel)
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """nnU-Net's augmentation, its intensity part on the source channel alone: the target is the truth."""
@@ -97,8 +94,8 @@ class ImagePairs(SafeCheckpoints):
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Continue, unless the simulation is another one since: the keeper file could name only one of them."""
         plans = load_checkpoint_weights(filename_or_checkpoint)["init_args"]["plans"]
-        before = plans["configurations"][self.configuration_name]["uhf"].get("simulation")
-        if before != self.block.get("simulation"):
+        before = TrainingBlock.of(plans, self.configuration_name, where=filename_or_checkpoint).simulation
+        if before != self.block.simulation:
             raise UHFError(
                 f"{filename_or_checkpoint}: trained with another uhf.simulate than dataset.json of "
                 f"{self.plans_manager.dataset_name} has now; restore that entry, or train anew without --c"
@@ -128,5 +125,5 @@ class ImagePairs(SafeCheckpoints):
 
     def _image_and_labels(self, data: Any, labels: Any) -> tuple[FloatArray, NDArray[np.int16]]:
         """The high-field image and the labels of a whole preprocessed case, each `(Z, Y, X)`."""
-        image = np.asarray(data[self.block["target_channel"]], dtype=np.float32)
+        image = np.asarray(data[self.block.target_channel], dtype=np.float32)
         return image, np.asarray(labels[0], dtype=np.int16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from time import time
 from typing import Any, ClassVar
@@ -14,10 +15,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, autocast, distributed, nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.blocks import level_strides
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
+from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.routes.task import EnhancementTask, read_task
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.image_to_image.logger import ImageLogger, moving_average
@@ -26,7 +29,7 @@ from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_p
 from nnunet_uhf.trainers.image_to_image.simulated_pairs import SimulatedPairs, simulation_line
 from nnunet_uhf.trainers.image_to_image.validation import validate
 
-Block = dict[str, Any]
+Plans = Mapping[str, Any]
 GRADIENT_NORM = 12.0  # nnU-Net's clip
 NETWORKS = (UHFTeacher, KnowledgeKeeper, AnisotropicUNet)  # whose sizes dataset.json may set
 
@@ -41,7 +44,9 @@ class ImageToImageTrainer(ImagePairs):
             is written then. NotImplementedError for a cascade.
     """
 
-    role: ClassVar[str]
+    role: ClassVar[TrainingRole]
+    same_field: ClassVar[bool] = False
+    """Whether the target is the low-field source, as a control."""
     takes_thick_slices: ClassVar[bool] = False
     _best_ema: float | None  # nnU-Net's name; of the PSNR here
     learning_rate: ClassVar[float] = 1e-3  # ours, for nnU-Net's schedule and batches; paper 2e-4 at batch 1
@@ -65,6 +70,7 @@ class ImageToImageTrainer(ImagePairs):
             )
         task = read_task(dataset_json, dataset=plans["dataset_name"], networks=NETWORKS)
         self.pairs = None
+        changed: dict[str, Any] = {}
         if task.simulation is not None:
             self.pairs = SimulatedPairs(
                 task.simulation,
@@ -78,18 +84,16 @@ class ImageToImageTrainer(ImagePairs):
                         f"uhf.simulate in dataset.json of {plans['dataset_name']}: {type(self).__name__} cannot train "
                         'on thick slices ("mode": "native"), SIQTTrainer can; use it, or "mode": "regrid"'
                     )
-                patch_size = self.pairs.slices.fitted(planned.patch_size)
-                plans["configurations"][configuration]["patch_size"] = patch_size
-        block = {
-            "format": 1,
-            "role": self.role,
-            "source_channel": task.source_channel,
-            "target_channel": task.target_channel,
-            **self.describe_networks(task, planned, plans=plans, configuration=configuration, fold=fold),
-        }
-        if self.pairs is not None:
-            block["simulation"] = self.pairs.record
-        plans["configurations"][configuration]["uhf"] = block
+                changed["patch_size"] = self.pairs.slices.fitted(planned.patch_size)
+        self.block = TrainingBlock(
+            role=self.role,
+            source_channel=task.source_channel,
+            target_channel=task.target_channel,
+            networks=self.describe_networks(task, planned, plans=plans, configuration=configuration, fold=fold),
+            same_field=self.same_field,
+            simulation=None if self.pairs is None else self.pairs.record,
+        )
+        put_block(plans, configuration, self.block.as_json(), **changed)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = self.learning_rate
         self.num_epochs = self.epochs
@@ -99,13 +103,13 @@ class ImageToImageTrainer(ImagePairs):
     # ---- what a subclass gives
 
     def describe_networks(
-        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Block, configuration: str, fold: int | str
-    ) -> Block:
-        """The entries of the `uhf` block from which :meth:`network_of` builds the network; runs before all else."""
+        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
+    ) -> NetworksEntry:
+        """What :meth:`network_of` builds the network from; runs before all else."""
         raise NotImplementedError
 
     @staticmethod
-    def network_of(block: Block) -> nn.Module:
+    def network_of(block: TrainingBlock) -> nn.Module:
         """A network with random weights as the `uhf` block describes it."""
         raise NotImplementedError
 
@@ -125,7 +129,8 @@ class ImageToImageTrainer(ImagePairs):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """The network of the configuration's `uhf` block; its input is one channel, whatever the dataset has."""
-        return cls.network_of(configuration_manager.configuration["uhf"])
+        block = block_of(configuration_manager.configuration)
+        return cls.network_of(TrainingBlock.parse(block, where=f"plans {plans_manager.plans_name}"))
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         """Adam as in the paper over what is not frozen; nnU-Net's polynomial schedule."""

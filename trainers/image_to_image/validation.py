@@ -71,7 +71,7 @@ def _validate_case(
     block = trainer.block
     source, target = trainer.volume_pair(case, data, labels)
     brain = np.asarray(labels[0]) > 0
-    prediction = predict_volume(trainer, network, target if block["role"] == "teacher" else source)
+    prediction = predict_volume(trainer, network, target if block.role == "teacher" else source)
     prediction = prediction[tuple(map(slice, target.shape))]  # the last block may reach beyond the volume
     ceiling = trainer.ceiling()
     best = None if ceiling is None else predict_volume(trainer, ceiling, target)
@@ -83,7 +83,7 @@ def _validate_case(
             f"case {case} of {trainer.plans_manager.dataset_name} cannot be judged ({error}); "
             "check its target image and that its label file marks the brain"
         ) from error
-    if block.get("same_field", False):
+    if block.same_field:
         del row["input"]  # it is the target itself
     restored = restore_grid(prediction, properties, trainer.plans_manager, trainer.configuration_manager)
     write_image(restored, folder / f"{case}{trainer.dataset_json['file_ending']}", properties)

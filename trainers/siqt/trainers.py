@@ -9,10 +9,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_ssim
-from nnunet_uhf.trainers.image_to_image.trainer import Block, ImageToImageTrainer, checked_config
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
 
 HUBER_DELTA = 0.1  # ours; in standard deviations of the target, which is z-scored
 SSIM_WEIGHT = 0.84  # Zhao et al., IEEE Trans Comput Imaging 2017, there of MS-SSIM beside L1
@@ -29,14 +30,14 @@ class SIQTTrainer(ImageToImageTrainer):
     away, as the original does; nnU-Net's oversampling of labelled voxels prefers the others.
     """
 
-    role: ClassVar[str] = "keeper"
+    role: ClassVar[TrainingRole] = "keeper"
     takes_thick_slices: ClassVar[bool] = True
     augments_simulated: ClassVar[bool] = False
     masks: ClassVar[int | None] = None
 
     def describe_networks(
-        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Block, configuration: str, fold: int | str
-    ) -> Block:
+        self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
+    ) -> NetworksEntry:
         """`architecture`: all arguments of the anisotropic U-Net."""
         dim = len(planned.patch_size)
         slices = None if self.pairs is None else self.pairs.slices
@@ -47,15 +48,13 @@ class SIQTTrainer(ImageToImageTrainer):
             "masks": self.masks,
             **task.architecture_of(AnisotropicUNet),
         }
-        return {
-            "network": "anisotropic_unet",
-            "architecture": checked_config(AnisotropicUNet, options, dataset=plans["dataset_name"]),
-        }
+        architecture = checked_config(AnisotropicUNet, options, dataset=plans["dataset_name"])
+        return NetworksEntry(network="anisotropic_unet", architecture=architecture)
 
     @staticmethod
-    def network_of(block: Block) -> nn.Module:
+    def network_of(block: TrainingBlock) -> nn.Module:
         """An anisotropic U-Net with random weights."""
-        return AnisotropicUNet(**block["architecture"])
+        return AnisotropicUNet(**block.networks.architecture)
 
     def compute(self, source: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """The difference of the network's image and the target, in single precision."""

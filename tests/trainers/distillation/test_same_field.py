@@ -86,9 +86,9 @@ def test_validation_compares_with_the_low_field_image_and_has_no_row_of_the_inpu
 
 
 def test_plans_and_log_say_that_the_target_is_the_source(keeper: Any) -> None:
-    assert keeper.block["same_field"] is True
-    assert keeper.block["teacher"]["trainer"] == "UHFTeacherTrainerSameField"
-    assert keeper.block["teacher"]["input_psnr"] is None
+    assert keeper.block.same_field
+    assert keeper.teacher.trainer == "UHFTeacherTrainerSameField"
+    assert keeper.teacher.input_psnr is None
     log = next(Path(keeper.output_folder).glob("training_log_*.txt")).read_text()
     assert "Learning from UHFTeacherTrainerSameField" in log
     assert "low-field input" not in log

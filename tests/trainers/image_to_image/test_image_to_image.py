@@ -18,6 +18,7 @@ from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import TinyDataset
 from helpers.workspace import Workspace
 from nnunet_uhf.evaluation import image_metrics as metrics
+from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.image_to_image.logger import KEYS
@@ -145,7 +146,7 @@ def test_the_block_travels_in_plans_and_checkpoint_and_rebuilds_the_network(trai
     assert block["architecture"]["base_features"] == 4
     content = load_checkpoint_weights(Path(trained.output_folder) / "checkpoint_final.pth")
     assert content["init_args"]["plans"]["configurations"]["2d"]["uhf"] == block
-    network = UHFTeacherTrainer.network_of(block)
+    network = UHFTeacherTrainer.network_of(TrainingBlock.parse(block, where="plans.json"))
     network.load_state_dict(content["network_weights"], strict=True)
 
 
@@ -289,7 +290,7 @@ def test_channel_names_are_found_whatever_their_case(pairs: TinyDataset) -> None
     description["uhf"] |= {"source": "hf", "target": "lf"}
     plans = {**pairs.plans(), "continue_training": False}
     trainer = UHFTeacherTrainer(plans, "2d", 0, description, device=torch.device("cpu"))
-    assert (trainer.block["source_channel"], trainer.block["target_channel"]) == (1, 0)
+    assert (trainer.block.source_channel, trainer.block.target_channel) == (1, 0)
 
 
 def test_a_case_without_any_label_is_refused_before_training(

@@ -182,7 +182,7 @@ def test_the_keeper_enhances_real_files_and_guides(keeper_file: Path, nnunet: Wo
 def test_three_dimensional_configurations_train(dataset: TinyDataset) -> None:
     trainer = fit(tiny_trainer(UHFTeacherTrainer, dataset, "3d_fullres", iterations=1))
     assert trainer.logger.get_value("psnr", step=-1) > 0
-    assert trainer.block["simulation"]["axes"] == [0, 1, 2]
+    assert trainer.block.simulation["axes"] == [0, 1, 2]
 
 
 def test_artefacts_disturb_the_source_alone_keep_its_normalisation_and_are_on_record(dataset: TinyDataset) -> None:
@@ -200,8 +200,8 @@ def test_artefacts_disturb_the_source_alone_keep_its_normalisation_and_are_on_re
     np.testing.assert_array_equal(target, plain_target)
     assert np.abs(source - plain_source).mean() > 0.05
     assert float(source.mean()) == pytest.approx(0, abs=0.05)
-    assert disturbed.block["simulation"]["artefacts"]["bias_field"] == 0.3
-    assert "artefacts" not in plain.block["simulation"]
+    assert disturbed.block.simulation["artefacts"]["bias_field"] == 0.3
+    assert "artefacts" not in plain.block.simulation
 
 
 def only_line(capsys: pytest.CaptureFixture[str], action: Callable[[], Any]) -> str:

@@ -118,8 +118,8 @@ def test_a_patch_is_cut_to_whole_blocks(dataset: TinyDataset) -> None:
     set_native(dataset, ratio=6, axis=2)
     trainer = tiny_trainer(SIQTTrainer, dataset, "2d")
     assert list(trainer.configuration_manager.patch_size) == [32, 30]
-    assert trainer.block["architecture"]["ratio"] == 6
-    assert trainer.block["architecture"]["slice_axis"] == 1
+    assert trainer.block.networks.architecture["ratio"] == 6
+    assert trainer.block.networks.architecture["slice_axis"] == 1
 
 
 def test_teachers_refuse_thick_slices_in_one_line(dataset: TinyDataset, capsys: pytest.CaptureFixture[str]) -> None:

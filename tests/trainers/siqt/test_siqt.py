@@ -17,6 +17,7 @@ from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import TinyDataset
 from helpers.workspace import Workspace
 from nnunet_uhf.evaluation import image_metrics as metrics
+from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.seeds import case_generator
 from nnunet_uhf.trainers.image_to_image.simulated_pairs import VALIDATION_SEED
@@ -73,7 +74,8 @@ def test_the_block_describes_the_network_in_plans_and_checkpoint(trained: Any) -
         "masks": None,
         "mask_scale": 2.0,
     }
-    SIQTTrainer.network_of(block).load_state_dict(content["network_weights"], strict=True)
+    network = SIQTTrainer.network_of(TrainingBlock.parse(block, where="plans.json"))
+    network.load_state_dict(content["network_weights"], strict=True)
     assert trained.initial_lr == 1e-3
     assert "mse" in content["logging"]["train_terms"][0]
 
@@ -113,14 +115,14 @@ def test_three_dimensional_models_train_along_any_axis(axis: int, nnunet: Worksp
     dataset = native_dataset(nnunet, tmp_path, ratio=4, axis=axis)
     trainer = fit(tiny_trainer(SIQTTrainer, dataset, "3d_fullres", iterations=1), validate=axis == 0)
     assert trainer.logger.get_value("psnr", step=-1) > 0
-    assert trainer.block["architecture"]["slice_axis"] == axis
+    assert trainer.block.networks.architecture["slice_axis"] == axis
 
 
 @pytest.mark.parametrize("key", ["pairs", "high field"])
 def test_on_one_grid_it_is_a_plain_trainer_of_images(key: str, nnunet: Workspace) -> None:
     trainer = fit(tiny_trainer(SIQTTrainer, nnunet.dataset(key), "2d", iterations=1))
-    assert trainer.block["architecture"]["ratio"] == 1
-    assert trainer.block["architecture"]["slice_axis"] is None
+    assert trainer.block.networks.architecture["ratio"] == 1
+    assert trainer.block.networks.architecture["slice_axis"] is None
     assert trainer.logger.get_value("psnr", step=-1) > 0
 
 
@@ -162,7 +164,7 @@ def test_losses_are_0_at_the_target_grow_with_the_error_and_have_gradients(
 
 def test_the_ensemble_averages_all_masks_where_it_is_judged(native: TinyDataset) -> None:
     trainer = fit(tiny_trainer(SIQTTrainerMasksembles, native, "2d", iterations=1))
-    assert trainer.block["architecture"]["masks"] == 16
+    assert trainer.block.networks.architecture["masks"] == 16
     network = trainer.network.eval()
     source = torch.randn(1, 1, 8, 32)
     with torch.no_grad():
