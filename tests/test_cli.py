@@ -236,11 +236,15 @@ def test_init_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_simulate_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(Path("simulation.json"))
     monkeypatch.setattr("nnunet_uhf.preprocessing.low_field.folder.simulate_folder", recorder)
-    options = ("--labels", "l", "--preset", "p", "--ratio", "3", "--axis", "coronal", "--mode", "native", "--seed", "5")
-    assert run("simulate", "-i", "in", "-o", "out", *options) == 0
-    assert recorder.arguments == (Path("in"), Path("out"))
-    expected = {"labels": Path("l"), "preset": "p", "ratio": 3, "axis": "coronal", "mode": "native", "seed": 5}
-    assert recorder.options.items() >= expected.items()
+    words = "--labels l --preset flair_0.36T --ratio 3 --axis coronal --mode native --noise rician --noise-scale 2"
+    assert run("simulate", "-i", "in", "-o", "out", *words.split(), "--tissues", "csf=4,gm=3,wm=2", "--seed", "5") == 0
+    images, output, simulator, tissues = recorder.arguments
+    assert (images, output) == (Path("in"), Path("out"))
+    assert (simulator.grid, simulator.noise, simulator.noise_scale) == ("native", "rician", (2, 2))
+    assert [profile.ratio for profile in simulator.profiles] == [3]
+    assert (tissues.folder, tissues.numbers) == (Path("l"), {"csf": (4,), "gm": (3,), "wm": (2,)})
+    assert recorder.options["preset"].name == "flair_0.36T"
+    assert recorder.options.items() >= {"axis": "coronal", "targets": None, "seed": 5}.items()
 
 
 def test_demo_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from helpers.guided_runs import KEEPER_VARIABLE, brief, model_folder, train
+from helpers.low_field import simulated
 from helpers.support import predict_folder, shared_data
 from helpers.tiny_data import LABELS, DatasetSpec, TinyDataset
 from helpers.workspace import environment, folders, threaded_pools
 from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
-from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
 from nnunet_uhf.trainers import UHFKeeperTrainer, UHFTeacherTrainer, UHFTrainer
 from nnunet_uhf.trainers.export.keeper import export_keeper
 
@@ -35,14 +35,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TinyDataset, T
     cases = sorted(path.name.removesuffix(".nii.gz") for path in (source / "images").glob("*.nii.gz"))[:SUBJECTS]
     for case in cases:
         (root / "images" / f"{case}.nii.gz").symlink_to(source / "images" / f"{case}.nii.gz")
-    simulate_folder(
-        root / "images",
-        root / "low_field",
-        labels=source / "labels_tissue",
-        preset="t1w_0.36T_probable",
-        ratio=3,
-        noise_scale=8.0,
-    )
+    simulated(root / "images", root / "low_field", source / "labels_tissue", noise_scale=8.0)
     low, high, labels = (
         {case: folder / f"{case}.nii.gz" for case in cases}
         for folder in (root / "low_field", source / "images", source / "labels_tissue")

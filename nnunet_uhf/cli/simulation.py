@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from nnunet_uhf.cli.arguments import InputFolder, OutputFolder
 from nnunet_uhf.errors import UHFError
+
+if TYPE_CHECKING:
+    from nnunet_uhf.preprocessing.low_field.tissue_source import TissueSource
 
 
 def add_to(app: typer.Typer) -> None:
@@ -92,40 +95,50 @@ def simulate(
     """Simulate low-field scans from high-field scans and their tissue maps."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.low_field import Artefacts, parse_brightness, parse_tissue_labels
+    from nnunet_uhf.preprocessing.low_field import Artefacts, LowFieldSimulator, choose_profile, find_preset
     from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
 
-    if brightness is not None and tissues != "gmm":
-        raise UHFError("--brightness is used with --tissues gmm only: leave it out")
-    kind: dict[str, Any] = {"tissues": tissues}
-    if tissues not in ("freesurfer", "gmm"):
-        kind = {"tissue_labels": parse_tissue_labels(tissues)}
-    elif brightness is not None:
-        kind["brightness"] = parse_brightness(brightness)
+    chosen = find_preset(preset)
+    simulator = LowFieldSimulator(
+        snr=chosen.snr,
+        profiles=(choose_profile(ratio, thickness=thickness, gap=gap),),
+        fixed=fixed,
+        noise=noise,
+        noise_scale=(noise_scale, noise_scale),
+        noise_mask=noise_mask,
+        grid=mode,
+        reject_outliers=reject_outliers,
+        artefacts=Artefacts(bias_field=bias_field, motion_probability=motion, spike_probability=spikes),
+    )
+    source = _tissue_source(tissues, brightness, folder=labels, smoothing=tissue_smoothing, masks=masks, seed=seed)
     record = simulate_folder(
         images,
         output,
-        labels=labels,
-        preset=preset,
-        ratio=ratio,
-        thickness=thickness,
-        gap=gap,
+        simulator,
+        source,
+        preset=chosen,
         axis=axis,
-        mode=mode,
-        noise=noise,
-        noise_scale=noise_scale,
-        noise_mask=noise_mask,
-        fixed=fixed,
-        reject_outliers=reject_outliers,
-        artefacts=Artefacts(bias_field=bias_field, motion_probability=motion, spike_probability=spikes),
-        tissue_smoothing=tissue_smoothing,
-        masks=masks,
         targets=targets,
         seed=seed,
         console=Console(stderr=True),
-        **kind,
     )
     sys.stdout.write(f"wrote {record}\n")
+
+
+def _tissue_source(tissues: str, brightness: str | None, **options: Any) -> TissueSource:
+    """What --tissues and --brightness say, with the other options as they are."""
+    from nnunet_uhf.preprocessing.low_field import parse_tissue_labels
+    from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, parse_brightness
+    from nnunet_uhf.preprocessing.low_field.tissue_source import TissueSource
+
+    if tissues == "gmm":
+        order = T1W_BRIGHTNESS if brightness is None else parse_brightness(brightness)
+        return TissueSource(kind="gmm", brightness=order, **options)
+    if brightness is not None:
+        raise UHFError("--brightness is used with --tissues gmm only: leave it out")
+    if tissues == "freesurfer":
+        return TissueSource(kind="freesurfer", **options)
+    return TissueSource(numbers=parse_tissue_labels(tissues), **options)
 
 
 # TR, TE, flip angle and TI of each sequence where the user names none (ours: T1w, T2w, T1w)

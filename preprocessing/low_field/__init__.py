@@ -9,7 +9,7 @@ from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
 from nnunet_uhf.preprocessing.low_field.freesurfer import FREESURFER_TISSUES, tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.mixture import parse_brightness, tissues_from_mixture
 from nnunet_uhf.preprocessing.low_field.on_the_fly import CaseIntensities, PairSimulation
-from nnunet_uhf.preprocessing.low_field.presets import PRESETS, Preset, find_preset, profile_for_ratio
+from nnunet_uhf.preprocessing.low_field.presets import PRESETS, Preset, choose_profile, find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import (
     LowFieldDraw,
     LowFieldResult,
@@ -41,6 +41,7 @@ __all__ = [
     "SliceProfile",
     "TissueMaps",
     "TissueMeans",
+    "choose_profile",
     "find_preset",
     "parse_brightness",
     "parse_tissue_labels",

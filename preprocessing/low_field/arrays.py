@@ -10,17 +10,15 @@ import numpy.typing as npt
 from nnunet_uhf.preprocessing.low_field.mixture import tissues_from_mixture
 from nnunet_uhf.preprocessing.low_field.presets import find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator
-from nnunet_uhf.preprocessing.low_field.tissues import TissueLabels, TissueMaps, tissues_from_labels
+from nnunet_uhf.preprocessing.low_field.tissues import TISSUE_VALUES, TissueLabels, TissueMaps, tissues_from_labels
 from nnunet_uhf.types import FloatArray
-
-DEFAULT_LABELS: TissueLabels = {"csf": 1, "gm": 2, "wm": 3}
 
 
 def simulate_low_field(
     image: npt.NDArray[np.number],
     tissues: TissueMaps | npt.NDArray[np.number] | None = None,
     *,
-    labels: TissueLabels = DEFAULT_LABELS,
+    labels: TissueLabels = TISSUE_VALUES,
     preset: str = "t1w_0.36T_probable",
     ratio: int = 4,
     axis: int = -1,

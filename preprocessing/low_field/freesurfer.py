@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.low_field.tissues import TISSUES, TissueMaps, tissues_from_labels
+from nnunet_uhf.preprocessing.low_field.tissues import TISSUE_VALUES, TissueMaps, tissues_from_labels
 
 # Value of each tissue in what `tissue_classes` returns, and the mapping that `tissues_from_labels` takes
-CLASS_VALUES = {tissue: value for value, tissue in enumerate(TISSUES, start=1)}
 
 # Numbers of FreeSurferColorLUT.txt, left and right. Brain stem, ventral diencephalon and optic chiasm count as white
 # matter, deep nuclei as grey matter, the choroid plexus as fluid, which it lies in (ours, as is common).
@@ -67,7 +66,7 @@ def tissue_classes(labels: npt.NDArray[np.number]) -> npt.NDArray[np.uint8]:
             f"label {unknown[0]:g} is not in the table of FreeSurfer labels ({len(unknown)} such in all): "
             "is it a map of FreeSurfer or SynthSeg? (--tissue-labels names other numbers, where there is that option)"
         )
-    table = np.array([CLASS_VALUES.get(FREESURFER_TISSUES.get(int(value), ""), 0) for value in values], np.uint8)
+    table = np.array([TISSUE_VALUES.get(FREESURFER_TISSUES.get(int(value), ""), 0) for value in values], np.uint8)
     return table[where].reshape(labels.shape)
 
 
@@ -81,4 +80,4 @@ def tissues_from_freesurfer(labels: npt.NDArray[np.number], *, smoothing: float 
     Raises:
         UHFError: a number that is not in the table, or a map without grey or white matter.
     """
-    return tissues_from_labels(tissue_classes(labels), CLASS_VALUES, smoothing=smoothing)
+    return tissues_from_labels(tissue_classes(labels), TISSUE_VALUES, smoothing=smoothing)

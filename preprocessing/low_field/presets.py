@@ -105,6 +105,21 @@ def find_preset(name: str) -> Preset:
         raise UHFError(f"preset file {path}: {error}") from error
 
 
+def choose_profile(ratio: int | None, *, thickness: float | None = None, gap: float | None = None) -> SliceProfile:
+    """Thickness and gap where both are given, else those of the table for a slice distance; all in voxels.
+
+    Raises:
+        UHFError: one of the two alone, neither of them nor a ratio, or a ratio that the table does not have.
+    """
+    if thickness is not None and gap is not None:
+        return SliceProfile(thickness=thickness, gap=gap)
+    if thickness is not None or gap is not None:
+        raise UHFError("slice thickness and gap belong together: give both, or the ratio alone")
+    if ratio is None:
+        raise UHFError("the slices are not described: give a ratio, or thickness and gap")
+    return profile_for_ratio(ratio)
+
+
 def profile_for_ratio(ratio: int) -> SliceProfile:
     """Thickness and gap for a slice distance in voxels; UHFError when the table has none."""
     if ratio not in PROFILES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,7 @@ from nnunet_uhf.preprocessing.low_field.freesurfer import tissues_from_freesurfe
 from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, mixture_means, tissues_from_mixture
 from nnunet_uhf.preprocessing.low_field.simulator import TissueMeans
 from nnunet_uhf.preprocessing.low_field.tissues import (
+    TISSUE_VALUES,
     TISSUES,
     TissueLabels,
     TissueMaps,
@@ -42,9 +43,9 @@ class TissueSource:
         UHFError: options that do not belong together.
     """
 
-    kind: TissueKind
-    folder: Path | None
-    numbers: TissueLabels
+    kind: TissueKind = "labels"
+    folder: Path | None = None
+    numbers: TissueLabels = field(default_factory=lambda: dict(TISSUE_VALUES))
     smoothing: float = 0.0
     masks: Path | None = None
     brightness: tuple[str, ...] = T1W_BRIGHTNESS

@@ -14,6 +14,8 @@ from nnunet_uhf.types import FloatArray
 
 TissueLabels = Mapping[str, int | Sequence[int]]
 TISSUES = ("csf", "gm", "wm")
+#: Values of label maps where nobody names others.
+TISSUE_VALUES = {tissue: value for value, tissue in enumerate(TISSUES, start=1)}
 FREESURFER_RIGHT = frozenset({41, 42})  # white matter and cortex: what tells its numbers from tissues 1, 2 and 3
 
 

@@ -20,7 +20,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.imageio.nifti import Volume, read_volume, write_volume
 from nnunet_uhf.imageio.output import appearing_together
-from nnunet_uhf.preprocessing.low_field.freesurfer import CLASS_VALUES
+from nnunet_uhf.preprocessing.low_field.tissues import TISSUE_VALUES
 from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, vary_structures
 from nnunet_uhf.preprocessing.synthesis.image import (
     bias_field,
@@ -122,7 +122,7 @@ def synthesise_folder(
         "sequence": dataclasses.asdict(sequence),
         "options": dataclasses.asdict(options),
         "seed": seed,
-        "tissue_labels": CLASS_VALUES,
+        "tissue_labels": TISSUE_VALUES,
         "fields": {name: _field_record(sequence, field, options) for field, name in names.items()},
         "sources": {
             name: text for name, text in SOURCES.items() if name in ("t1", sequence.decay, "proton_density", "snr")

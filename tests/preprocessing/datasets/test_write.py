@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
+from helpers.low_field import simulated
 from helpers.workspace import threaded_pools
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
-from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
 
 LABELS = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
 
@@ -21,7 +21,7 @@ LABELS = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
 @pytest.fixture
 def low_field(subjects: Path) -> Path:
     """Simulated low-field scans of the made subjects; returns the folder of all."""
-    simulate_folder(subjects / "images", subjects / "low", labels=subjects / "labels", preset="flair_0.36T", ratio=3)
+    simulated(subjects / "images", subjects / "low", subjects / "labels", preset="flair_0.36T")
     return subjects
 
 

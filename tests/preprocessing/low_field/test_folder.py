@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from helpers.low_field import PRESET, simulated
 from helpers.support import shared_data
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.low_field import LowFieldSimulator, find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
+from nnunet_uhf.preprocessing.low_field.tissue_source import TissueSource
 from nnunet_uhf.seeds import case_generator
-
-PRESET = "t1w_0.36T_probable"
 
 
 def simulate(subjects: Path, output: str = "out", **options: Any) -> Path:
     """Simulate the made subjects into a folder beside them; returns that folder."""
-    options = {"labels": subjects / "labels", "preset": PRESET, "ratio": 3, **options}
-    return simulate_folder(subjects / "images", subjects / output, **options).parent
+    labels = options.pop("labels", subjects / "labels")
+    return simulated(subjects / "images", subjects / output, labels, **options).parent
 
 
 def voxels(path: Path) -> np.ndarray:
@@ -48,7 +49,7 @@ def test_native_writes_thick_axial_slices_and_the_world_place_of_an_impulse_is_k
     impulse = (16, 15, 17)
     data[impulse] = 30000
     save(path, data)
-    out = simulate(subjects, mode="native")
+    out = simulate(subjects, grid="native")
     low_field = nib.load(out / "anna.nii.gz")
     assert low_field.shape == (32, 34 // 3, 33)
     found = np.unravel_index(low_field.get_fdata().argmax(), low_field.shape)
@@ -62,7 +63,7 @@ def test_native_writes_thick_axial_slices_and_the_world_place_of_an_impulse_is_k
 
 def test_targets_are_the_brain_of_the_image_and_cover_what_the_slices_cover(subjects: Path) -> None:
     for mode, size in (("regrid", 34), ("native", 33)):
-        simulate(subjects, mode, mode=mode, targets=subjects / f"{mode}_targets")
+        simulate(subjects, mode, grid=mode, targets=subjects / f"{mode}_targets")
         for path in (subjects / "images").iterdir():
             target = nib.load(subjects / f"{mode}_targets" / path.name)
             labels = voxels(subjects / "labels" / path.name)
@@ -123,7 +124,7 @@ def test_other_label_numbers_are_named_by_the_user(subjects: Path, save: Any) ->
     first = simulate(subjects, "first")
     for path in sorted((subjects / "labels").iterdir()):
         save(path, np.array([0, 24, 3, 41], np.uint8)[voxels(path).astype(int)])
-    again = simulate(subjects, "again", tissue_labels={"csf": (4, 24), "gm": (3, 42), "wm": (2, 41)})
+    again = simulate(subjects, "again", tissues={"numbers": {"csf": (4, 24), "gm": (3, 42), "wm": (2, 41)}})
     np.testing.assert_array_equal(voxels(again / "anna.nii.gz"), voxels(first / "anna.nii.gz"))
 
 
@@ -238,8 +239,8 @@ def test_bad_input_is_one_line_that_names_the_file_and_leaves_nothing_half_writt
         ({"preset": "t1w_64mT"}, "no preset"),
         ({"seed": -1}, "seed"),
         ({"noise_scale": -1.0}, "noise scale"),
-        ({"tissue_smoothing": float("nan")}, "tissue smoothing is nan"),
-        ({"mode": "both"}, "mode is 'both'"),
+        ({"tissues": {"smoothing": float("nan")}}, "tissue smoothing is nan"),
+        ({"grid": "both"}, "mode is 'both'"),
         ({"labels": Path("absent")}, "not a folder"),
     ],
 )
@@ -251,15 +252,32 @@ def test_options_out_of_range_are_refused_before_anything_is_written(
     assert not (subjects / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"snr": find_preset("flair_0.36T").snr},
+        {"profiles": (profile_for_ratio(2), profile_for_ratio(3))},
+        {"noise_scale": (1.0, 2.0)},
+    ],
+)
+def test_a_simulator_that_the_record_could_not_describe_is_no_simulator_of_a_folder(
+    subjects: Path, changes: dict[str, Any]
+) -> None:
+    preset = find_preset(PRESET)
+    simulator = LowFieldSimulator(**{"snr": preset.snr, "profiles": (profile_for_ratio(3),), **changes})
+    tissues = TissueSource(folder=subjects / "labels")
+    with pytest.raises(ValueError, match="SNR of its preset, one slice profile and one noise scale"):
+        simulate_folder(subjects / "images", subjects / "out", simulator, tissues, preset=preset)
+    assert not (subjects / "out").exists()
+
+
 def test_real_scans_become_thicker_and_noisier_and_keep_the_drawn_snr(tmp_path: Path) -> None:
     data = shared_data() / "ixi_hh_2mm"
     names = sorted(path.name for path in (data / "images").iterdir())[:2]
     (tmp_path / "images").mkdir()
     for name in names:
         shutil.copyfile(data / "images" / name, tmp_path / "images" / name)
-    simulate_folder(
-        tmp_path / "images", tmp_path / "out", labels=data / "labels_tissue", preset=PRESET, ratio=3, mode="native"
-    )
+    simulated(tmp_path / "images", tmp_path / "out", data / "labels_tissue", grid="native")
     record = json.loads((tmp_path / "out" / "simulation.json").read_text())
     for name in names:
         case = record["cases"][name.removesuffix(".nii.gz")]

@@ -10,19 +10,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from helpers.low_field import PRESET, simulated
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
 
-PRESET = "t1w_0.36T_probable"
 # background, CSF, GM, WM in FreeSurfer's numbers
 FREESURFER = np.array([0, 24, 42, 41], np.int16)
 
 
 def simulate(subjects: Path, output: str, **options: Any) -> dict[str, Any]:
-    """Simulate the made subjects; returns the record."""
-    options = {"labels": subjects / "labels"} | options
-    record = simulate_folder(subjects / "images", subjects / output, preset=PRESET, ratio=3, **options)
+    """Simulate the made subjects, with options of the source of tissues; returns the record."""
+    labels, seed = options.pop("labels", subjects / "labels"), options.pop("seed", 0)
+    record = simulated(subjects / "images", subjects / output, labels, tissues=options, seed=seed)
     return json.loads(record.read_text())
 
 
@@ -34,7 +33,7 @@ def test_freesurfer_labels_simulate_the_same_scans_as_the_tissues_they_stand_for
     simulate(subjects, "first")
     for path in sorted((subjects / "labels").iterdir()):
         save(path, FREESURFER[voxels(path).astype(int)])
-    record = simulate(subjects, "again", tissues="freesurfer")
+    record = simulate(subjects, "again", kind="freesurfer")
     assert record["parameters"]["tissues"] == "freesurfer"
     assert "tissue_labels" not in record["parameters"]
     np.testing.assert_array_equal(voxels(subjects / "first/anna.nii.gz"), voxels(subjects / "again/anna.nii.gz"))
@@ -45,10 +44,10 @@ def test_scans_without_labels_are_simulated_by_the_mixture_in_nonzero_voxels_or_
 ) -> None:
     for path in sorted((subjects / "labels").iterdir()):
         save(subjects / "masks" / path.name, (voxels(path) > 0).astype(np.uint8))
-    record = simulate(subjects, "nonzero", labels=None, tissues="gmm", seed=4)
+    record = simulate(subjects, "nonzero", labels=None, kind="gmm", seed=4)
     expected = {"tissues": "gmm", "brain_mask": "nonzero voxels", "brightness": ["csf", "gm", "wm"], "tissue_seed": 4}
     assert record["parameters"].items() >= expected.items()
-    masked = simulate(subjects, "masked", labels=None, tissues="gmm", seed=4, masks=subjects / "masks")
+    masked = simulate(subjects, "masked", labels=None, kind="gmm", seed=4, masks=subjects / "masks")
     assert masked["parameters"]["brain_mask"] == "given"
     labelled = simulate(subjects, "labelled", seed=4)
     for case, drawn in labelled["cases"].items():
@@ -78,11 +77,11 @@ def test_the_command_takes_the_mixture_with_another_order_of_brightness(
     ("options", "reason"),
     [
         ({"labels": None}, "no folder of tissue label maps"),
-        ({"tissues": "gmm"}, "are not used with tissues gmm"),
-        ({"tissues": "gmm", "labels": None, "tissue_smoothing": 1.0}, "smoothing is for label maps"),
+        ({"kind": "gmm"}, "are not used with tissues gmm"),
+        ({"kind": "gmm", "labels": None, "smoothing": 1.0}, "smoothing is for label maps"),
         ({"masks": Path("m")}, "with tissues gmm only"),
-        ({"tissues": "gmm", "labels": None, "masks": Path("absent")}, "absent is not a folder"),
-        ({"tissues": "spm"}, "tissues are 'spm'"),
+        ({"kind": "gmm", "labels": None, "masks": Path("absent")}, "absent is not a folder"),
+        ({"kind": "spm"}, "tissues are 'spm'"),
     ],
 )
 def test_options_that_do_not_belong_together_are_refused(subjects: Path, options: dict, reason: str) -> None:
@@ -95,12 +94,12 @@ def test_an_unknown_label_and_a_missing_mask_name_the_file(subjects: Path, save:
     path = subjects / "labels" / "carl.nii.gz"
     save(path, np.where(voxels(path) == 1, 999, FREESURFER[voxels(path).astype(int)]).astype(np.int16))
     with pytest.raises(UHFError, match="label 1 is not in the table"):  # the first case still has 1, 2, 3
-        simulate(subjects, "out", tissues="freesurfer")
+        simulate(subjects, "out", kind="freesurfer")
     for name in ("anna", "béla 2"):
         save(subjects / "labels" / f"{name}.nii.gz", FREESURFER[voxels(subjects / "labels" / f"{name}.nii.gz")])
     with pytest.raises(UHFError, match=r"carl\.nii\.gz: label 999 is not in the table"):
-        simulate(subjects, "out", tissues="freesurfer")
+        simulate(subjects, "out", kind="freesurfer")
     (subjects / "masks").mkdir()
     with pytest.raises(UHFError, match="no brain mask anna"):
-        simulate(subjects, "out", labels=None, tissues="gmm", masks=subjects / "masks")
+        simulate(subjects, "out", labels=None, kind="gmm", masks=subjects / "masks")
     assert not (subjects / "out").exists()

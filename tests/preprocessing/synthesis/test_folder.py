@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from helpers.low_field import simulated
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset
-from nnunet_uhf.preprocessing.low_field.folder import simulate_folder
 from nnunet_uhf.preprocessing.synthesis import Sequence
 from nnunet_uhf.preprocessing.synthesis.folder import SynthesisOptions, synthesise_folder
 
@@ -102,9 +102,7 @@ def test_cropped_images_lie_where_they_lay(label_maps: Path) -> None:
 
 def test_the_images_go_on_to_low_field_simulation_and_to_a_paired_dataset(label_maps: Path, tmp_path: Path) -> None:
     output = synthesise(label_maps, options=SynthesisOptions(crop=2))
-    simulate_folder(
-        output / "simulated_7T", tmp_path / "low", labels=output / "tissues", preset="t1w_0.36T_probable", ratio=3
-    )
+    simulated(output / "simulated_7T", tmp_path / "low", output / "tissues")
     dataset = write_paired_dataset(
         tmp_path / "raw" / "Dataset720_SyntheticPairs",
         sources=case_files(output / "simulated_0.36T"),
