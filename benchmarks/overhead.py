@@ -28,8 +28,8 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from nnunet_uhf.networks.blocks import level_strides
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.guided.network import UHFGuidedNet, build_guided_net
 from nnunet_uhf.networks.presets import PRESETS
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from nnunet_uhf.routes.simulated import SimulationTask
+from nnunet_uhf.routes.simulation import SimulationTask
 from nnunet_uhf.trainers.image_to_image.simulated_pairs import RememberedCase, SimulatedPairs, SimulateSource
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}

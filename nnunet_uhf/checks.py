@@ -17,9 +17,9 @@ def is_number(value: object, low: float, high: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_text(value: object, *, longest: int = 500, empty: bool = False, lines: bool = False) -> bool:
-    """Printable text only: an escape sequence in a header must not reach a terminal."""
-    if not isinstance(value, str) or len(value) > longest or not (value or empty):
+def is_text(value: object, *, longest: int = 500, empty: bool = False, lines: bool = False) -> bool:
+    """Printable text only, more than blanks: an escape sequence in a header must not reach a terminal."""
+    if not isinstance(value, str) or len(value) > longest or not (value.strip() or empty):
         return False
     return (value.replace("\n", "") if lines else value).isprintable() or not value
 
@@ -29,15 +29,25 @@ def is_list(value: object, fits: Callable[[Any], bool], low: int, high: int) -> 
     return isinstance(value, list) and low <= len(value) <= high and all(fits(item) for item in value)
 
 
-def _is_plain(value: object, depth: int) -> bool:
+def is_whole_numbers(value: object, low: int, high: int) -> bool:
+    """A list of whole numbers within the range, at least one and none twice."""
+    if not isinstance(value, list) or not value or not all(is_int(item, low, high) for item in value):
+        return False
+    return len(set(value)) == len(value)
+
+
+def is_range(value: object) -> bool:
+    """A list of two finite numbers."""
+    return is_list(value, lambda item: is_number(item, -1e9, 1e9), 2, 2)
+
+
+def is_plain(value: object, depth: int) -> bool:
     """Objects and lists of limited depth and length, of numbers, printable text, true, false and null."""
     if isinstance(value, dict):
-        return (
-            depth > 0 and len(value) <= 100 and all(_is_text(k) and _is_plain(v, depth - 1) for k, v in value.items())
-        )
+        return depth > 0 and len(value) <= 100 and all(is_text(k) and is_plain(v, depth - 1) for k, v in value.items())
     if isinstance(value, list):
-        return depth > 0 and len(value) <= 1000 and all(_is_plain(item, depth - 1) for item in value)
-    return value is None or isinstance(value, bool) or is_number(value, -1e9, 1e9) or _is_text(value, empty=True)
+        return depth > 0 and len(value) <= 1000 and all(is_plain(item, depth - 1) for item in value)
+    return value is None or isinstance(value, bool) or is_number(value, -1e9, 1e9) or is_text(value, empty=True)
 
 
 Check = tuple[Callable[[Any], bool], str]

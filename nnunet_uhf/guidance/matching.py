@@ -13,7 +13,7 @@ from typing import Any
 
 from nnunet_uhf.errors import MatchError
 from nnunet_uhf.keepers.header import KeeperHeader
-from nnunet_uhf.networks.kinds import why_no_guide
+from nnunet_uhf.networks.kinds import who_makes_guides, why_no_guide
 from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.files import READERS
 
@@ -135,8 +135,7 @@ def require_guide(header: KeeperHeader) -> None:
     if reason is not None:
         raise MatchError(
             f"The keeper trained on {header.dataset} ({header.configuration}, fold {header.fold}) can enhance but not "
-            f'guide: {reason}. Name another keeper: one of UHFKeeperTrainer, or of SIQTTrainer in "regrid" mode '
-            "without masks."
+            f"guide: {reason}. Name another keeper: one of {who_makes_guides()}."
         )
 
 

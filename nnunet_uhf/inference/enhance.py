@@ -28,8 +28,9 @@ from nnunet_uhf.inference.thick_scans import SliceGeometry, slice_geometry, stre
 from nnunet_uhf.inference.uncertainty import uncertainty_path, with_spread, wrapped
 from nnunet_uhf.keepers.file import KeeperHeader, build_enhancer, read_keeper
 from nnunet_uhf.keepers.trained import SAME_FIELD, read_trained_keeper
-from nnunet_uhf.networks.kinds import EnhancingNet
+from nnunet_uhf.networks.contract import EnhancementNet
 from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.routes.table import ROUTES
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Enhancer:
 
     name: str
     headers: tuple[KeeperHeader, ...]
-    network: EnhancingNet
+    network: EnhancementNet
     parameters: list[Mapping[str, Tensor]]
 
 
@@ -238,13 +239,10 @@ def describe_image(header: KeeperHeader) -> str:
         "unknown field strength" if field is None else f"{field:g} T"
         for field in (header.source_field_T, header.target_field_T)
     )
-    taught = {
-        "paired": f"paired scans at {low} and {high}",
-        "simulated": f"SIMULATED low-field images ({low}) of scans at {high}, not on real low-field scans",
-    }.get(header.route, f"{header.route} scans at {low} and {high}")
+    route = ROUTES[header.route]
+    taught = route.taught(low, high)
     if str(header.metrics.get("note", "")).startswith(SAME_FIELD):
-        simulated = "SIMULATED " if header.route == "simulated" else ""
-        taught = f"{simulated}low-field images ({low}) alone, as a control: it has seen no higher field"
+        taught = f"{route.low_field} ({low}) alone, as a control: it has seen no higher field"
     return (
         f"Image inferred by a neural network trained on {taught}. It is not a measurement at {high}: structures may "
         "be missing or invented. For research only, not for diagnosis."

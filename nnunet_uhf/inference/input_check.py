@@ -32,7 +32,7 @@ from nnunet_uhf.keepers.statistics import (
     overall_distance,
     source_patch,
 )
-from nnunet_uhf.networks.kinds import EnhancingNet
+from nnunet_uhf.networks.contract import EnhancementNet
 
 ALL_LEVELS = "all"
 
@@ -116,7 +116,7 @@ def compare_with_training(
 
 def check_for_enhancing(
     header: KeeperHeader,
-    network: EnhancingNet,
+    network: EnhancementNet,
     image: NDArray[np.float32],
     device: torch.device,
     source: Path,

@@ -21,6 +21,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.matching import SPACING_TOLERANCE
 from nnunet_uhf.imageio.planes import slice_axis
 from nnunet_uhf.keepers.header import KeeperHeader
+from nnunet_uhf.networks.kinds import KINDS
 
 SAME_SPACING = 1.01  # factor; scanners and converters round
 
@@ -94,7 +95,8 @@ class SliceGeometry:
 
 def ratio_of(header: KeeperHeader) -> int:
     """Slices the model makes of one; 1 for a model that keeps the grid."""
-    return int(header.architecture.get("ratio", 1))
+    slices = KINDS[header.network].thick_slices(header.architecture)
+    return 1 if slices is None else slices[1]
 
 
 def stretch_of(header: KeeperHeader) -> tuple[int, int, int]:
@@ -148,7 +150,10 @@ def slice_geometry(header: KeeperHeader, path: Path, *, axis: str | None = None)
 
 
 def _model_axis(header: KeeperHeader) -> int:
-    return int(header.architecture["slice_axis"]) + 3 - header.dim
+    """The axis of the slices in the transposed array `(Z, Y, X)`, of a model of thick slices."""
+    slices = KINDS[header.network].thick_slices(header.architecture)
+    assert slices is not None
+    return slices[0] + 3 - header.dim
 
 
 def _with_spacing(header: KeeperHeader, axis: int, spacing_mm: float) -> KeeperHeader:

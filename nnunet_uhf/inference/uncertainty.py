@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +15,17 @@ from torch import Tensor, nn
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_name
 from nnunet_uhf.keepers.header import KeeperHeader
-from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
+from nnunet_uhf.networks.kinds import KINDS
 
 PREFIX = "network."
 
 
 class MeanAndSpread(nn.Module):
-    """`(B, 1, *S) -> (B, 2, *S')`: mean and standard deviation over the masks of an AnisotropicUNet."""
+    """`(B, 1, *S) -> (B, 2, *S')`: mean and standard deviation over the members of an ensemble in one network."""
 
-    def __init__(self, network: AnisotropicUNet) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network
 
     def forward(self, source: Tensor) -> Tensor:
         """Both in normalised intensities."""
@@ -34,7 +35,7 @@ class MeanAndSpread(nn.Module):
 
 def with_spread(network: nn.Module, *, header: KeeperHeader) -> MeanAndSpread:
     """The network that also gives its spread; UHFError when it is no ensemble."""
-    if not isinstance(network, AnisotropicUNet) or network.masks is None:
+    if KINDS[header.network].members(header.architecture) is None:
         raise UHFError(
             f"the model trained on {header.dataset} is no ensemble, so it cannot say how uncertain it is: leave "
             "--uncertainty out, or train with SIQTTrainerMasksembles"

@@ -1,4 +1,4 @@
-"""Type and range of every field of a keeper's header; those of its networks' arguments: ``keeper_networks``.
+"""Type and range of every field of a keeper's header; those of its network's arguments: ``networks.kinds``.
 
 A table of predicates with, for the error message, what would have fitted. Design: ours.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 
-from nnunet_uhf.checks import DIM, Check, _is_plain, _is_text, is_int, is_list, is_number
-from nnunet_uhf.networks.blocks import LEVELS
+from nnunet_uhf.checks import DIM, Check, is_int, is_list, is_number, is_plain, is_text
+from nnunet_uhf.networks.contract import MAX_LEVELS
+from nnunet_uhf.routes.table import ROUTES
 
 #: Arrays as nnU-Net feeds networks: SimpleITK's (z, y, x), permuted by ``transpose_forward``.
 AXIS_ORDER = "transposed SimpleITK zyx"
-ROUTES = ("paired", "simulated", "unpaired", "unicoal")
 
 #: Of one level, in any network a header may describe.
 MAX_CHANNELS = 1024
@@ -22,13 +22,13 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
 def _is_cases(value: object) -> bool:
-    return is_list(value, _is_text, 0, 100_000)
+    return is_list(value, is_text, 0, 100_000)
 
 
 def _is_metrics(value: object, depth: int = 3) -> bool:
     if isinstance(value, dict):
-        return depth > 0 and all(_is_text(k) and _is_metrics(v, depth - 1) for k, v in value.items())
-    return depth < 3 and (value is None or is_number(value, -1e9, 1e9) or _is_text(value, empty=True))
+        return depth > 0 and all(is_text(k) and _is_metrics(v, depth - 1) for k, v in value.items())
+    return depth < 3 and (value is None or is_number(value, -1e9, 1e9) or is_text(value, empty=True))
 
 
 def _is_intensity(value: object) -> bool:
@@ -65,7 +65,7 @@ def _is_statistics(value: object) -> bool:
         isinstance(value, dict)
         and value.keys() == {"cases", "levels", "distances"}
         and is_int(value["cases"], 1, 100_000)
-        and is_list(value["levels"], _is_level, LEVELS, LEVELS)
+        and is_list(value["levels"], _is_level, 1, MAX_LEVELS)
         and _is_distances(value["distances"])
     )
 
@@ -82,11 +82,11 @@ def _is_identifier(value: object) -> bool:
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
-_TEXT: Check = (_is_text, "printable text of at most 500 characters")
+_TEXT: Check = (is_text, "printable text of at most 500 characters")
 _CASES: Check = (_is_cases, "a list of case identifiers")
 _TESLA: Check = (_is_field, "a field strength in tesla (at most 30) or null")
 _LONG_TEXT: Check = (
-    lambda value: _is_text(value, longest=5000, empty=True, lines=True),
+    lambda value: is_text(value, longest=5000, empty=True, lines=True),
     "printable text of at most 5000 characters",
 )
 
@@ -113,7 +113,7 @@ FIELDS: dict[str, Check] = {
     "target_intensity": (_is_intensity, "an object with numbers 'mean' and 'std' (> 0)"),
     "source_field_T": _TESLA,
     "target_field_T": _TESLA,
-    "route": (lambda value: value in ROUTES, f"one of {', '.join(ROUTES)}"),
+    "route": (lambda value: value in list(ROUTES), f"one of {', '.join(ROUTES)}"),
     "dataset": _TEXT,
     "fold": (lambda value: value == "all" or is_int(value, 0, 999), "a fold number or 'all'"),
     "configuration": _TEXT,
@@ -121,13 +121,13 @@ FIELDS: dict[str, Check] = {
     "validation_cases": _CASES,
     "metrics": (lambda value: isinstance(value, dict) and _is_metrics(value), "an object of finite numbers"),
     "simulation": (
-        lambda value: value is None or (isinstance(value, dict) and _is_plain(value, 4)),
+        lambda value: value is None or (isinstance(value, dict) and is_plain(value, 4)),
         "an object of the simulation's parameters, or null",
     ),
     "network": (_is_identifier, "the name of a network"),
     "feature_statistics": (
         lambda value: value is None or _is_statistics(value),
-        f"an object of cases, {LEVELS} levels (mean, std, distances) and distances, or null",
+        "an object of cases, levels (mean, std, distances) and distances, or null",
     ),
     "sha256": (_is_hash, "64 hexadecimal digits"),
     "decoder_sha256": (lambda value: value is None or _is_hash(value), "64 hexadecimal digits or null"),

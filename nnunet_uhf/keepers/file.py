@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.header import FORMAT_VERSION, KeeperHeader, header_json, parse_header
-from nnunet_uhf.networks.kinds import why_no_guide
+from nnunet_uhf.networks.kinds import KINDS, who_makes_guides, why_no_guide
 
 if TYPE_CHECKING:
-    from nnunet_uhf.networks.kinds import EnhancingNet, Keeper
+    from nnunet_uhf.networks.contract import EnhancementNet, Keeper
 
 __all__ = [
     "FORMAT_VERSION",
@@ -174,26 +174,21 @@ def build_keeper(file: KeeperFile) -> Keeper:
     Raises:
         KeeperFileError: the network cannot guide, or the weights are not those of the architecture in the header.
     """
-    from nnunet_uhf.networks.kinds import KINDS
-
     header = file.header
     reason = why_no_guide(header.network, header.architecture)
     if reason is not None:
         raise KeeperFileError(
-            f"{file.path} can enhance but not guide: {reason}. Take a keeper of UHFKeeperTrainer, or of SIQTTrainer in "
-            '"regrid" mode without masks.'
+            f"{file.path} can enhance but not guide: {reason}. Take a keeper of {who_makes_guides()}."
         )
     return network_from_state(KINDS[header.network].keeper, header.architecture, file.keeper_state, file.path)
 
 
-def build_enhancer(file: KeeperFile) -> EnhancingNet:
+def build_enhancer(file: KeeperFile) -> EnhancementNet:
     """Build keeper and decoder as one network from image to image; in eval mode, without gradients.
 
     Raises:
         KeeperFileError: the file has no decoder, or weights and architecture differ.
     """
-    from nnunet_uhf.networks.kinds import KINDS
-
     header = file.header
     if file.decoder_state is None or header.decoder_architecture is None:
         raise KeeperFileError(

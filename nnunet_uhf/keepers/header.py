@@ -15,7 +15,7 @@ from typing import Any
 from nnunet_uhf import __version__
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keepers.fields import AXIS_ORDER, FIELDS
-from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, NETWORKS
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 
 FORMAT_VERSION = 3
 # What each format added. A header is written in the oldest one that holds it, which the most versions read.
@@ -32,7 +32,7 @@ class KeeperHeader:
     a decoded image back to scanner units. ``metrics`` are held-out values: PSNR in dB, SSIM in -1..1. Hashes are
     :func:`nnunet_uhf.keepers.file.weights_sha256` of the keeper's and the decoder's weights; ``write_keeper``
     fills them in. ``simulation``, of a keeper whose source was simulated while training: all parameters.
-    ``network``: a name of :data:`nnunet_uhf.networks.kinds.NETWORKS`. ``feature_statistics``: what its features look
+    ``network``: a name of :data:`nnunet_uhf.networks.kinds.KINDS`. ``feature_statistics``: what its features look
     like on its own cases (:mod:`nnunet_uhf.keepers.statistics`), None when that was not measured.
 
     Examples:
@@ -166,13 +166,14 @@ def _check_agreement(content: Mapping[str, Any], where: str) -> None:
     check_architecture(architecture, dim=dim, where=where, network=network)
     if decoder is not None:
         check_architecture(decoder, dim=dim, where=where, name="decoder_architecture", network=network)
-        if decoder["base_features"] != architecture["base_features"]:
-            raise _bad(where, "architecture and decoder_architecture have different base_features")
+        disagreement = KINDS[network].decoder_problem(architecture, decoder)
+        if disagreement is not None:
+            raise _bad(where, disagreement)
     if (decoder is None) != (content["decoder_sha256"] is None):
         raise _bad(where, "its header must give decoder_architecture and decoder_sha256 together or not at all")
     statistics = content.get("feature_statistics")
     if statistics is not None:
-        channels = NETWORKS[network].channels(architecture)
+        channels = KINDS[network].channels(architecture)
         if tuple(len(level["mean"]) for level in statistics["levels"]) != channels:
             raise _bad(where, f"its header field 'feature_statistics' must be of {channels} channels")
 
@@ -198,13 +199,13 @@ def check_architecture(
         KeeperFileError: the network is unknown; an argument is unknown, missing, mistyped, out of range, or disagrees
             with another or with ``dim``.
     """
-    if not isinstance(network, str) or network not in NETWORKS:
+    if not isinstance(network, str) or network not in KINDS:
         raise KeeperFileError(
             f"{where} names the network {network!r:.80}, which nnunet-uhf {__version__} does not have (it has "
-            f"{', '.join(NETWORKS)}). Upgrade with: pip install --upgrade nnunet-uhf"
+            f"{', '.join(KINDS)}). Upgrade with: pip install --upgrade nnunet-uhf"
         )
-    facts = NETWORKS[network]
-    wanted = facts.arguments if name == "architecture" else facts.decoder_arguments
+    kind = KINDS[network]
+    wanted = kind.arguments if name == "architecture" else kind.decoder_arguments
     differing = sorted(wanted.keys() ^ architecture.keys())
     if differing:
         problem = "lacks the argument" if differing[0] in wanted else "has the unknown argument"
@@ -214,6 +215,6 @@ def check_architecture(
             raise _bad(where, f"{name} argument {key!r} must be {range_}, not {architecture[key]!r:.80}")
     if architecture["dim"] != dim:
         raise _bad(where, f"{name} has {architecture['dim']} dimensions, the header says {dim}")
-    disagreement = facts.problem(architecture) if name == "architecture" else None
+    disagreement = kind.problem(architecture) if name == "architecture" else None
     if disagreement is not None:
         raise _bad(where, f"{name} {disagreement}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from nnunet_uhf.keepers.file import build_keeper, read_keeper
-from nnunet_uhf.networks.kinds import Keeper
+from nnunet_uhf.networks.contract import Keeper
 
 
 def load_keeper(path: str | Path, *, device: torch.device | str = "cpu") -> Keeper:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_uhf.keepers.header import KeeperHeader
+from nnunet_uhf.networks.contract import Keeper
+from nnunet_uhf.networks.kinds import KINDS
 
 Means = list[NDArray[np.float64]]
 """Of one image: per level, finest first, the spatial mean of every channel `(C_l,)`."""
 Features = Callable[[Tensor], Sequence[Tensor]]
-"""A keeper: `(1, 1, *P) -> five maps (1, C_l, *S_l)`, finest first."""
+"""A keeper: `(1, C, *P) -> maps (1, C_l, *S_l)`, finest first."""
 Familiarity = Literal["within", "beyond", "far beyond"]
 
 #: Standard deviations from the centre that hold the middle half of an evenly filled axis: sqrt(12) / 4.
@@ -42,19 +44,20 @@ ENOUGH_HELD_OUT = 20
 DIGITS = 5
 
 
-def features_of(keeper: Any) -> Features:
+def features_of(keeper: Keeper) -> Features:
     """The maps of a keeper, or of the keeper within an enhancer; of an ensemble of masks, those of its first member."""
-    if getattr(keeper, "masks", None) is None:
+    if keeper.masks is None:
         return keeper.features
-    return functools.partial(keeper.features, mask=0)
+    return functools.partial(cast(Any, keeper).features, mask=0)
 
 
 def source_patch(header: KeeperHeader) -> list[int]:
     """The patch that the keeper is given: that of the header, of a model of thick slices with fewer of them."""
     patch = list(header.patch_size)
-    axis = header.architecture.get("slice_axis")
-    if axis is not None:
-        patch[axis] //= header.architecture["ratio"]
+    slices = KINDS[header.network].thick_slices(header.architecture)
+    if slices is not None:
+        axis, ratio = slices
+        patch[axis] //= ratio
     return patch
 
 

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.file import KeeperHeader, joined, network_from_state, weights_sha256
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
-from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
-from nnunet_uhf.networks.distillation.teacher import UHFTeacher
-from nnunet_uhf.networks.kinds import KINDS, METHODS, EnhancingNet
-from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
+from nnunet_uhf.networks.contract import Decoder, EnhancementNet, Keeper
+from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import READERS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, role_of
-from nnunet_uhf.routes.task import read_task
+from nnunet_uhf.routes.table import read_task
 
 SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
 FRAMEWORK = "Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (2021)."
@@ -32,16 +30,16 @@ class TrainedKeeper:
     """What one fold of a keeper trainer's results folder holds; the header without cases and metrics."""
 
     header: KeeperHeader
-    network: EnhancingNet
+    network: EnhancementNet
     block: TrainingBlock
 
     @property
-    def keeper(self) -> nn.Module:
-        """The part that makes five maps ``(B, c_l, *S_l)`` of an image ``(B, 1, *S)``, finest first."""
+    def keeper(self) -> Keeper:
+        """The part that makes maps ``(B, c_l, *S_l)`` of an image ``(B, C, *S)``, finest first."""
         return self.network.keeper
 
     @property
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> Decoder:
         """The part that makes an image of the maps."""
         return self.network.decoder
 
@@ -65,11 +63,10 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
             f"describe; plan its dataset with one of {', '.join(READERS)} (overwrite_image_reader_writer)"
         )
     network = _network(block.networks, checkpoint["network_weights"], path)
-    sizes = (UHFTeacher, KnowledgeKeeper, AnisotropicUNet)
-    task = read_task(dataset_json, dataset=plans["dataset_name"], networks=sizes)
+    task = read_task(dataset_json, dataset=plans["dataset_name"])
     source = block.source_channel
     source_field = task.source_field_T if task.source_field_T is not None else block.simulated_field
-    cited = f"Method: {METHODS[block.networks.network]}. {FRAMEWORK}"
+    cited = f"Method: {KINDS[block.networks.network].citation}. {FRAMEWORK}"
     header = KeeperHeader(
         network=block.networks.network,
         architecture=network.keeper.config(),
@@ -100,18 +97,16 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     return TrainedKeeper(header, network, block)
 
 
-def _network(networks: NetworksEntry, weights: Mapping[str, Tensor], path: Path) -> EnhancingNet:
+def _network(networks: NetworksEntry, weights: Mapping[str, Tensor], path: Path) -> EnhancementNet:
     """Keeper and decoder of a finished training."""
     name = networks.network
     if name not in KINDS:
         raise UHFError(f"{path} holds the network {name!r:.80}, this version has {', '.join(KINDS)}; update nnunet-uhf")
     with_decoder = networks if networks.teacher is None else networks.teacher
-    arguments = {
-        "architecture": networks.architecture,
-        "decoder": {option: with_decoder.architecture[option] for option in ("dim", "base_features")},
-    }
-    state = joined(_part(weights, "keeper."), _part(weights, KINDS[name].trained_decoder))
-    network: EnhancingNet = network_from_state(KINDS[name].enhancer, arguments, state, path)
+    kind = KINDS[name]
+    arguments = {"architecture": networks.architecture, "decoder": kind.decoder_of(with_decoder.architecture)}
+    state = joined(_part(weights, "keeper."), _part(weights, kind.trained_decoder))
+    network: EnhancementNet = network_from_state(kind.enhancer, arguments, state, path)
     return network
 
 

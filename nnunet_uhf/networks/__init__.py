@@ -1,10 +1,11 @@
 """The networks of UHF guidance (arXiv 2402.08409) and of SIQT (Lin et al. 2023): 2D and 3D from one class."""
 
+from nnunet_uhf.networks.contract import EnhancementNet
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.gate import PositionAwareGate
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.teacher import TeacherDecoder, TeacherOutput, UHFTeacher
-from nnunet_uhf.networks.distillation.training import DistillationNet, DistillationOutput, EnhancementNet
+from nnunet_uhf.networks.distillation.training import DistillationNet, DistillationOutput
 from nnunet_uhf.networks.guided.fusion import AdaptiveFusion
 from nnunet_uhf.networks.guided.network import UHFGuidedNet, build_guided_net
 from nnunet_uhf.networks.siqt.blocks import ImageHead

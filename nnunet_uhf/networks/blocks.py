@@ -1,4 +1,4 @@
-"""Bricks shared by teacher, keeper, discriminator and fusion; the sizes and strides of their five levels.
+"""Bricks that networks share: convolutions, resizing, and the sizes of maps at several resolutions.
 
 Exact rewrite, same numbers with less work: a 1x1 convolution is a matrix product, with no copy of its input.
 
@@ -20,12 +20,7 @@ from dynamic_network_architectures.building_blocks.helper import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEVELS = 5
-"""Number of resolution levels of teacher and keeper (paper)."""
-
 LEAKY_SLOPE = 0.01
-ANISOTROPY = 2.0
-"""An axis whose spacing exceeds the finest by this factor is not pooled yet: nnU-Net's own rule."""
 
 ConvNd = nn.Conv2d | nn.Conv3d
 Strides = tuple[tuple[int, ...], ...]
@@ -124,45 +119,6 @@ def initialise_rows(weight: Tensor, fan_in: int) -> None:
     nn.init.normal_(weight.detach(), std=nn.init.calculate_gain("leaky_relu", LEAKY_SLOPE) / math.sqrt(fan_in))
 
 
-def level_strides(dim: int, *, spacing: Sequence[float] | None = None, levels: int = LEVELS) -> Strides:
-    """Down-sampling step of each level: ones for the finest, then 2 per axis that is fine enough to be halved.
-
-    Args:
-        dim: 2 or 3.
-        spacing: voxel spacing in mm, one value per axis; ``None`` means isotropic (the paper's case).
-        levels: number of levels, at least 2.
-
-    Returns:
-        One tuple of ``dim`` steps per level. As in nnU-Net an axis coarser than twice the finest waits.
-    """
-    current = [1.0] * dim if spacing is None else [float(s) for s in spacing]
-    if len(current) != dim or min(current) <= 0:
-        raise ValueError(f"spacing must be {dim} positive values in mm, got {spacing}")
-    steps: list[tuple[int, ...]] = [(1,) * dim]
-    for _ in range(levels - 1):
-        finest = min(current)
-        step = tuple(2 if s <= ANISOTROPY * finest * (1 + 1e-6) else 1 for s in current)
-        current = [s * k for s, k in zip(current, step, strict=True)]
-        steps.append(step)
-    return tuple(steps)
-
-
-def checked_strides(dim: int, strides: Sequence[Sequence[int]] | None, levels: int = LEVELS) -> Strides:
-    """The strides as nested tuples, isotropic when ``None``.
-
-    Raises:
-        ValueError: a step is not 1 or 2, or the finest level does not keep the resolution.
-    """
-    if strides is None:
-        return level_strides(dim, levels=levels)
-    steps = tuple(tuple(int(k) for k in step) for step in strides)
-    if len(steps) != levels or any(len(step) != dim for step in steps):
-        raise ValueError(f"strides must be {levels} tuples of {dim} integers, got {strides}")
-    if any(k != 1 for k in steps[0]) or any(k not in (1, 2) for step in steps for k in step):
-        raise ValueError(f"the first level keeps the resolution and every other step is 1 or 2, got {strides}")
-    return steps
-
-
 def cumulative(strides: Strides) -> Strides:
     """Stride of every level relative to the input, finest first."""
     total = [1] * len(strides[0])
@@ -214,8 +170,3 @@ def crop_levels(maps: Sequence[Tensor], size: Sequence[int], strides: Strides) -
         kept = [max(1, n // s) for n, s in zip(size, stride, strict=True)]
         result.append(crop(level, kept))
     return result
-
-
-def level_channels(dim: int, base_features: int, levels: int = LEVELS) -> tuple[int, ...]:
-    """Channels of the teacher's and the keeper's maps: doubled per level in 3D, constant in 2D (paper)."""
-    return tuple(base_features * (2**level if dim == 3 else 1) for level in range(levels))

@@ -8,6 +8,7 @@ from typing import Any
 
 from nnunet_uhf.guidance.matching import overlapping_cases
 from nnunet_uhf.networks.guided.controls import CONTROLS
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK
 from nnunet_uhf.report.entries import Entry
 
 
@@ -55,7 +56,7 @@ def _facts(entry: str, block: Mapping[str, Any], cases: Sequence[str], *, of: st
     control = CONTROLS.get(str(block.get("control")))
     fields = " → ".join(_tesla(origin.get(name)) for name in ("source_field_T", "target_field_T"))
     rows = [
-        ("network", str(keeper.get("network", "knowledge_keeper"))),
+        ("network", str(keeper.get("network", DEFAULT_NETWORK))),
         (
             "trained on",
             f"{origin.get('dataset', '?')}, {origin.get('configuration', '?')}, {_fold(origin)}",

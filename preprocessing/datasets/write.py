@@ -14,9 +14,9 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.nifti import copy_compressed, read_volume, require_same_grid
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.preprocessing.datasets.checks import Files, check_cases, check_dataset_folder, check_label_map, names_of
+from nnunet_uhf.routes.table import stored_routes
 
 RECORD_NAME = "conversion.json"
-ROUTES = ("paired", "simulated")
 
 
 def write_paired_dataset(
@@ -95,8 +95,8 @@ def paired_block(
     route: str,
 ) -> dict[str, Any]:
     """The `uhf` object of an enhancement dataset's dataset.json; UHFError when it would make no sense."""
-    if route not in ROUTES:
-        raise UHFError(f"route is {route!r} for {output}: use one of {', '.join(ROUTES)}")
+    if route not in stored_routes():
+        raise UHFError(f"route is {route!r} for {output}: use one of {', '.join(stored_routes())}")
     if source_channel.lower() == target_channel.lower():
         raise UHFError(f"source and target channel of {output} are both named {source_channel}: give two names")
     for what, field in (("source_field_T", source_field_T), ("target_field_T", target_field_T)):

@@ -18,7 +18,6 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid, require_whole_numbers
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.imageio.planes import standard_axes, standard_spacing
-from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher
 from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import Labels, read_structures
@@ -32,7 +31,8 @@ from nnunet_uhf.preprocessing.qc.findings import (
     volumes_ml,
 )
 from nnunet_uhf.preprocessing.qc.pictures import draw_labelled, draw_pair, make_pair
-from nnunet_uhf.routes.task import EnhancementTask, read_task
+from nnunet_uhf.routes.table import is_of_pairs, read_task
+from nnunet_uhf.routes.task import EnhancementTask
 
 PAGE_NAME = "index.html"
 
@@ -73,8 +73,8 @@ def write_pictures(dataset_folder: Path, output: Path, *, console: Console | Non
         raise UHFError(f"{dataset_folder} is not a folder: name a raw nnU-Net dataset, DatasetXXX_NAME")
     description = read_json(dataset_folder / "dataset.json", advice="name a raw nnU-Net dataset, DatasetXXX_NAME")
     task = None
-    if _is_of_pairs(description):
-        task = read_task(description, dataset=str(dataset_folder), networks=(UHFTeacher, KnowledgeKeeper))
+    if is_of_pairs(description.get("uhf")):
+        task = read_task(description, dataset=str(dataset_folder))
     files = find_cases(dataset_folder, description)
     with appearing_together(output) as (folder,):
         cases = files if console is None else track(files, description="drawing cases", console=console)
@@ -85,12 +85,6 @@ def write_pictures(dataset_folder: Path, output: Path, *, console: Console | Non
         page = _render(shown, dataset_folder.absolute().name, task)
         (folder / PAGE_NAME).write_text(page, encoding="utf-8")
     return output / PAGE_NAME
-
-
-def _is_of_pairs(description: dict[str, Any]) -> bool:
-    """Whether a dataset.json names two channels of the same subjects; read_task says what else is wrong with it."""
-    block = description.get("uhf")
-    return isinstance(block, dict) and not {"simulate", "unpaired"} & set(block)
 
 
 def _pairs(

@@ -22,7 +22,7 @@ from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher, build_guided_net
 from nnunet_uhf.networks.guided.light_fusion import LightFusion
 from nnunet_uhf.networks.presets import PRESET_VARIABLE, PRESETS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
-from nnunet_uhf.routes.task import read_task
+from nnunet_uhf.routes.table import read_task
 
 DATASET_JSON = {"channel_names": {"0": "T1w"}, "labels": {"background": 0}}
 
@@ -101,12 +101,11 @@ def described(architecture: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_dataset_json_may_ask_for_an_efficient_keeper_and_say_more() -> None:
-    networks = (UHFTeacher, KnowledgeKeeper)
-    task = read_task(described({"preset": "efficient"}), dataset="D", networks=networks)
+    task = read_task(described({"preset": "efficient"}), dataset="D")
     keeper = KnowledgeKeeper(dim=3, **task.architecture_of(KnowledgeKeeper))
     assert (keeper.kernel_size, keeper.position_branch, keeper.base_features) == (3, False, 8)
     assert task.architecture_of(UHFTeacher) == {"base_features": 8}
-    overruled = read_task(described({"preset": "efficient", "kernel_size": 5}), dataset="D", networks=networks)
+    overruled = read_task(described({"preset": "efficient", "kernel_size": 5}), dataset="D")
     assert overruled.architecture_of(KnowledgeKeeper)["kernel_size"] == 5
     with pytest.raises(UHFError, match=r"uhf\.architecture\.preset is 'tiny'; choose one of reference, efficient"):
-        read_task(described({"preset": "tiny"}), dataset="D", networks=networks)
+        read_task(described({"preset": "tiny"}), dataset="D")

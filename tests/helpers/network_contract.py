@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import level_strides
+from nnunet_uhf.networks.distillation.levels import level_strides
 
 # every kind of patch nnU-Net plans that breaks a naive five-level network, and two ordinary ones
 PATCHES: dict[int, list[tuple[int, ...]]] = {

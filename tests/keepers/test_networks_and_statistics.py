@@ -17,8 +17,7 @@ from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keepers.file import build_enhancer, build_keeper, read_header, read_keeper, write_keeper
 from nnunet_uhf.keepers.header import header_json
 from nnunet_uhf.keepers.table import header_table
-from nnunet_uhf.networks.kinds import DEFAULT_KIND, DEFAULT_NETWORK, KINDS, MAX_KERNEL_SIZE, NETWORKS
-from nnunet_uhf.networks.siqt.unet import FACTORS, AnisotropicKeeper, AnisotropicUNet
+from nnunet_uhf.networks.siqt.unet import AnisotropicKeeper, AnisotropicUNet
 
 HEAD = {"dim": 2, "base_features": 4}
 SIQT = {"network": "anisotropic_unet", "architecture": anisotropic()}
@@ -46,22 +45,6 @@ def shown(path: Path) -> str:
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(header_table(read_header(path)))
     return console.export_text()
-
-
-def test_facts_and_classes_are_of_the_same_networks() -> None:
-    assert KINDS.keys() == NETWORKS.keys()
-    assert DEFAULT_KIND == DEFAULT_NETWORK
-    examples = {"knowledge_keeper": {"kernel_size": min(3, MAX_KERNEL_SIZE)}, "anisotropic_unet": {}}
-    for name, facts in NETWORKS.items():
-        for dim in (2, 3):
-            keeper = KINDS[name].keeper(dim=dim, base_features=4, **examples[name])
-            config = json.loads(json.dumps(keeper.config()))
-            assert config.keys() == facts.arguments.keys()
-            assert all(fits(config[argument]) for argument, (fits, _) in facts.arguments.items())
-            assert facts.problem(config) is None
-            assert facts.channels(config) == keeper.channels
-            assert KINDS[name].decoder(dim=dim, base_features=4).config().keys() == facts.decoder_arguments.keys()
-    assert all(NETWORKS["anisotropic_unet"].arguments["ratio"][0](ratio) for ratio in FACTORS)
 
 
 @pytest.mark.parametrize(

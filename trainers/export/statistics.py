@@ -12,13 +12,13 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from torch import nn
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.keepers.statistics import FEWEST_CASES, channel_means, features_of, source_patch, summarise
 from nnunet_uhf.keepers.training_block import TrainingBlock
-from nnunet_uhf.routes.simulated import read_simulation
+from nnunet_uhf.networks.contract import Keeper
+from nnunet_uhf.routes.simulation import read_simulation
 from nnunet_uhf.trainers.image_to_image.simulated_pairs import SimulatedPairs
 
 CASES = 50  # of training and of held-out cases at most: means and deviations need no more
@@ -26,7 +26,7 @@ CASES = 50  # of training and of held-out cases at most: means and deviations ne
 
 def keeper_statistics(
     header: KeeperHeader,
-    keeper: nn.Module,
+    keeper: Keeper,
     preprocessed: Path,
     *,
     block: TrainingBlock,

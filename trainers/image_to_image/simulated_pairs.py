@@ -27,7 +27,7 @@ from nnunet_uhf.preprocessing.low_field.on_the_fly import CaseIntensities, PairS
 from nnunet_uhf.preprocessing.low_field.presets import find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator
 from nnunet_uhf.preprocessing.low_field.tissues import check_tissue_labels
-from nnunet_uhf.routes.simulated import SimulationTask
+from nnunet_uhf.routes.simulation import SimulationTask
 from nnunet_uhf.seeds import case_generator
 from nnunet_uhf.trainers.image_to_image.thick_slices import ThickSlices
 

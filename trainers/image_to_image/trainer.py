@@ -16,12 +16,10 @@ from torch import Tensor, autocast, distributed, nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
-from nnunet_uhf.networks.blocks import level_strides
-from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
-from nnunet_uhf.networks.distillation.teacher import UHFTeacher
-from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
+from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
-from nnunet_uhf.routes.task import EnhancementTask, read_task
+from nnunet_uhf.routes.table import read_task
+from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.image_to_image.logger import ImageLogger, moving_average
 from nnunet_uhf.trainers.image_to_image.pairs import ImagePairs
@@ -31,7 +29,6 @@ from nnunet_uhf.trainers.image_to_image.validation import validate
 
 Plans = Mapping[str, Any]
 GRADIENT_NORM = 12.0  # nnU-Net's clip
-NETWORKS = (UHFTeacher, KnowledgeKeeper, AnisotropicUNet)  # whose sizes dataset.json may set
 
 
 class ImageToImageTrainer(ImagePairs):
@@ -68,7 +65,7 @@ class ImageToImageTrainer(ImagePairs):
                 f"{type(self).__name__} cannot train {configuration}: a cascade refines a segmentation, and an image "
                 "has none to refine; use 2d, 3d_lowres or 3d_fullres"
             )
-        task = read_task(dataset_json, dataset=plans["dataset_name"], networks=NETWORKS)
+        task = read_task(dataset_json, dataset=plans["dataset_name"])
         self.pairs = None
         changed: dict[str, Any] = {}
         if task.simulation is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
+from nnunet_uhf.networks.siqt.kind import KIND
 from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_ssim
@@ -49,7 +50,7 @@ class SIQTTrainer(ImageToImageTrainer):
             **task.architecture_of(AnisotropicUNet),
         }
         architecture = checked_config(AnisotropicUNet, options, dataset=plans["dataset_name"])
-        return NetworksEntry(network="anisotropic_unet", architecture=architecture)
+        return NetworksEntry(network=KIND.name, architecture=architecture)
 
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:

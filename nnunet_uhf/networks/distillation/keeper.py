@@ -13,20 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import (
-    checked_strides,
     conv_block,
     convolution,
     crop_levels,
     cumulative,
     initialise,
     initialise_rows,
-    level_channels,
     normalised,
     pad_to_minimum,
     pointwise,
     resize,
 )
+from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.networks.distillation.gate import PositionAwareGate
+from nnunet_uhf.networks.distillation.levels import checked_strides, level_channels
 
 
 class DenseBlock(nn.Module):
@@ -97,7 +97,7 @@ class GuideBlock(nn.Module):
         return gated
 
 
-class KnowledgeKeeper(nn.Module):
+class KnowledgeKeeper(Keeper):
     """Infer the teacher's five feature maps from a low-field image.
 
     Args:

@@ -11,16 +11,16 @@ from dynamic_network_architectures.building_blocks.helper import get_matching_po
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import (
-    checked_strides,
     conv_block,
     crop,
     cumulative,
     initialise,
-    level_channels,
     pad_to_minimum,
     pointwise,
     resize,
 )
+from nnunet_uhf.networks.contract import Decoder
+from nnunet_uhf.networks.distillation.levels import checked_strides, level_channels
 
 NOISES = ("gaussian", "uniform", "none")
 
@@ -33,7 +33,7 @@ class TeacherOutput(NamedTuple):
     reconstructed: list[Tensor]
 
 
-class TeacherDecoder(nn.Module):
+class TeacherDecoder(Decoder):
     """From five feature maps, finest first, to an image: CB on the deepest, then [up, 1x1, concat, CB] four times.
 
     Args:

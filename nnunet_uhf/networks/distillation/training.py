@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
-from nnunet_uhf.networks.distillation.teacher import TeacherDecoder, UHFTeacher
+from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 
 
 class DistillationOutput(NamedTuple):
@@ -75,17 +75,3 @@ class DistillationNet(nn.Module):
             self.discriminator(image.detach()),
             functional_call(self.discriminator, constants, (image,)),
         )
-
-
-class EnhancementNet(nn.Module):
-    """A keeper with the teacher's decoder: low-field image in, high-field-like image out."""
-
-    def __init__(self, keeper: KnowledgeKeeper, decoder: TeacherDecoder) -> None:
-        super().__init__()
-        self.keeper = keeper
-        self.decoder = decoder
-
-    def forward(self, source: Tensor) -> Tensor:
-        """``(B, C_in, *S) -> (B, 1, *S)`` in the target's normalised intensities."""
-        image: Tensor = self.decoder(self.keeper.features(source), source.shape[2:])
-        return image

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import resize
+from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.networks.guided.network import KeeperNet, UHFGuidedNet, build_guided_net
-from nnunet_uhf.networks.kinds import DEFAULT_KIND, KINDS, Keeper, guide_of
+from nnunet_uhf.networks.kinds import guide_of, kind_of
 
 
 class ZeroGuideNet(UHFGuidedNet):
@@ -107,7 +108,7 @@ def build_network(backbone: nn.Module, *, block: Mapping[str, Any]) -> KeeperNet
     return EnhancedInputNet(
         backbone,
         guide_of(entry),
-        KINDS[entry.get("network", DEFAULT_KIND)].decoder(**entry["decoder"]["architecture"]),
+        kind_of(entry).decoder(**entry["decoder"]["architecture"]),
         guide_channel=block["guide_channel"],
         spacing_ratio=block["spacing_ratio"],
     )
@@ -154,8 +155,6 @@ def drawn_keeper(entry: Mapping[str, Any], seed: int) -> nn.Module:
 
     The same version of torch draws the same weights; every checkpoint carries them, so prediction needs no redraw.
     """
-    from nnunet_uhf.networks.kinds import guide_of
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return guide_of(entry)

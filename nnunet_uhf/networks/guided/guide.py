@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.networks.guided.fusion_kinds import build_fusion
 from nnunet_uhf.networks.guided.network import UHFGuidedNet, stage_channels
-from nnunet_uhf.networks.kinds import Keeper
 from nnunet_uhf.networks.presets import DEFAULT_PRESET, PRESETS
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import resize
+from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.networks.guided.fusion_kinds import Fusion, build_fusion
-from nnunet_uhf.networks.kinds import Keeper, guide_of
+from nnunet_uhf.networks.kinds import guide_of
 
 
 class KeeperNet(nn.Module):

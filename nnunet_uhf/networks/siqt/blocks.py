@@ -10,6 +10,7 @@ from dynamic_network_architectures.building_blocks.helper import get_matching_ba
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import convolution, crop, pointwise
+from nnunet_uhf.networks.contract import Decoder
 from nnunet_uhf.networks.siqt.masksembles import MaskMaker
 
 BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}
@@ -75,7 +76,7 @@ class SkipBottleneck(nn.Module):
         return upsampled
 
 
-class ImageHead(nn.Module):
+class ImageHead(Decoder):
     """The U-Net's last layer, a linear 1x1 convolution of the finest map: what a keeper file holds as its decoder.
 
     Args:

@@ -14,18 +14,22 @@ import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_convtransp, get_matching_pool_op
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import LEVELS, crop_levels, cumulative, extend
+from nnunet_uhf.networks.blocks import crop_levels, cumulative, extend
+from nnunet_uhf.networks.contract import EnhancementNet, Keeper
 from nnunet_uhf.networks.siqt.blocks import Core, ImageHead, SkipBottleneck, initialise
 from nnunet_uhf.networks.siqt.masksembles import MaskMaker, check_masks
 
+LEVELS = 5
+"""Number of resolution levels (paper)."""
 FACTORS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 6: (2, 3), 8: (2, 2, 2)}
 """Prime factors of the ratios, finest level first. The paper's are 2, 4 and 8."""
 
 
-class AnisotropicBody(nn.Module):
+class AnisotropicKeeper(Keeper):
     """All of the anisotropic U-Net but its last convolution: an image in, the decoder's five maps out.
 
-    With f = base_features, five levels of f * (1, 2, 4, 8, 16) channels, in 2D as in 3D.
+    With f = base_features, five levels of f * (1, 2, 4, 8, 16) channels, in 2D as in 3D. To guide it needs ratio 1 and
+    no masks: then its maps lie on the grid of the input, and one pass gives them.
 
     Args:
         dim: 2 or 3.
@@ -43,6 +47,13 @@ class AnisotropicBody(nn.Module):
 
     Raises:
         ValueError: an argument outside these ranges.
+
+    Examples:
+        >>> import torch
+        >>> from nnunet_uhf import AnisotropicKeeper
+        >>> keeper = AnisotropicKeeper(dim=2, base_features=4)
+        >>> [tuple(one.shape[1:]) for one in keeper(torch.zeros(1, 1, 32, 32))]
+        [(4, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
     """
 
     def __init__(
@@ -174,12 +185,12 @@ class AnisotropicBody(nn.Module):
         return (*step[: self.slice_axis], step[-1], *step[self.slice_axis : -1])
 
 
-class AnisotropicUNet(nn.Module):
+class AnisotropicUNet(EnhancementNet):
     """``(B, in_channels, *S) -> (B, 1, *S')``, where S' has ``ratio`` times the slices.
 
-    Arguments: those of :class:`AnisotropicBody`. ``keeper`` is the body, ``decoder`` the last convolution, as a keeper
-    file names them. In 3D with 16 features: 9,692,185 trainable parameters at ratio 8, 9,685,017 at 4, as the
-    original. Where masks go is the original's, too: after the shortcut of a Core and after every ReLU that a
+    Arguments: those of :class:`AnisotropicKeeper`. ``keeper`` is all but the last convolution, ``decoder`` that
+    one, as a keeper file names them. In 3D with 16 features: 9,692,185 trainable parameters at ratio 8, 9,685,017 at 4,
+    as the original. Where masks go is the original's, too: after the shortcut of a Core and after every ReLU that a
     convolution feeds.
 
     Examples:
@@ -189,6 +200,9 @@ class AnisotropicUNet(nn.Module):
         >>> network(torch.zeros(1, 1, 8, 32, 32)).shape  # four slices of each
         torch.Size([1, 1, 32, 32, 32])
     """
+
+    keeper: AnisotropicKeeper
+    decoder: ImageHead
 
     def __init__(
         self,
@@ -201,8 +215,7 @@ class AnisotropicUNet(nn.Module):
         masks: int | None = None,
         mask_scale: float = 2.0,
     ) -> None:
-        super().__init__()
-        self.keeper = AnisotropicBody(
+        keeper = AnisotropicKeeper(
             dim=dim,
             in_channels=in_channels,
             base_features=base_features,
@@ -211,7 +224,7 @@ class AnisotropicUNet(nn.Module):
             masks=masks,
             mask_scale=mask_scale,
         )
-        self.decoder = ImageHead(dim=dim, base_features=base_features)
+        super().__init__(keeper, ImageHead(dim=dim, base_features=base_features))
         self.dim, self.ratio, self.slice_axis, self.masks = dim, ratio, slice_axis, masks
         self.channels, self.strides = self.keeper.channels, self.keeper.strides
 
@@ -224,7 +237,7 @@ class AnisotropicUNet(nn.Module):
         return self.keeper.output_size(size)
 
     def features(self, source: Tensor, mask: int | None = None) -> list[Tensor]:
-        """The decoder's five maps, see :meth:`AnisotropicBody.features`."""
+        """The decoder's five maps, see :meth:`AnisotropicKeeper.features`."""
         return self.keeper.features(source, mask)
 
     def forward(self, source: Tensor, mask: int | None = None) -> Tensor:
@@ -248,26 +261,6 @@ class AnisotropicUNet(nn.Module):
         if self.masks is None:
             raise ValueError("a network without masks has one member only")
         return torch.stack([self.forward(source, member) for member in range(self.masks)])
-
-
-class AnisotropicKeeper(AnisotropicBody):
-    """The anisotropic U-Net as a knowledge keeper: its decoder's maps are the guides. The contract of KnowledgeKeeper.
-
-    Arguments: those of :class:`AnisotropicBody`, with ratio 1 and without masks, so that maps lie on the input's grid
-    and one pass gives them; ValueError otherwise. The weights are those of ``AnisotropicUNet.keeper`` (ours).
-
-    Examples:
-        >>> import torch
-        >>> from nnunet_uhf import AnisotropicKeeper
-        >>> keeper = AnisotropicKeeper(dim=2, base_features=4)
-        >>> [tuple(one.shape[1:]) for one in keeper(torch.zeros(1, 1, 32, 32))]
-        [(4, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        if self.ratio != 1 or self.masks is not None:
-            raise ValueError(f"a keeper has ratio 1 and no masks, got {self.ratio} and {self.masks}")
 
 
 def _check_arguments(dim: int, base_features: int, ratio: int, slice_axis: int | None) -> None:

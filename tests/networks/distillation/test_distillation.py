@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from helpers.network_contract import StridedContract
+from nnunet_uhf.networks.contract import EnhancementNet
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.losses import discriminator_loss, distillation_loss
 from nnunet_uhf.networks.distillation.teacher import TeacherDecoder, UHFTeacher
-from nnunet_uhf.networks.distillation.training import DistillationNet, EnhancementNet
+from nnunet_uhf.networks.distillation.training import DistillationNet
 
 
 def make_net(dim: int, *, adversarial: bool = True, strides: Any = None) -> DistillationNet:

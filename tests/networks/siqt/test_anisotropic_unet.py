@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.network_contract import NetworkContract
+from nnunet_uhf.networks.kinds import guide_of
 from nnunet_uhf.networks.siqt.blocks import ImageHead
 from nnunet_uhf.networks.siqt.unet import FACTORS, AnisotropicKeeper, AnisotropicUNet
 
@@ -211,9 +212,10 @@ def test_the_keeper_is_the_network_without_its_last_convolution() -> None:
 
 
 @pytest.mark.parametrize("options", [{"ratio": 4, "slice_axis": 0}, {"masks": 16}])
-def test_a_keeper_has_neither_thick_slices_nor_masks(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="keeper has ratio 1 and no masks"):
-        AnisotropicKeeper(dim=2, base_features=4, **options)
+def test_what_guides_has_neither_thick_slices_nor_masks(options: dict[str, Any]) -> None:
+    architecture = AnisotropicKeeper(dim=2, base_features=4, **options).config()
+    with pytest.raises(ValueError, match="anisotropic_unet cannot guide"):
+        guide_of({"network": "anisotropic_unet", "architecture": architecture})
 
 
 def test_the_starting_weights_are_glorots() -> None:

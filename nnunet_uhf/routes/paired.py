@@ -1,0 +1,46 @@
+"""The route of pairs: two channels of one dataset, scans of the same subjects at two field strengths (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.routes.entries import channel_index, check_entries, read_architecture, tesla
+from nnunet_uhf.routes.task import EnhancementTask, Route
+
+_REQUIRED = ("source", "target", "source_field_T", "target_field_T")
+_OPTIONAL = ("route", "architecture")
+
+
+def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: str) -> EnhancementTask:
+    if "mode" in declared:
+        raise UHFError(
+            f"{where}: uhf.mode is not for pairs of scans: nnU-Net resamples both to one grid before a trainer sees "
+            'them. Thick slices ("native") are trained from high-field images alone, with uhf.simulate'
+        )
+    check_entries(declared, _REQUIRED, _OPTIONAL, where)
+    source, target = (channel_index(dataset_json, declared, role, where) for role in ("source", "target"))
+    if source == target:
+        raise UHFError(
+            f"{where}: uhf.source and uhf.target are both channel {declared['source']!r}; a keeper learns from one "
+            "channel to another (to study a teacher of the same field, add a copy of the channel under its own name)"
+        )
+    return EnhancementTask(
+        source=str(declared["source"]),
+        target=str(declared["target"]),
+        source_channel=source,
+        target_channel=target,
+        source_field_T=tesla(declared, "source_field_T", where),
+        target_field_T=tesla(declared, "target_field_T", where),
+        route=declared.get("route", PAIRED.name),
+        architecture=read_architecture(declared, where),
+    )
+
+
+PAIRED = Route(
+    name="paired",
+    taught=lambda low, high: f"paired scans at {low} and {high}",
+    read=_read,
+    stored=True,
+)
