@@ -83,11 +83,6 @@ def _declared_channels(architecture: Arguments) -> int:
     return int(architecture.get("in_channels", 1))
 
 
-def _own_architecture(block: Mapping[str, Any]) -> Arguments:
-    architecture: Arguments = block["architecture"]
-    return architecture
-
-
 @dataclass(frozen=True, kw_only=True)
 class NetworkKind:
     """One kind of network: its classes, and all that is known of one before it is built.
@@ -111,7 +106,6 @@ class NetworkKind:
         thick_slices: axis and ratio of a network that makes ``ratio`` slices of one; None where it keeps the grid.
         members: of an ensemble in one network, whose enhancer has ``forward_all()``; None for none.
         trained_decoder: where the network of the trainer has the decoder; the keeper's place is ``keeper.``.
-        decoder_source: the architecture in the ``uhf`` block of a training that gives the decoder's arguments.
     """
 
     name: str
@@ -131,7 +125,10 @@ class NetworkKind:
     thick_slices: Callable[[Arguments], tuple[int, int] | None] = _nothing
     members: Callable[[Arguments], int | None] = _nothing
     trained_decoder: str = "decoder."
-    decoder_source: Callable[[Mapping[str, Any]], Arguments] = _own_architecture
+
+    def decoder_of(self, architecture: Arguments) -> dict[str, Any]:
+        """Arguments of the decoder, from those of the network that it was trained in."""
+        return {name: architecture[name] for name in self.decoder_arguments}
 
 
 def same_width(architecture: Arguments, decoder: Arguments) -> str | None:
@@ -139,12 +136,3 @@ def same_width(architecture: Arguments, decoder: Arguments) -> str | None:
     if decoder["base_features"] != architecture["base_features"]:
         return "architecture and decoder_architecture have different base_features"
     return None
-
-
-def trained_config(kind: NetworkKind, block: Mapping[str, Any]) -> dict[str, Arguments]:
-    """Arguments of the enhancer that the ``uhf`` block of a finished training describes."""
-    source = kind.decoder_source(block)
-    return {
-        "architecture": block["architecture"],
-        "decoder": {name: source[name] for name in kind.decoder_arguments},
-    }

@@ -63,5 +63,4 @@ KIND = NetworkKind(
     problem=_strides_problem,
     decoder_problem=same_width,
     trained_decoder="teacher.decoder.",
-    decoder_source=lambda block: block["teacher"]["architecture"],
 )
