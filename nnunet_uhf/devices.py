@@ -6,6 +6,19 @@ import torch
 
 from nnunet_uhf.errors import UHFError
 
+NNUNET_DEVICES = ("cuda", "cpu", "mps")
+
+
+def device_of_command(name: str) -> torch.device:
+    """The device of an option ``-device``: one of nnU-Net's three, that this machine has.
+
+    Raises:
+        UHFError: it is none of them, or is not here.
+    """
+    if name not in NNUNET_DEVICES:
+        raise UHFError(f"-device {name}: choose cuda, cpu or mps (which GPU: set CUDA_VISIBLE_DEVICES)")
+    return checked_device(name)
+
 
 def checked_device(device: str | torch.device) -> torch.device:
     """The device, when torch knows it and this machine has it; an index such as `cuda:1` is allowed.

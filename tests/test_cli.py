@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
+import typer
 
 from helpers.support import run_command
 from nnunet_uhf import __version__
 from nnunet_uhf.cli import main
-from nnunet_uhf.cli.run import repeat_list_options
+from nnunet_uhf.cli.run import app, repeat_list_options
 from nnunet_uhf.errors import UHFError
 
 VERBS = (
@@ -104,6 +106,33 @@ def test_lists_may_be_written_as_in_nnunet() -> None:
     assert repeat_list_options(written) == (
         ["plan", "-d", "1", "-c", "2d", "-c", "3d_fullres", "--keeper", "a", "--keeper", "b", "-p", "P"]
     )
+
+
+def verbs_of(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every verb that does something, with the words that call it."""
+    for name, verb in getattr(command, "commands", {}).items():
+        yield from verbs_of(verb, (*words, name))
+    if words and not hasattr(command, "commands"):
+        yield words, command
+
+
+def test_every_option_declared_as_a_list_takes_several_values_as_in_nnunet() -> None:
+    tried = []
+    for words, verb in verbs_of(typer.main.get_command(app)):
+        declared = get_type_hints(verb.callback)
+        for option in verb.params:
+            (name,) = option.opts[:1]
+            is_list = any(
+                get_origin(kind) is list for kind in (declared[option.name], *get_args(declared[option.name]))
+            )
+            expected = [name, "7", name, "8"] if is_list else [name, "7", "8"]
+            assert repeat_list_options([*words, name, "7", "8"]) == [*words, *expected]
+            if is_list:
+                tried.append(name)
+                assert option.metavar.endswith("...")
+                kept, _, _ = verb.make_parser(verb.context_class(verb)).parse_args(expected)
+                assert kept[option.name] == ["7", "8"]
+    assert {"-c", "--keeper", "-f", "--field", "-i", "--weights", "-m", "-pred", "--test"} <= set(tried)
 
 
 def test_a_second_value_of_a_single_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_uhf.cli.arguments import torch_device
-from nnunet_uhf.devices import checked_device
+from nnunet_uhf.devices import checked_device, device_of_command
 from nnunet_uhf.errors import UHFError
 
 
 def test_a_device_of_this_machine_is_returned() -> None:
-    assert checked_device("cpu") == checked_device(torch.device("cpu")) == torch_device("cpu") == torch.device("cpu")
+    assert checked_device("cpu") == checked_device(torch.device("cpu")) == torch.device("cpu")
+    assert device_of_command("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:x"])
@@ -28,4 +28,4 @@ def test_a_device_that_is_not_here_is_refused(name: str) -> None:
 
 def test_commands_take_the_names_that_nnunet_takes() -> None:
     with pytest.raises(UHFError, match="CUDA_VISIBLE_DEVICES"):
-        torch_device("cuda:0")
+        device_of_command("cuda:0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,6 @@ from nnunet_uhf.nnunet.files import root_folder
 if TYPE_CHECKING:
     import torch
 
-NNUNET_DEVICES = ("cuda", "cpu", "mps")
-
 Dataset = Annotated[str, typer.Option("-d", metavar="DATASET", help="Dataset name or id.")]
 Configuration = Annotated[str, typer.Option("-c", metavar="CONFIGURATION", help="For example 3d_fullres.")]
 Fold = Annotated[str, typer.Option("-f", metavar="FOLD", help="0 to 4, or all.")]
@@ -22,6 +21,22 @@ Plans = Annotated[str, typer.Option("-p", metavar="PLANS", help="Plans name.")]
 Device = Annotated[str, typer.Option("-device", metavar="DEVICE", help="cuda, cpu or mps.")]
 InputFolder = Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of images.")]
 OutputFolder = Annotated[Path, typer.Option("-o", metavar="FOLDER", help="Folder to write to.")]
+
+
+def add_verbs(
+    app: typer.Typer, *verbs: tuple[str, Callable[..., None], str], group: str | None = None, parent: str = ""
+) -> None:
+    """Give an app its verbs in this order.
+
+    Args:
+        app: the app.
+        verbs: name, function and an example, which begins with the name of the verb or is a whole command.
+        group: heading of the verbs in the help.
+        parent: verb whose verbs they are, as the examples name it.
+    """
+    for name, function, example in verbs:
+        shown = " ".join(filter(None, ("nnunet-uhf", parent, example))) if example.startswith(name) else example
+        app.command(name, epilog=f"Example: {shown}", rich_help_panel=group)(function)
 
 
 def require_folders(*variables: str) -> None:
@@ -42,9 +57,7 @@ def fold_number(fold: str) -> int | str:
 
 
 def torch_device(name: str) -> torch.device:
-    """Return the device, checked: nnU-Net's three, and one that this machine has."""
-    from nnunet_uhf.devices import checked_device
+    """As :func:`nnunet_uhf.devices.device_of_command`; help does not wait for torch."""
+    from nnunet_uhf.devices import device_of_command
 
-    if name not in NNUNET_DEVICES:
-        raise UHFError(f"-device {name}: choose cuda, cpu or mps (which GPU: set CUDA_VISIBLE_DEVICES)")
-    return checked_device(name)
+    return device_of_command(name)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nnunet_uhf.cli.arguments import add_verbs
+
 if TYPE_CHECKING:
     from nnunet_uhf.preprocessing.labelled.scans import Conversion, ConversionOptions
 
@@ -41,13 +43,14 @@ MergeSides = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Give `app`, the verb convert, the verbs of this module."""
-    for name, verb, example in (
+    add_verbs(
+        app,
         ("ibsr", ibsr, "ibsr -i IBSR_nifti_stripped -o $nnUNet_raw/Dataset111_IBSR --test 10 11 12"),
         ("malc", malc, "malc -i MICCAI-2012-Multi-Atlas-Challenge-Data -o $nnUNet_raw/Dataset112_MALC"),
         ("freesurfer", freesurfer, "freesurfer -i $SUBJECTS_DIR -o $nnUNet_raw/Dataset113_Aseg --image brain"),
         ("bids", bids, "bids -i STUDY -o $nnUNet_raw/Dataset114_Study --contrast T1w FLAIR --field 3"),
-    ):
-        app.command(name, epilog=f"Example: nnunet-uhf convert {example}")(verb)
+        parent="convert",
+    )
 
 
 def ibsr(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nnunet_uhf.cli.arguments import add_verbs
 from nnunet_uhf.errors import UHFError
 
 if TYPE_CHECKING:
@@ -36,15 +37,16 @@ Spacing = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Give `app`, the verb convert, the verbs of this module."""
-    for name, verb, example in (
+    add_verbs(
+        app,
         ("paired", paired, "paired --lf LOW --hf HIGH -o $nnUNet_raw/Dataset101_Pairs --field-lf 0.36 --field-hf 7"),
         (
             "unpaired",
             unpaired,
             "unpaired --lf LOW --hf HIGH -o $nnUNet_raw/Dataset102_Domains --field-lf 0.36 --field-hf 7",
         ),
-    ):
-        app.command(name, epilog=f"Example: nnunet-uhf convert {example}")(verb)
+        parent="convert",
+    )
 
 
 def paired(

@@ -9,23 +9,26 @@ from typing import Annotated
 import typer
 
 from nnunet_uhf.cli import convert_labels, convert_pairs
-from nnunet_uhf.cli.arguments import InputFolder, OutputFolder
+from nnunet_uhf.cli.arguments import InputFolder, OutputFolder, add_verbs
+
+GROUP = "Datasets"
 
 
 def add_to(app: typer.Typer) -> None:
     """Give `app` the verbs of this module; convert has verbs of its own."""
-    for name, verb, example in (
+    add_verbs(
+        app,
         ("qc", qc, "qc -i nnUNet_raw/Dataset101_Pairs -o PICTURES"),
         ("normalise", normalise, "normalise -i LOW_FIELD -o LOW_FIELD_NYUL"),
-    ):
-        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+        group=GROUP,
+    )
     convert = typer.Typer(
         help="Make a raw nnU-Net dataset from data of another layout; sources stay as they are.",
         epilog="Example: nnunet-uhf convert ibsr -i IBSR_nifti_stripped -o $nnUNet_raw/Dataset111_IBSR",
     )
     convert_labels.add_to(convert)
     convert_pairs.add_to(convert)
-    app.add_typer(convert, name="convert")
+    app.add_typer(convert, name="convert", rich_help_panel=GROUP)
 
 
 def qc(

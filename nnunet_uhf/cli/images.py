@@ -8,16 +8,17 @@ from typing import Annotated
 
 import typer
 
-from nnunet_uhf.cli.arguments import Device, OutputFolder, fold_number, torch_device
+from nnunet_uhf.cli.arguments import Device, OutputFolder, add_verbs, fold_number, torch_device
 
 
 def add_to(app: typer.Typer) -> None:
     """Give `app` the verbs of this module."""
-    for name, verb, example in (
+    add_verbs(
+        app,
         ("enhance", enhance, "enhance -i IMAGES -o ENHANCED -m keeper.safetensors"),
         ("evaluate-images", evaluate_images, "evaluate-images -ref HIGH_FIELD -pred ENHANCED -mask BRAIN_MASKS -o OUT"),
-    ):
-        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+        group="Images that networks make",
+    )
 
 
 def evaluate_images(

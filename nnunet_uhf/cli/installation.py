@@ -8,17 +8,18 @@ from typing import Annotated
 
 import typer
 
-from nnunet_uhf.cli.arguments import Device, torch_device
+from nnunet_uhf.cli.arguments import Device, add_verbs
 
 
 def add_to(app: typer.Typer) -> None:
     """Give `app` the verbs of this module."""
-    app.command("trainer-path", epilog='Example: export nnUNet_extTrainer="$(nnunet-uhf trainer-path)"')(trainer_path)
-    for name, verb, example in (
-        ("doctor", doctor, "doctor"),
+    add_verbs(
+        app,
         ("demo", demo, "demo --out demo -device cpu"),
-    ):
-        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+        ("doctor", doctor, "doctor"),
+        ("trainer-path", trainer_path, 'export nnUNet_extTrainer="$(nnunet-uhf trainer-path)"'),
+        group="Installation",
+    )
 
 
 def doctor() -> None:
@@ -48,4 +49,4 @@ def demo(
 
     from nnunet_uhf.demo.pipeline import run_demo
 
-    run_demo(out=output, device=torch_device(device).type, console=Console())
+    run_demo(out=output, device=device, console=Console())

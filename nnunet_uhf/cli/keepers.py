@@ -14,6 +14,7 @@ from nnunet_uhf.cli.arguments import (
     Device,
     Fold,
     Plans,
+    add_verbs,
     fold_number,
     require_folders,
     torch_device,
@@ -25,15 +26,16 @@ Keeper = Annotated[Path, typer.Option("--keeper", metavar="FILE", help="Keeper f
 
 def add_to(app: typer.Typer) -> None:
     """Give `app` the verbs of this module."""
-    for name, verb, example in (
+    add_verbs(
+        app,
         ("pretrain", pretrain, "pretrain -d 1 -c 3d_fullres -f 0 -o keeper.safetensors"),
         ("export-keeper", export_keeper, "export-keeper -d 1 -c 3d_fullres -f 0 -o keeper.safetensors"),
         ("inspect", inspect, "inspect keeper.safetensors"),
         ("check-input", check_input, "check-input -i IMAGES -m keeper.safetensors"),
         ("plan", plan, "plan -d 2 -c 2d 3d_fullres --keeper keeper_2d.safetensors keeper_3d.safetensors"),
         ("init", init, "init -m MODEL_FOLDER -f 0 --keeper keeper.safetensors -o init.pth"),
-    ):
-        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+        group="Keepers and guided networks",
+    )
 
 
 def pretrain(

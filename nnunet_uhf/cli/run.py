@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,18 +20,8 @@ from nnunet_uhf.errors import UHFError
 # typer brings its own copy of click, whose names are not public
 UsageError = typer.BadParameter.__bases__[0]
 
-LIST_OPTIONS = {
-    "plan": {"-c", "--keeper"},
-    "enhance": {"-f"},
-    "synthesise": {"--field"},
-    "aggregate-views": {"-i", "--weights"},
-    "compare": {"-m", "-pred", "-names", "--again", "--bins"},
-    "volumes": {"-i"},
-    "convert": {"--test", "--contrast", "--entity", "--label-entity"},
-}
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-for verbs in (installation, keepers, simulation, images, datasets, segmentations):
+for verbs in (installation, datasets, simulation, keepers, images, segmentations):  # as a user meets them
     verbs.add_to(app)
 
 
@@ -71,16 +61,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def repeat_list_options(arguments: Sequence[str]) -> list[str]:
     """Write ``-c 2d 3d_fullres``, as nnU-Net has it, as ``-c 2d -c 3d_fullres``, as typer wants it."""
-    verb = next((argument for argument in arguments if not argument.startswith("-")), "")
+    lists = list_options(verb_of(arguments))
     expanded: list[str] = []
     option = None
     for argument in arguments:
         if argument.startswith("-"):
-            option = argument if argument in LIST_OPTIONS.get(verb, ()) else None
+            option = argument if argument in lists else None
         elif option is not None and expanded[-1] != option:
             expanded.append(option)
         expanded.append(argument)
     return expanded
+
+
+def verb_of(arguments: Sequence[str]) -> Any:
+    """The verb that the arguments name, or what there is of one: click's command, of which typer's are a kind."""
+    command: Any = typer.main.get_command(app)
+    for argument in arguments:
+        if not argument.startswith("-"):
+            verbs = getattr(command, "commands", {})
+            if argument not in verbs:
+                break
+            command = verbs[argument]
+    return command
+
+
+def list_options(verb: Any) -> set[str]:
+    """Names of the verb's options that are declared as lists and so take several values."""
+    return {name for option in verb.params if getattr(option, "multiple", False) for name in option.opts}
 
 
 def one_line(error: BaseException) -> str | None:

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from nnunet_uhf.cli.arguments import OutputFolder
+from nnunet_uhf.cli.arguments import OutputFolder, add_verbs
 
 
 def add_to(app: typer.Typer) -> None:
     """Give `app` the verbs of this module."""
-    for name, verb, example in (
+    add_verbs(
+        app,
         (
             "compare",
             compare,
@@ -21,8 +22,8 @@ def add_to(app: typer.Typer) -> None:
         ),
         ("volumes", volumes, "volumes -i PREDICTIONS -o volumes.csv"),
         ("aggregate-views", aggregate_views, "aggregate-views -i AXIAL CORONAL SAGITTAL -o OUT --weights 0.4 0.4 0.2"),
-    ):
-        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+        group="Segmentations",
+    )
 
 
 def compare(
@@ -56,7 +57,7 @@ def compare(
     ] = None,
     bins: Annotated[
         list[str] | None,
-        typer.Option("--bins", metavar="COLUMN=A,B", help="Cuts a column of numbers there. Default: at the median."),
+        typer.Option("--bins", metavar="COLUMN=A,B...", help="Cuts a column of numbers there. Default: at the median."),
     ] = None,
     images: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nnunet_uhf.cli.arguments import InputFolder, OutputFolder
+from nnunet_uhf.cli.arguments import InputFolder, OutputFolder, add_verbs
 from nnunet_uhf.errors import UHFError
 
 if TYPE_CHECKING:
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Give `app` the verbs of this module."""
-    for name, verb, example in (
+    add_verbs(
+        app,
         ("simulate", simulate, "simulate -i IMAGES --labels TISSUES -o LOW_FIELD --preset flair_0.36T --ratio 4"),
         ("synthesise", synthesise, "synthesise -i LABEL_MAPS -o OUT --field 0.36 3 7 --sequence spgr"),
-    ):
-        app.command(name, epilog=f"Example: nnunet-uhf {example}")(verb)
+        group="Simulated images",
+    )
 
 
 def simulate(

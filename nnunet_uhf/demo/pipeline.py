@@ -12,12 +12,11 @@ from nnunet_uhf.demo.pictures import picture_subjects
 from nnunet_uhf.demo.report import command_lines, render
 from nnunet_uhf.demo.scores import dice_table, image_table, read_scores
 from nnunet_uhf.demo.settings import DemoSettings, Folders
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.devices import device_of_command
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.stages import open_folder, run_stages
 from nnunet_uhf.trainers.demo import LENGTHS
 
-DEVICES = ("cpu", "cuda", "mps")
 STATE_NAME = "demo"
 """The state is kept in demo.json."""
 
@@ -36,8 +35,7 @@ def run_demo(
     Raises:
         UHFError: `out` holds something else, a stage fails (the message names its log), unknown device.
     """
-    if device not in DEVICES:
-        raise UHFError(f"-device is {device!r}: use one of {', '.join(DEVICES)}")
+    device = device_of_command(device).type
     settings = settings or DemoSettings()
     console = console or Console()
     folders = Folders(out.expanduser().resolve())
