@@ -5,35 +5,33 @@ case (0.1 % quantile) are taken for no signal: exact with air in the image, and 
 whose darkest voxels hold almost none. What is lost cannot change the contrast of grey and white matter: the draw sets
 it.
 
-A low-field scan would be z-scored by its own mean and standard deviation. A patch does not know them; they follow for
-every draw from a few moments of the case, which are measured once, at the profile and axis of the draw.
+A low-field scan would be z-scored by its own mean and standard deviation. A patch does not know them: see moments.py.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.low_field.moments import Moments, measure_moments
 from nnunet_uhf.preprocessing.low_field.simulator import (
     BRAIN,
     LowFieldDraw,
     LowFieldResult,
     LowFieldSimulator,
-    TissueMeans,
     tissue_means,
 )
 from nnunet_uhf.preprocessing.low_field.slice_profile import (
     SliceProfile,
+    at_slices,
+    extend_to_multiple,
     fill_slices,
     filled_noise_variance,
-    take_slices,
 )
 from nnunet_uhf.preprocessing.low_field.tissues import TissueLabels, TissueMaps, one_hot_tissues
 from nnunet_uhf.types import FloatArray, LabelArray
@@ -45,21 +43,6 @@ STRIDE = 4
 NATIVE_STRIDE = 2
 Scalar = TypeVar("Scalar", bound=np.generic)
 OUTSIDE = -1  # nnU-Net's label of voxels outside the nonzero mask, and of padding
-
-
-class Moments(NamedTuple):
-    """Noise-free simulated scan, rest + scale * scaled tissue: moments over the voxels that normalisation counts.
-
-    `means` are those of pure voxels on the thick slices; `silent` is the share of voxels without tissue.
-    """
-
-    means: TissueMeans
-    rest: float
-    scaled: float
-    rest_rest: float
-    rest_scaled: float
-    scaled_scaled: float
-    silent: float
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,16 @@ class PairSimulation:
             lines = tuple(slice(None) if i == axis else stride for i in range(image.ndim))
             signal, maps = self._signal(image[lines], labels[lines], dark)
             for profile in self.simulator.profiles:
-                moments[axis, profile] = self._moments(signal, maps, counted[lines], profile, axis, overall)
+                moments[axis, profile] = measure_moments(
+                    signal,
+                    maps,
+                    counted[lines],
+                    self.simulator,
+                    profile=profile,
+                    axis=axis,
+                    overall=overall,
+                    stripped=self._stripped,
+                )
         return CaseIntensities(dark, moments)
 
     def of_patch(
@@ -118,7 +110,9 @@ class PairSimulation:
         voxels. A patch of any content: without brain, the source holds noise alone.
         """
         result, target = self._simulate(image, labels, draw, case)
-        mean, std = self._mean_and_std(result, draw, case, size=image.shape[draw.axis - 3])
+        moments, size = case.moments[draw.axis, draw.profile], image.shape[draw.axis - 3]
+        spread = 1.0 if self.native else filled_noise_variance(size=size, ratio=draw.profile.ratio)
+        mean, std = moments.mean_and_std(result, self.simulator, spread=spread)
         inside = self._inside(result, labels, draw)
         if not self.masked:  # what nnU-Net pads is 0, in prediction as well: neither noise nor air
             padding = (labels <= 0) & (image == 0)
@@ -158,7 +152,8 @@ class PairSimulation:
         means = case.moments[draw.axis, draw.profile].means
         own_axis = replace(draw, axis=draw.axis - 3 + image.ndim)
         if self.native:
-            signal, maps = _whole_blocks(signal, maps, ratio=draw.profile.ratio, axis=own_axis.axis)
+            extend = partial(extend_to_multiple, ratio=draw.profile.ratio, axis=own_axis.axis)
+            signal, maps = extend(signal), maps.map(extend)
         result = self.simulator.apply(signal, maps, own_axis, means=means)
         if self.masked and not self.native:
             target[labels == OUTSIDE] = 0
@@ -180,97 +175,14 @@ class PairSimulation:
 
     def _on_source(self, array: npt.NDArray[Scalar], draw: LowFieldDraw) -> npt.NDArray[Scalar]:
         """An array of the target's shape on the grid of the source."""
-        return _every(array, ratio=draw.profile.ratio, axis=draw.axis - 3 + array.ndim) if self.native else array
+        return at_slices(array, ratio=draw.profile.ratio, axis=draw.axis - 3 + array.ndim) if self.native else array
 
     def _counted(self, labels: LabelArray) -> npt.NDArray[np.bool_]:
         """Voxels whose mean and deviation make the z-score."""
         return labels != OUTSIDE if self.masked else np.ones(labels.shape, dtype=bool)
-
-    def _moments(
-        self,
-        signal: FloatArray,
-        maps: TissueMaps,
-        counted: npt.NDArray[np.bool_],
-        profile: SliceProfile,
-        axis: int,
-        overall: TissueMeans,
-    ) -> Moments:
-        """Moments along one axis; `overall` are the tissue means where thick slices leave no pure voxel."""
-        fill: Callable[[FloatArray], FloatArray] = partial(
-            fill_slices, ratio=profile.ratio, size=signal.shape[axis], axis=axis
-        )
-        if self.native:
-            signal, maps = _whole_blocks(signal, maps, ratio=profile.ratio, axis=axis)
-            counted, fill = _every(counted, ratio=profile.ratio, axis=axis), _unchanged
-        thick = partial(take_slices, profile=profile, axis=axis)
-        slices, thick_maps = thick(signal), maps.map(thick)
-        try:
-            means = tissue_means(slices, thick_maps)
-        except UHFError:
-            means = overall
-        kept, scaled_map = (
-            (thick_maps.gm, thick_maps.wm) if self.simulator.fixed == "gm" else (thick_maps.wm, thick_maps.gm)
-        )
-        rest, scaled = fill((kept + thick_maps.csf) * slices), fill(scaled_map * slices)
-        brain = fill(thick_maps.total()) >= BRAIN
-        if self.simulator.noise_mask == "brain":
-            rest, scaled = rest * brain, scaled * brain
-        if self._stripped:
-            counted = brain
-        a, b = (array[counted].astype(np.float64) for array in (rest, scaled))
-        return Moments(
-            means=means,
-            rest=float(a.mean()),
-            scaled=float(b.mean()),
-            rest_rest=float((a * a).mean()),
-            rest_scaled=float((a * b).mean()),
-            scaled_scaled=float((b * b).mean()),
-            silent=1.0 - float(brain[counted].mean()),
-        )
-
-    def _mean_and_std(
-        self, result: LowFieldResult, draw: LowFieldDraw, case: CaseIntensities, *, size: int
-    ) -> tuple[float, float]:
-        """Mean and deviation of the whole scan that the draw describes; `size` of the patch along the slice axis."""
-        m, scale = case.moments[draw.axis, draw.profile], result.tissue_scale
-        mean = m.rest + scale * m.scaled
-        square = m.rest_rest + 2 * scale * m.rest_scaled + scale**2 * m.scaled_scaled
-        spread = 1.0 if self.native else filled_noise_variance(size=size, ratio=draw.profile.ratio)
-        variance = result.noise_sigma**2
-        square += (1 - m.silent) * variance * spread
-        if self.simulator.noise_mask == "everywhere":
-            if self.simulator.noise == "gaussian":
-                square += m.silent * variance * spread
-            else:  # where there is no signal, a magnitude image has Rayleigh noise
-                mean += m.silent * result.noise_sigma * math.sqrt(math.pi / 2)
-                square += m.silent * variance * ((2 - math.pi / 2) * spread + math.pi / 2)
-        return mean, math.sqrt(max(square - mean**2, 0.0))
 
 
 def _normalised(scan: FloatArray, inside: npt.NDArray[np.bool_], *, mean: float, std: float) -> FloatArray:
     source = (scan - np.float32(mean)) / np.float32(max(std, 1e-8))  # nnU-Net's floor
     source[~inside] = 0
     return source
-
-
-def _every(array: npt.NDArray[Scalar], *, ratio: int, axis: int) -> npt.NDArray[Scalar]:
-    """Voxels k * r along an axis."""
-    return array[(slice(None),) * axis + (slice(None, None, ratio),)]
-
-
-def _whole_blocks(signal: FloatArray, maps: TissueMaps, *, ratio: int, axis: int) -> tuple[FloatArray, TissueMaps]:
-    """Both extended along an axis to a multiple of r, so that the last block has its slice, too.
-
-    Mirrored behind the last voxel, as the slice profile does at an edge.
-    """
-    missing = -signal.shape[axis] % ratio
-    width = [(0, missing if i == axis else 0) for i in range(signal.ndim)]
-
-    def extended(array: FloatArray) -> FloatArray:
-        return np.pad(array, width, mode="symmetric")
-
-    return extended(signal), maps.map(extended)
-
-
-def _unchanged(array: FloatArray) -> FloatArray:
-    return array

@@ -94,6 +94,20 @@ def crop_to_multiple(image: npt.NDArray[Scalar], *, ratio: int, axis: int) -> np
     return image[(slice(None),) * (axis % image.ndim) + (slice(keep),)]
 
 
+def extend_to_multiple(image: npt.NDArray[Scalar], *, ratio: int, axis: int) -> npt.NDArray[Scalar]:
+    """An array with ceil(n / r) * r voxels along `axis`, so that its last voxels have a slice, too.
+
+    Mirrored behind the last voxel, as the slice profile does at an edge.
+    """
+    missing = -image.shape[axis] % ratio
+    return np.pad(image, [(0, missing if i == axis % image.ndim else 0) for i in range(image.ndim)], mode="symmetric")
+
+
+def at_slices(image: npt.NDArray[Scalar], *, ratio: int, axis: int) -> npt.NDArray[Scalar]:
+    """Voxels k * r along `axis`, where the slices have their centres: ceil(n / r) of them."""
+    return image[(slice(None),) * (axis % image.ndim) + (slice(None, None, ratio),)]
+
+
 def slice_affine(affine: npt.NDArray[np.float64], *, ratio: int, axis: int) -> npt.NDArray[np.float64]:
     """Affine of thick slices: slice k has its centre where voxel k*r had it."""
     result = np.array(affine, dtype=np.float64)
