@@ -100,7 +100,8 @@ def paired(
     """Pairs of low-field and high-field scans: registered, on one grid, with a report on how well they fit."""
     from rich.console import Console
 
-    from nnunet_uhf.preprocessing.pairing.paired import TABLE_NAME, PairingOptions, convert_paired
+    from nnunet_uhf.preprocessing.pairing.options import PairingOptions
+    from nnunet_uhf.preprocessing.pairing.paired import TABLE_NAME, convert_paired
 
     cases = _cases(lf, hf, table, masks=masks, labels=labels)
     corrected: tuple[Literal["lf", "hf"], ...] = ()

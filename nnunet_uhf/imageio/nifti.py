@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 from nibabel.affines import apply_affine, voxel_sizes
 
 from nnunet_uhf.errors import UHFError
@@ -67,10 +68,22 @@ def require_whole_numbers(volume: Volume) -> None:
 
 def write_volume(path: Path, data: FloatArray, affine: Affine, *, header: Any) -> None:
     """Write float32 data; `header` gives units, codes and description, the affine goes to sform and qform."""
+    _write(path, np.asarray(data, dtype=np.float32), affine, header.copy())
+
+
+def write_labels(path: Path, labels: npt.NDArray[Any], affine: Affine, *, header: Any) -> None:
+    """Write a label map as uint8, or int16 where values go beyond, otherwise as :func:`write_volume`."""
+    dtype = np.uint8 if labels.min() >= 0 and labels.max() < 256 else np.int16
     header = header.copy()
-    header.set_data_dtype(np.float32)
+    header.set_slope_inter(1, 0)
+    _write(path, labels.astype(dtype), affine, header)
+
+
+def _write(path: Path, data: npt.NDArray[Any], affine: Affine, header: Any) -> None:
+    """Write an array in its own type, with a header that is changed."""
+    header.set_data_dtype(data.dtype)
     header["cal_min"] = header["cal_max"] = 0  # display range of another image
-    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), affine, header)
+    image = nib.Nifti1Image(data, affine, header)
     code = int(header["sform_code"]) or int(header["qform_code"]) or 1
     image.set_sform(affine, code)
     image.set_qform(affine, code)

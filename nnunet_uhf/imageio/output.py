@@ -67,6 +67,18 @@ def require_free(folder: Path) -> None:
 
 
 @contextmanager
+def working_folder(output: Path) -> Iterator[Path]:
+    """A temporary folder beside `output`, on its disk, for what is made on the way; UHFError where it cannot be."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
+    except OSError as error:
+        raise UHFError(f"{output} cannot be created: {error.strerror}") from error
+    with work as folder:
+        yield Path(folder)
+
+
+@contextmanager
 def appearing_together(*folders: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary folders that become `folders` when the block ends well and vanish when it does not.
 

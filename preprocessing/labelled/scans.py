@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.progress import track
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.nifti import require_distinct, require_equal_grids
+from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.nnunet.labels import tells_sides_apart
 from nnunet_uhf.preprocessing.datasets.checks import check_dataset_folder
 from nnunet_uhf.preprocessing.datasets.write import write_segmentation_dataset
@@ -100,15 +100,14 @@ def write_labelled_scans(
     channels = list(next(iter(scans.values())).images)
     images: dict[str, dict[str, Path]] = {channel: {} for channel in channels}
     labels: dict[str, Path] = {}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
+    with working_folder(output) as temporary:
         for index, (case, scan) in enumerate(_progress(scans, f"reading {layout}", console)):
             first = None
             for number, channel in enumerate(channels):
                 image = read_source(scan.images[channel])
                 first = first or image
                 _check_image(image, first)
-                images[channel][case] = Path(temporary) / f"{index}_{number}.nii.gz"
+                images[channel][case] = temporary / f"{index}_{number}.nii.gz"
                 write_plain(images[channel][case], image.data, first.affine)
                 unoriented += [] if image.oriented else [image.path]
             if scan.labels is not None and first is not None:
@@ -117,7 +116,7 @@ def write_labelled_scans(
                 moved += [] if np.allclose(source.affine, placed.affine, atol=1e-3) else [source.path]
                 values = table.apply(placed)
                 present.update(np.unique(values).tolist())
-                labels[case] = Path(temporary) / f"{index}_labels.nii.gz"
+                labels[case] = temporary / f"{index}_labels.nii.gz"
                 write_plain(labels[case], values, first.affine)
         told += _what_to_know(label_names, present, unoriented)
         if moved:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,3 +151,15 @@ def _entropy(counts: npt.NDArray[Any]) -> float:
     """Shannon entropy in nats."""
     share = counts[counts > 0] / counts.sum()
     return float(-(share * np.log(share)).sum())
+
+
+def alignment_table(report: Mapping[str, Alignment]) -> str:
+    """The report as CSV, one line a case, the worst outline first."""
+    text = io.StringIO()
+    columns = [name for name in Alignment.__dataclass_fields__ if name != "reasons"]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", *columns, "flagged", "reasons"])
+    for case, found in sorted(report.items(), key=lambda item: -item[1].outline_mm):
+        numbers = [f"{getattr(found, name):.4g}" for name in columns]
+        writer.writerow([case, *numbers, "yes" if found.reasons else "no", "; ".join(found.reasons)])
+    return text.getvalue()

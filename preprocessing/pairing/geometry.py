@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
@@ -92,20 +91,6 @@ def covered(volume: Volume, *, grid: Volume, transform: Any) -> npt.NDArray[np.b
     reference = to_sitk(np.zeros(grid.data.shape, dtype=np.uint8), grid.affine)
     moved = sitk.Resample(ones, reference, transform, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
     return sitk.GetArrayFromImage(moved).T > 0
-
-
-def write_labels(path: Path, labels: npt.NDArray[Any], affine: Affine, *, header: Any) -> None:
-    """Write a label map as uint8, or int16 where values go beyond; geometry goes to sform and qform."""
-    dtype = np.uint8 if labels.min() >= 0 and labels.max() < 256 else np.int16
-    header = header.copy()
-    header.set_data_dtype(dtype)
-    header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0  # display range of the image
-    image = nib.Nifti1Image(labels.astype(dtype), affine, header)
-    code = int(header["sform_code"]) or int(header["qform_code"]) or 1
-    image.set_sform(affine, code)
-    image.set_qform(affine, code)
-    nib.save(image, path)
 
 
 def without_fine_detail(image: Any, steps_mm: npt.ArrayLike) -> Any:

@@ -2,78 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from nibabel.affines import voxel_sizes
 from rich.console import Console
 from rich.progress import track
 
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.nifti import (
-    read_volume,
-    require_distinct,
-    require_same_grid,
-    require_whole_numbers,
-    says_one_geometry,
-    write_volume,
-)
+from nnunet_uhf.imageio.nifti import require_distinct
+from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.preprocessing.datasets.checks import check_case_names, check_dataset_folder
-from nnunet_uhf.preprocessing.datasets.write import (
-    paired_block,
-    write_paired_dataset,
-)
-from nnunet_uhf.preprocessing.pairing.alignment import Alignment, flag_outliers, measure_alignment
-from nnunet_uhf.preprocessing.pairing.bias_field import without_bias_field
+from nnunet_uhf.preprocessing.datasets.write import paired_block, write_paired_dataset
+from nnunet_uhf.preprocessing.pairing.alignment import Alignment, alignment_table, flag_outliers
 from nnunet_uhf.preprocessing.pairing.case_table import LABELS, PairFiles
-from nnunet_uhf.preprocessing.pairing.geometry import (
-    Spacing,
-    read_scan,
-    with_spacing,
-    write_labels,
-)
-from nnunet_uhf.preprocessing.pairing.link import Link, connect
-from nnunet_uhf.preprocessing.pairing.masks import MaskSource, mask_labels, mask_of_scan, read_mask
-from nnunet_uhf.preprocessing.pairing.registration import Kind
-from nnunet_uhf.preprocessing.pairing.slicewise import aligned_stacks
+from nnunet_uhf.preprocessing.pairing.masks import mask_labels
+from nnunet_uhf.preprocessing.pairing.one_grid import register_pair, write_on_one_grid
+from nnunet_uhf.preprocessing.pairing.options import PairingOptions
 
 TABLE_NAME = "alignment.csv"
-Side = Literal["lf", "hf"]
-
-
-@dataclass(frozen=True)
-class PairingOptions:
-    """How pairs are made.
-
-    Attributes:
-        registration: `rigid`, `affine`, or `none` for scans that share a grid.
-        grid: the scan that keeps its grid and its voxels; the other is interpolated onto it, once.
-        slicewise: register slice k with slice k in its plane, for stacks of a few matching slices.
-        n4: scans whose bias field is removed.
-        mask: where a mask comes from when none is given.
-        spacing_lf: voxel size in mm in place of the stored one, for cases that name none of their own.
-        spacing_hf: likewise.
-        seed: >= 0, of the voxels that registration looks at.
-        labels_on: the scan that given masks and label maps were drawn on; needed where both scans have one stored grid
-            and are registered, since the grid does not tell then.
-    """
-
-    registration: Kind = "rigid"
-    grid: Side = "hf"
-    slicewise: bool = False
-    n4: tuple[Side, ...] = ()
-    mask: MaskSource = "nonzero"
-    spacing_lf: Spacing | None = None
-    spacing_hf: Spacing | None = None
-    seed: int = 0
-    labels_on: Side | None = None
 
 
 def convert_paired(
@@ -123,15 +72,10 @@ def convert_paired(
     report: dict[str, Alignment] = {}
     record: dict[str, Any] = {}
     staged: dict[str, dict[str, Path]] = {"lf": {}, "hf": {}, "labels": {}}
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
-    except OSError as error:
-        raise UHFError(f"{output} cannot be created: {error.strerror}") from error
-    with work as folder:
+    with working_folder(output) as folder:
         for case in sorted(cases) if console is None else track(sorted(cases), "pairing", console=console):
-            link, report[case] = _pair(cases[case], options)
-            for part, path in _stage(Path(folder) / f"{len(report):04d}", cases[case], link, options).items():
+            link, report[case] = register_pair(cases[case], options)
+            for part, path in write_on_one_grid(folder / f"{len(report):04d}", cases[case], link, options).items():
                 staged[part][case] = path
             record[case] = {
                 **{part: str(path) for part, path in cases[case].files.items()},
@@ -157,7 +101,7 @@ def convert_paired(
                 "parameters": asdict(options),
                 "cases": {case: {**record[case], "alignment": asdict(report[case])} for case in report},
             },
-            notes={TABLE_NAME: _table(report)},
+            notes={TABLE_NAME: alignment_table(report)},
         )
     return report
 
@@ -186,104 +130,3 @@ def _check(
             raise UHFError(f"{path} does not exist: check the name and the folder")
     require_distinct(files)
     return names
-
-
-def _spacing(side: Side, files: PairFiles, options: PairingOptions) -> Spacing | None:
-    """The voxel size that replaces the stored one: the case's own, or the options'."""
-    if side == "lf":
-        return files.spacing_lf or options.spacing_lf
-    return files.spacing_hf or options.spacing_hf
-
-
-def _pair(files: PairFiles, options: PairingOptions) -> tuple[Link, Alignment]:
-    """Read, correct and register one pair, and measure how it fits."""
-    scans = {
-        "lf": read_scan(files.lf, spacing=_spacing("lf", files, options)),
-        "hf": read_scan(files.hf, spacing=_spacing("hf", files, options)),
-    }
-    for side in options.n4:
-        scans[side] = without_bias_field(scans[side])
-    reference, moving = scans[options.grid], scans["lf" if options.grid == "hf" else "hf"]
-    link = connect(reference, moving, kind=options.registration, slicewise=options.slicewise, seed=options.seed)
-    alignment = measure_alignment(
-        reference.data,
-        link.bring(link.moving.data),
-        link.before(),
-        reach=link.reach(),
-        spacing=voxel_sizes(reference.affine),
-        motions=link.motions(),
-    )
-    return link, alignment
-
-
-def _stage(folder: Path, files: PairFiles, link: Link, options: PairingOptions) -> dict[str, Path]:
-    """Files on the grid of the reference; where nothing was changed, the source itself."""
-    folder.mkdir()
-    sides: tuple[Side, Side] = ("hf", "lf") if options.grid == "hf" else ("lf", "hf")
-    paths: dict[str, Path] = {}
-    for side, scan in zip(sides, (link.reference, link.moving), strict=True):
-        moved = scan is link.moving and bool(link.transforms)
-        source = files.files[side]
-        replaced = side in options.n4 or _spacing(side, files, options) is not None
-        if moved or replaced or not says_one_geometry(source, link.reference.affine):
-            data = link.bring(scan.data) if moved else scan.data
-            paths[side] = folder / f"{side}.nii.gz"
-            write_volume(paths[side], data, link.reference.affine, header=link.reference.header)
-        else:
-            paths[side] = source
-    labels = _labels(files, link, options)
-    paths["labels"] = folder / "labels.nii.gz"
-    write_labels(paths["labels"], labels, link.reference.affine, header=link.reference.header)
-    return paths
-
-
-def _labels(files: PairFiles, link: Link, options: PairingOptions) -> np.ndarray[Any, np.dtype[Any]]:
-    """Mask or label map on the reference's grid; given ones may lie on the grid of either scan."""
-    path = files.mask or files.labels
-    if path is None:
-        return mask_of_scan(link.reference, options.mask)
-    given = read_mask(path) if files.mask is not None else read_volume(path)
-    require_whole_numbers(given)
-    if _drawn_on(path, files, link, options) == options.grid:
-        return given.data
-    if link.axis is not None:
-        side: Side = "lf" if options.grid == "hf" else "hf"
-        given, _ = aligned_stacks(link.reference, with_spacing(given, _spacing(side, files, options)))
-    return link.bring(given.data, nearest=True)
-
-
-def _drawn_on(path: Path, files: PairFiles, link: Link, options: PairingOptions) -> Side:
-    """The scan that a mask or label map was drawn on: the one with its grid, or the one that the user names."""
-    sides: tuple[Side, Side] = ("hf", "lf")
-    fits = [side for side in sides if _on_grid_of(path, files.files[side])]
-    if not fits:
-        raise UHFError(f"{path} lies on the grid of neither {files.lf.name} nor {files.hf.name}: resample it to one")
-    if options.labels_on is not None:
-        if options.labels_on not in fits:
-            scan = files.files[options.labels_on]
-            raise UHFError(f"{path} does not lie on the grid of {scan}, where --labels-on has it: name the other scan")
-        return options.labels_on
-    if len(fits) > 1 and link.transforms:
-        raise UHFError(f"{path} has the grid of both scans, which are registered: name its own (--labels-on lf or hf)")
-    return options.grid if options.grid in fits else fits[0]
-
-
-def _on_grid_of(labels: Path, scan: Path) -> bool:
-    """Whether two files have one grid as they are stored."""
-    try:
-        require_same_grid(scan, labels)
-    except UHFError:
-        return False
-    return True
-
-
-def _table(report: Mapping[str, Alignment]) -> str:
-    """The report as CSV, one line a case, the worst outline first."""
-    text = io.StringIO()
-    columns = [name for name in Alignment.__dataclass_fields__ if name != "reasons"]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", *columns, "flagged", "reasons"])
-    for case, found in sorted(report.items(), key=lambda item: -item[1].outline_mm):
-        numbers = [f"{getattr(found, name):.4g}" for name in columns]
-        writer.writerow([case, *numbers, "yes" if found.reasons else "no", "; ".join(found.reasons)])
-    return text.getvalue()

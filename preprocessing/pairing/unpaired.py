@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,13 +11,11 @@ from rich.progress import track
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
-from nnunet_uhf.imageio.nifti import require_same_grid, says_one_geometry, write_volume
+from nnunet_uhf.imageio.nifti import require_same_grid, says_one_geometry, write_labels, write_volume
+from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.preprocessing.datasets.checks import check_case_names, check_dataset_folder
-from nnunet_uhf.preprocessing.datasets.write import (
-    paired_block,
-    write_segmentation_dataset,
-)
-from nnunet_uhf.preprocessing.pairing.geometry import read_scan, write_labels
+from nnunet_uhf.preprocessing.datasets.write import paired_block, write_segmentation_dataset
+from nnunet_uhf.preprocessing.pairing.geometry import read_scan
 from nnunet_uhf.preprocessing.pairing.masks import MaskSource, mask_labels, mask_of_scan, read_mask
 
 
@@ -86,16 +83,11 @@ def convert_unpaired(
             _require_masks(files, found, mask_folder)
             masks.update({f"{domain}_{name}": found[name] for name in files})
     check_case_names(list(scans))
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
-    except OSError as error:
-        raise UHFError(f"{output} cannot be created: {error.strerror}") from error
-    with work as temporary:
+    with working_folder(output) as temporary:
         images, labels = {}, {}
         cases = sorted(scans)
         for number, case in enumerate(cases if console is None else track(cases, "reading", console=console)):
-            folder = Path(temporary) / f"{number:05d}"
+            folder = temporary / f"{number:05d}"
             folder.mkdir()
             images[case], labels[case] = _stage(folder, scans[case], masks.get(case), mask)
         write_segmentation_dataset(

@@ -8,7 +8,6 @@ from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from nibabel.affines import apply_affine, voxel_sizes
@@ -18,7 +17,7 @@ from rich.progress import track
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
-from nnunet_uhf.imageio.nifti import Volume, read_volume, write_volume
+from nnunet_uhf.imageio.nifti import Volume, read_volume, write_labels, write_volume
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.preprocessing.low_field.tissues import TISSUE_VALUES
 from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, vary_structures
@@ -172,7 +171,9 @@ def _synthesise_case(
         header["descrip"] = f"simulated {field:g} T {sequence.kind}".encode()
         write_volume(folder / name / f"{case}.nii.gz", data, affine, header=header)
     tissues, affine = _on_grid(anatomy.tissues, anatomy, labels, crop=options.crop is not None)
-    _write_labels(folder / TISSUE_FOLDER / f"{case}.nii.gz", tissues, affine, header=labels.header)
+    header = labels.header.copy()
+    header["descrip"] = b"tissue labels CSF 1, GM 2, WM 3"
+    write_labels(folder / TISSUE_FOLDER / f"{case}.nii.gz", tissues, affine, header=header)
     return {
         "file": f"{case}.nii.gz",
         "box": [[axis.start, axis.stop] for axis in anatomy.box],
@@ -194,19 +195,6 @@ def _on_grid(
     whole = np.zeros(labels.data.shape, data.dtype)
     whole[anatomy.box] = data
     return whole, labels.affine
-
-
-def _write_labels(path: Path, data: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], *, header: Any) -> None:
-    """Write a label map of whole numbers in the geometry of `affine`."""
-    header = header.copy()
-    header.set_data_dtype(np.uint8)
-    header["cal_min"] = header["cal_max"] = 0
-    header["descrip"] = b"tissue labels CSF 1, GM 2, WM 3"
-    image = nib.Nifti1Image(data, affine, header)
-    code = int(header["sform_code"]) or int(header["qform_code"]) or 1
-    image.set_sform(affine, code)
-    image.set_qform(affine, code)
-    nib.save(image, path)
 
 
 def _field_record(sequence: Sequence, field_tesla: float, options: SynthesisOptions) -> dict[str, Any]:

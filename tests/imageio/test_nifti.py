@@ -10,7 +10,7 @@ import pytest
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
-from nnunet_uhf.imageio.nifti import copy_compressed, read_volume, require_same_grid, write_volume
+from nnunet_uhf.imageio.nifti import copy_compressed, read_volume, require_same_grid, write_labels, write_volume
 from nnunet_uhf.imageio.output import appearing_together
 
 SHAPE = (5, 6, 7)
@@ -45,6 +45,20 @@ def test_what_is_written_is_read_back_with_both_transforms_of_the_header(tmp_pat
     np.testing.assert_allclose(image.get_sform(), affine)
     np.testing.assert_allclose(image.get_qform(), affine, atol=1e-5)
     assert image.get_data_dtype() == np.float32
+
+
+@pytest.mark.parametrize(("highest", "dtype"), [(255, np.uint8), (256, np.int16)])
+def test_a_label_map_is_written_in_whole_numbers_whatever_the_header_was_made_for(
+    tmp_path: Path, save: Any, highest: int, dtype: type
+) -> None:
+    header = nib.load(save(tmp_path / "scan.nii.gz", np.ones((2, 3, 4), np.float32))).header
+    header.set_slope_inter(2, 1)
+    labels = np.full((2, 3, 4), highest)
+    write_labels(tmp_path / "labels.nii.gz", labels, np.diag([1.0, 2, 3, 1]), header=header)
+    written = nib.load(tmp_path / "labels.nii.gz")
+    assert written.get_data_dtype() == dtype
+    np.testing.assert_array_equal(np.asarray(written.dataobj), labels)
+    np.testing.assert_array_equal(written.get_qform(), written.get_sform())
 
 
 def test_damaged_flat_singular_and_non_finite_files_are_refused_in_one_line(tmp_path: Path, save: Any) -> None:

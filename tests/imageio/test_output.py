@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.output import write_table, written_whole
+from nnunet_uhf.imageio.output import working_folder, write_table, written_whole
 
 
 def test_a_file_appears_when_the_block_ends_well_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -77,3 +77,20 @@ def test_one_writer_takes_up_what_a_killed_one_left(tmp_path: Path) -> None:
 def test_a_table_has_a_line_for_its_columns_and_one_for_every_row(tmp_path: Path) -> None:
     write_table(tmp_path / "new" / "t.csv", [{"case": "a, b", "dice": 0.5}, {"case": "c", "dice": None}])
     assert (tmp_path / "new" / "t.csv").read_text().splitlines() == ["case,dice", '"a, b",0.5', "c,"]
+
+
+def test_a_working_folder_lies_beside_the_output_and_goes_with_its_block(tmp_path: Path) -> None:
+    output = tmp_path / "raw" / "Dataset101_Pairs"
+    with working_folder(output) as folder:
+        (folder / "a.txt").write_text("a")
+        assert folder.parent == output.parent
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_a_working_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("a file")
+    with (
+        pytest.raises(UHFError, match="Dataset101_Pairs cannot be created: "),
+        working_folder(tmp_path / "raw" / "Dataset101_Pairs"),
+    ):
+        pass

@@ -28,7 +28,8 @@ from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.nifti import Volume
 from nnunet_uhf.preprocessing.pairing.case_table import cases_of_folders
-from nnunet_uhf.preprocessing.pairing.paired import PairingOptions, convert_paired
+from nnunet_uhf.preprocessing.pairing.options import PairingOptions
+from nnunet_uhf.preprocessing.pairing.paired import convert_paired
 from nnunet_uhf.preprocessing.pairing.slicewise import resample_slices
 
 TRUTH = movement((0.1, -0.1, 0.15), (9.0, -6.0, 5.0))
