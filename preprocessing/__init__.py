@@ -1,1 +1,1 @@
-"""Dataset conversion and low-field simulation."""
+"""Data in: raw nnU-Net datasets of scans, simulated low field, pictures of cases. Imports `routes` and lower rooms."""

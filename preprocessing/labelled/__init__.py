@@ -1,1 +1,1 @@
-"""Labelled scans of other layouts as nnU-Net datasets, a file a layout."""
+"""Labelled scans of other layouts as nnU-Net datasets, a file a layout. Imports `datasets`, `nnunet`, `imageio`."""

@@ -1,7 +1,7 @@
 """Stochastic low-field simulator after SIQT (Lin et al., Medical Image Analysis 2023), re-implemented.
 
 Parameters are drawn apart from being applied, and everything here is a pure function of numpy arrays, so that a
-data loader can simulate each patch anew.
+data loader can simulate each patch anew. `folder` does it with files. Imports `imageio`.
 """
 
 from nnunet_uhf.preprocessing.low_field.artefacts import ArtefactDraw, Artefacts

@@ -1,1 +1,1 @@
-"""Low-field and high-field scans of the same subjects, or of two groups, as one dataset."""
+"""Scans of two field strengths, of the same subjects or of others, as one dataset. Imports `datasets`, `imageio`."""

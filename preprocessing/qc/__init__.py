@@ -1,1 +1,1 @@
-"""Pictures of every case of a dataset, and a page that shows them all."""
+"""Pictures of every case of a dataset, and a page that shows them all. Imports `datasets`, `routes`, `nnunet`."""

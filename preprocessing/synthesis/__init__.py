@@ -1,4 +1,7 @@
-"""Images of a chosen field strength from label maps: relaxation times, signal equations, partial volume, bias field."""
+"""Images of a chosen field strength from label maps: relaxation times, signal equations, partial volume, bias field.
+
+Imports `low_field` for the tables of tissues, and `imageio`.
+"""
 
 from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, Structure, vary_structures
 from nnunet_uhf.preprocessing.synthesis.image import bias_field, rician, structure_signals, synthesise_image
