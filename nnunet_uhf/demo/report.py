@@ -8,13 +8,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from nnunet_uhf import __version__
 from nnunet_uhf.demo.pictures import TISSUE_COLOURS, SubjectPicture
 from nnunet_uhf.demo.scores import IMAGE_ROWS, Scores
 from nnunet_uhf.demo.settings import CONFIGURATIONS, DemoSettings
 from nnunet_uhf.demo.subjects import TEMPLATE_LICENCE, TISSUES
+from nnunet_uhf.pages.engine import render_page
 from nnunet_uhf.stages import Stage
 
 
@@ -29,9 +28,9 @@ def render(
     date: datetime.date,
 ) -> str:
     """The page as HTML text. It refers to no other file: pictures are data URIs, styles are inline."""
-    loader = jinja2.PackageLoader("nnunet_uhf.demo", ".")
-    engine = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return engine.get_template("page.html").render(
+    return render_page(
+        "nnunet_uhf.demo",
+        "page.html",
         version=__version__,
         date=date.isoformat(),
         settings=settings,

@@ -6,13 +6,13 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jinja2
 from markupsafe import Markup
 
 from nnunet_uhf import __version__
 from nnunet_uhf.evaluation.label_scores import METRICS, Metric
 from nnunet_uhf.evaluation.statistics import RESAMPLES
 from nnunet_uhf.nnunet.labels import MEAN
+from nnunet_uhf.pages.engine import render_page
 from nnunet_uhf.report.analysis import (
     PRIMARY_METRIC,
     metric_of,
@@ -61,11 +61,11 @@ class Cell:
 
 def render(comparison: Comparison) -> str:
     """The page as HTML text. It refers to no other file: pictures are data URIs, plots and styles are inline."""
-    loader = jinja2.PackageLoader("nnunet_uhf.report", ".")
-    engine = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    engine.filters.update(number=number, p_value=p_value)
     main = primary_structure(comparison.task)
-    return engine.get_template(TEMPLATE).render(
+    return render_page(
+        "nnunet_uhf.report",
+        TEMPLATE,
+        filters={"number": number, "p_value": p_value},
         c=comparison,
         version=__version__,
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),

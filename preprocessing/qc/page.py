@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -21,6 +20,7 @@ from nnunet_uhf.imageio.planes import standard_axes, standard_spacing
 from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import Labels, read_structures
+from nnunet_uhf.pages.engine import render_page
 from nnunet_uhf.preprocessing.qc.cases import CaseFiles, find_cases, recorded_alignment
 from nnunet_uhf.preprocessing.qc.findings import (
     ENOUGH_CASES,
@@ -165,8 +165,12 @@ def _link(case: str) -> str:
 
 def _render(shown: list[Shown], dataset: str, task: EnhancementTask | None) -> str:
     """The page as HTML text; pictures are files beside it."""
-    loader = jinja2.PackageLoader("nnunet_uhf.preprocessing.qc", ".")
-    engine = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return engine.get_template("qc.html").render(
-        cases=shown, dataset=dataset, task=task, version=nnunet_uhf.__version__, enough=ENOUGH_CASES
+    return render_page(
+        "nnunet_uhf.preprocessing.qc",
+        "qc.html",
+        cases=shown,
+        dataset=dataset,
+        task=task,
+        version=nnunet_uhf.__version__,
+        enough=ENOUGH_CASES,
     )
