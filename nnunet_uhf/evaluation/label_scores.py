@@ -22,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_uhf.evaluation.surface import surface_distances
-from nnunet_uhf.nnunet.labels import MEAN, Labels, Structure
+from nnunet_uhf.nnunet.labels import Labels, Structure
 
 Scores = dict[str, float]
+MEAN = "mean"
+"""Name of the mean over all structures."""
 
 
 @dataclass(frozen=True)

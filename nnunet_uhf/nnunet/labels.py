@@ -1,4 +1,4 @@
-"""What is compared of a segmentation: its labels or regions, as nnU-Net reads them from dataset.json."""
+"""The structures of a segmentation: its labels or regions, as nnU-Net reads them from dataset.json, and their sides."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
-
-MEAN = "mean"
-"""Name of the mean over all structures."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +70,6 @@ def read_structures(dataset_json: Mapping[str, Any], *, where: Path) -> Labels:
     found = tuple(structure for structure in named if structure.values != (0,))
     if not found:
         raise UHFError(f"{where} names no label but the background; correct 'labels'")
-    if any(structure.name.casefold() == MEAN for structure in found):
-        raise UHFError(f"{where} calls a label {MEAN!r}, which the report uses for the mean of all; rename it")
     return Labels(found, manager.ignore_label)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nnunet_uhf.evaluation.label_scores import METRICS, VOLUMES, Metric
+from nnunet_uhf.evaluation.label_scores import MEAN, METRICS, VOLUMES, Metric
 from nnunet_uhf.evaluation.measuring import Measured
 from nnunet_uhf.evaluation.statistics import PairedResult, compare_paired, holm
-from nnunet_uhf.nnunet.labels import MEAN, Labels
+from nnunet_uhf.nnunet.labels import Labels
 
 PRIMARY_METRIC = "dice"
 
@@ -21,7 +21,7 @@ class Result:
 
     Attributes:
         model: name of the entry.
-        structure: or :data:`~nnunet_uhf.nnunet.labels.MEAN`.
+        structure: or :data:`~nnunet_uhf.evaluation.label_scores.MEAN`.
         metric: key of a metric.
         group: None where all subjects are pooled, else (column, group), such as ("fold", "0") or ("sex", "F").
         paired: the numbers.

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from nnunet_uhf import __version__
-from nnunet_uhf.evaluation.label_scores import METRICS, Metric
+from nnunet_uhf.evaluation.label_scores import MEAN, METRICS, Metric
 from nnunet_uhf.evaluation.statistics import RESAMPLES
-from nnunet_uhf.nnunet.labels import MEAN
 from nnunet_uhf.pages.engine import render_page
 from nnunet_uhf.report.analysis import (
     PRIMARY_METRIC,

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf import __version__
-from nnunet_uhf.evaluation.label_scores import METRICS, VOLUMES
+from nnunet_uhf.evaluation.label_scores import MEAN, METRICS, VOLUMES
 from nnunet_uhf.evaluation.measuring import Measured
 from nnunet_uhf.evaluation.statistics import CONFIDENCE, RESAMPLES
-from nnunet_uhf.nnunet.labels import MEAN, Labels
+from nnunet_uhf.nnunet.labels import Labels
 from nnunet_uhf.report.analysis import structure_names
 from nnunet_uhf.report.comparison import Comparison
 from nnunet_uhf.report.entries import Entry

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.evaluation.label_scores import MEAN
 from nnunet_uhf.imageio.files import ENDINGS, case_files
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import Labels, read_structures, structures_of_values
@@ -49,7 +51,7 @@ def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, P
         UHFError: two entries that do not mean the same by their labels.
     """
     tasks = [
-        (entry, read_structures(entry.dataset_json, where=entry.folder / "dataset.json"))
+        (entry, _structures(entry.dataset_json, entry.folder / "dataset.json"))
         for arm in entries
         for entry in arm.trainings
         if entry.dataset_json is not None
@@ -64,10 +66,18 @@ def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, P
         return tasks[0][1]
     described = folder.parent / "dataset.json"
     if described.is_file():
-        return read_structures(read_json(described, advice="repair or remove it"), where=described)
+        return _structures(read_json(described, advice="repair or remove it"), described)
     from nnunet_uhf.imageio.label_maps import label_values
 
     return structures_of_values(value for path in references.values() for value in label_values(path))
+
+
+def _structures(dataset_json: Mapping[str, Any], where: Path) -> Labels:
+    """The structures of a dataset.json, none of which has the name of their mean."""
+    task = read_structures(dataset_json, where=where)
+    if any(structure.name.casefold() == MEAN for structure in task.structures):
+        raise UHFError(f"{where} calls a label {MEAN!r}, which the report uses for the mean of all; rename it")
+    return task
 
 
 class ImageFinder:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from nnunet_uhf.evaluation.label_scores import MEAN
 from nnunet_uhf.evaluation.statistics import smallest_p
-from nnunet_uhf.nnunet.labels import MEAN
 from nnunet_uhf.report.analysis import Result, metric_of
 from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.formatting import interval, number, p_value

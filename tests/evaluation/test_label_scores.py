@@ -13,9 +13,9 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from helpers.report_samples import CASES, SPACING, dataset_json, spoiled, truth, write_labels
 from helpers.tiny_data import LABELS, REGIONS
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.evaluation.label_scores import case_scores
+from nnunet_uhf.evaluation.label_scores import MEAN, case_scores
 from nnunet_uhf.evaluation.surface import surface_distances
-from nnunet_uhf.nnunet.labels import MEAN, Labels, Structure, read_structures, structures_of_values
+from nnunet_uhf.nnunet.labels import Labels, Structure, read_structures, structures_of_values
 
 TASK = read_structures(dataset_json(), where=Path("dataset.json"))
 EITHER = Labels((Structure("one", (1,)), Structure("two", (2,))))
@@ -85,9 +85,7 @@ def test_without_a_description_every_value_is_a_structure() -> None:
         structures_of_values([0])
 
 
-@pytest.mark.parametrize(
-    "labels", [{"CSF": 1}, {"background": 0}, {"background": 0, "mean": 1}, {"background": 0, "a": "b"}]
-)
+@pytest.mark.parametrize("labels", [{"CSF": 1}, {"background": 0}, {"background": 0, "a": "b"}])
 def test_labels_that_cannot_be_compared_are_named_with_their_file(labels: dict[str, object]) -> None:
     with pytest.raises(UHFError, match=r"^here/dataset\.json"):
         read_structures({"labels": labels}, where=Path("here/dataset.json"))

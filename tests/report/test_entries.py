@@ -22,7 +22,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.report.entries import baseline_first, name_entries, read_model, read_predictions
 from nnunet_uhf.report.provenance import keeper_facts, overlap_warning
 from nnunet_uhf.report.trainings import cost_of, read_trainings
-from nnunet_uhf.report.truth import ImageFinder, find_references
+from nnunet_uhf.report.truth import ImageFinder, find_references, find_task
 
 LABELS = {case: truth(case) for case in CASES[:4]}
 
@@ -187,3 +187,9 @@ def test_predictions_of_one_of_several_guided_configurations_are_held_against_al
     (folder / "plans.json").write_text(json.dumps({"plans_name": "made", "configurations": {"2d": {}, "3d": 1}}))
     with pytest.raises(UHFError, match=r"plans\.json: its configurations are not as nnU-Net writes them"):
         keeper_facts(read_predictions(folder), CASES)
+
+
+def test_a_label_named_as_the_mean_of_all_is_refused_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "Mean": 1}}')
+    with pytest.raises(UHFError, match=r"dataset\.json calls a label 'mean', which the report uses"):
+        find_task([], tmp_path / "labelsTr", {})

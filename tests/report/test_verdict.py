@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunet_uhf.evaluation.label_scores import MEAN
 from nnunet_uhf.evaluation.statistics import compare_paired
-from nnunet_uhf.nnunet.labels import MEAN
 from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.report.analysis import Result
 from nnunet_uhf.report.entries import Entry
