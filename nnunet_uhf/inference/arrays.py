@@ -83,7 +83,7 @@ def feature_maps(
         >>> bool(abs(found.image.mean()) < 1e-4)  # what the keeper saw: z-scores
         True
     """
-    file = keeper if isinstance(keeper, KeeperFile) else read_keeper(keeper)
+    file = _of_one_channel(keeper)
     header, device = file.header, checked_device(device)
     network = build_keeper(file).to(device)
     seen = (
@@ -137,7 +137,7 @@ def enhance_array(
         >>> enhance_array(image, keeper).shape
         (24, 40, 32)
     """
-    file = keeper if isinstance(keeper, KeeperFile) else read_keeper(keeper)
+    file = _of_one_channel(keeper)
     header = file.header
     if any(step != 1 for step in stretch_of(header)):
         raise UHFError(f"{file.path} is a model of thick slices, whose grid an array does not tell: enhance the files")
@@ -150,9 +150,19 @@ def enhance_array(
     return np.where(mask, enhanced.reshape(seen.shape), np.float32(0))
 
 
+def _of_one_channel(keeper: str | Path | KeeperFile) -> KeeperFile:
+    file = keeper if isinstance(keeper, KeeperFile) else read_keeper(keeper)
+    if len(file.header.inputs) > 1:
+        raise MatchError(
+            f"{file.path} reads {len(file.header.inputs)} images together, but here is one: enhance the files, or call "
+            "the network of load_keeper"
+        )
+    return file
+
+
 def _read(header: KeeperHeader, path: Path) -> FloatArray:
     check_nifti_header(path, dim=header.dim)
-    data, _, _ = preprocess_image(path, *managers(header))
+    data, _, _ = preprocess_image((path,), *managers(header))
     return data[0]
 
 

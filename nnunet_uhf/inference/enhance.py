@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from nnunet_uhf import __version__
 from nnunet_uhf.devices import checked_device
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.files import check_nifti_header, note_path, pair_files
+from nnunet_uhf.imageio.files import check_nifti_header, note_path
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.imageio.restore import export_image
 from nnunet_uhf.inference.input_check import InputCheck, check_for_enhancing, without_statistics
+from nnunet_uhf.inference.inputs import Scan, scans_and_outputs
 from nnunet_uhf.inference.predictor import ImagePredictor
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import SliceGeometry, slice_geometry, stretch_of
@@ -92,9 +93,9 @@ def enhance(
     """
     console = console or Console(stderr=True)
     device = checked_device(device)
-    tasks = pair_files(Path(inputs), Path(output))
     enhancer = load_enhancer(model, folds=folds)
     header = enhancer.headers[0]
+    tasks = scans_and_outputs(Path(inputs), Path(output), header)
     network: nn.Module = enhancer.network
     parameters: Sequence[Mapping[str, Tensor]] = enhancer.parameters
     if uncertainty:
@@ -103,10 +104,11 @@ def enhance(
         twice = sorted({target for _, target in tasks} & {uncertainty_path(target) for _, target in tasks})
         if twice:
             raise UHFError(f"{twice[0]} would be an image and the uncertainty of another one: rename its input")
-    for source, _ in tasks:
-        check_nifti_header(source, dim=header.dim)
-    geometries = {source: slice_geometry(header, source, axis=axis) for source, _ in tasks}
-    waiting = [(source, target) for source, target in tasks if overwrite or not _all_there(target, uncertainty)]
+    for scan, _ in tasks:
+        for source in scan:
+            check_nifti_header(source, dim=header.dim)
+    geometries = {scan: slice_geometry(header, scan[0], axis=axis) for scan, _ in tasks}
+    waiting = [(scan, target) for scan, target in tasks if overwrite or not _all_there(target, uncertainty)]
     if len(waiting) < len(tasks):
         console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
 
@@ -126,14 +128,14 @@ def enhance(
     )
     with Progress(console=console, disable=not progress) as bar:
         task = bar.add_task("enhance", total=len(waiting))
-        for index, (source, target) in enumerate(waiting):
+        for index, (scan, target) in enumerate(waiting):
+            source, geometry = scan[0], geometries[scan]
             bar.update(task, description=escape(source.name))
-            geometry = geometries[source]
             if geometry is not None and geometry.warning:
                 console.print(f"warning: {source.name}: {geometry.warning}", highlight=False, markup=False)
             read = managers(header if geometry is None else geometry.header)
-            data, mask, properties = preprocess_image(source, *read)
-            check = check_for_enhancing(header, enhancer.network, data[0], device, source, console)
+            data, mask, properties = preprocess_image(scan, *read)
+            check = check_for_enhancing(header, enhancer.network, data, device, source, console)
             report = functools.partial(_report, bar, task, index)
             images = predictor.predict_image(torch.from_numpy(data), on_patch=report)
             written = read
@@ -141,7 +143,7 @@ def enhance(
                 written = managers(geometry.written_header)
                 mask, properties = geometry.mask(mask), geometry.properties(properties)
             # first, so that no image is ever without it
-            _write_note(target, source, enhancer, geometry=geometry, uncertainty=uncertainty, check=check)
+            _write_note(target, scan, enhancer, geometry=geometry, uncertainty=uncertainty, check=check)
             intensity = header.target_intensity
             scales = {target: (intensity["mean"], intensity["std"]), uncertainty_path(target): (0.0, intensity["std"])}
             for image, (path, (mean, std)) in reversed(list(zip(images, scales.items(), strict=False))):
@@ -187,7 +189,7 @@ def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None
 
 def _write_note(
     target: Path,
-    source: Path,
+    scan: Scan,
     enhancer: Enhancer,
     *,
     geometry: SliceGeometry | None,
@@ -197,7 +199,7 @@ def _write_note(
     header = enhancer.headers[0]
     note = {
         "description": describe_image(header),
-        "input": source.name,
+        "input": scan[0].name if len(scan) == 1 else [path.name for path in scan],
         "model": enhancer.name,
         "keepers": [
             {
@@ -211,7 +213,7 @@ def _write_note(
         "trained_on": header.dataset,
         "route": header.route,
         "simulation": header.simulation,
-        "channel": header.channel,
+        "channel": header.channel if len(scan) == 1 else [one.channel for one in header.inputs],
         "source_field_T": header.source_field_T,
         "target_field_T": header.target_field_T,
         "input_check": None if check is None else check.note(),

@@ -18,6 +18,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.guided_model import ModelKeeper, read_model_keeper
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files, case_name, check_nifti_header
 from nnunet_uhf.imageio.output import write_table
+from nnunet_uhf.inference.inputs import Scan, scans_of
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import slice_geometry
 from nnunet_uhf.keepers.file import build_enhancer, build_keeper
@@ -93,7 +94,7 @@ def compare_with_training(
     Args:
         header: with feature statistics.
         features: the keeper, on the device.
-        image: preprocessed for the keeper, `(Z, Y, X)`.
+        image: preprocessed for the keeper, `(C, Z, Y, X)`.
         device: where to run it.
         name: the file, for errors.
 
@@ -188,20 +189,21 @@ def check_inputs(
     header = keeper.header
     if header.feature_statistics is None:
         raise UHFError(f"{model}: {without_statistics(header)}")
-    files = _files(images, keeper)
-    for path in files:
-        check_nifti_header(path, dim=header.dim)
+    scans = _scans(images, keeper)
+    for scan in scans:
+        for path in scan:
+            check_nifti_header(path, dim=header.dim)
     # of thick slices: where they lie, and how thick they are
-    geometries = {path: slice_geometry(header, path, axis=None) for path in files}
+    geometries = {scan: slice_geometry(header, scan[0], axis=None) for scan in scans}
     # what cannot guide has no keeper by itself, but one within its enhancer
     file = keeper.file
     network = build_keeper(file) if file.decoder_state is None else build_enhancer(file).keeper
     features = features_of(network.to(device))
     checks = {}
-    for path in files if console is None else track(files, description="check", console=console):
-        geometry = geometries[path]
-        image, _, _ = preprocess_image(path, *managers(header if geometry is None else geometry.header))
-        checks[path.name] = compare_with_training(header, features, image[0], device=device, name=str(path))
+    for scan in scans if console is None else track(scans, description="check", console=console):
+        geometry, first = geometries[scan], scan[0]
+        image, _, _ = preprocess_image(scan, *managers(header if geometry is None else geometry.header))
+        checks[first.name] = compare_with_training(header, features, image, device=device, name=str(first))
     if output is not None:
         _write(output, checks)
     return checks
@@ -224,18 +226,25 @@ def checks_table(checks: dict[str, InputCheck]) -> Table:
     return table
 
 
-def _files(images: Path, keeper: ModelKeeper) -> list[Path]:
-    """The files to check; of a guided model's images with channel numbers, those that its keeper sees."""
+def _scans(images: Path, keeper: ModelKeeper) -> list[Scan]:
+    """The scans to check; of a guided model's images with channel numbers, those that its keeper sees."""
+    if len(keeper.header.inputs) > 1:
+        if keeper.guide_channel is not None:
+            raise UHFError(
+                f"the keeper of this model reads {len(keeper.header.inputs)} channels: give its keeper file (-m) and a "
+                "folder with those channels, numbered from 0 (-i)"
+            )
+        return [scan for _, scan in scans_of(images, keeper.header)]
     if images.is_file():
         case_name(images)
-        return [images]
+        return [(images,)]
     if not images.exists():
         raise UHFError(f"{images} does not exist; give a NIfTI file or a folder of them (-i)")
     files = case_files(images)
     if keeper.guide_channel is None or not all(CHANNEL_SUFFIX.search(name) for name in files):
-        return list(files.values())
+        return [(path,) for path in files.values()]
     suffix = f"_{keeper.guide_channel:04d}"
-    seen = [path for name, path in files.items() if name.endswith(suffix)]
+    seen: list[Scan] = [(path,) for name, path in files.items() if name.endswith(suffix)]
     if not seen:
         raise UHFError(f"{images} holds no image of the guide channel (CASE{suffix}.nii.gz): give those (-i)")
     return seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,24 @@ from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import read_image
+from nnunet_uhf.inference.inputs import Scan, require_one_grid
 from nnunet_uhf.keepers.file import KeeperHeader
 
 
 def managers(header: KeeperHeader) -> tuple[PlansManager, ConfigurationManager]:
-    """The settings nnU-Net's preprocessing needs, for one source channel, from a keeper's header."""
+    """The settings nnU-Net's preprocessing needs, for the channels a keeper reads, from its header."""
     plans = {
         "transpose_forward": list(header.transpose_forward),
         "transpose_backward": [int(axis) for axis in np.argsort(header.transpose_forward)],
-        "foreground_intensity_properties_per_channel": {"0": {}},
+        "foreground_intensity_properties_per_channel": {str(index): {} for index in range(len(header.inputs))},
     }
     spline = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
     configuration = {
         "architecture": {},
         "patch_size": list(header.patch_size),
         "spacing": list(header.spacing_mm),
-        "normalization_schemes": [header.normalisation],
-        "use_mask_for_norm": [header.use_mask_for_norm],
+        "normalization_schemes": [one.normalisation for one in header.inputs],
+        "use_mask_for_norm": [one.use_mask_for_norm for one in header.inputs],
         # nnU-Net's defaults, by the names and arguments its planner writes
         "resampling_fn_data": "resample_data_or_seg_to_shape",
         "resampling_fn_data_kwargs": spline,
@@ -39,19 +39,22 @@ def managers(header: KeeperHeader) -> tuple[PlansManager, ConfigurationManager]:
 
 
 def preprocess_image(
-    path: Path, plans_manager: PlansManager, configuration_manager: ConfigurationManager
+    scan: Scan, plans_manager: PlansManager, configuration_manager: ConfigurationManager
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any]]:
-    """A file -> normalised volume (1, *S), its nonzero mask (*S), and nnU-Net's properties.
+    """The files of a scan -> normalised volume (C, *S), its nonzero mask (*S), and nnU-Net's properties.
 
-    Raises UHFError when the file is damaged, or the keeper's normalisation is not at hand.
+    Raises UHFError when a file is damaged, the files do not lie on one grid, or the keeper's normalisation is not at
+    hand.
     """
-    data, properties = read_image(path)
+    require_one_grid(scan)
+    images = [read_image(path) for path in scan]
+    data, properties = np.concatenate([image for image, _ in images]), images[0][1]
     try:
         data, seg, properties = DefaultPreprocessor(verbose=False).run_case_npy(
             data, None, properties, plans_manager, configuration_manager, {}
         )
     except (KeyError, RuntimeError) as error:
-        scheme = configuration_manager.normalization_schemes[0]
+        scheme = ", ".join(dict.fromkeys(configuration_manager.normalization_schemes))
         raise UHFError(
             f"the keeper's normalisation {scheme} is not installed here, or needs statistics of its dataset that a "
             "keeper does not carry; train the keeper with ZScoreNormalization"

@@ -16,6 +16,8 @@ AXIS_ORDER = "transposed SimpleITK zyx"
 
 #: Of one level, in any network a header may describe.
 MAX_CHANNELS = 1024
+#: Images that a keeper may read together.
+MAX_INPUTS = 16
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -68,6 +70,21 @@ def _is_statistics(value: object) -> bool:
         and is_list(value["levels"], _is_level, 1, MAX_LEVELS)
         and _is_distances(value["distances"])
     )
+
+
+def _is_channels(value: object) -> bool:
+    """The second channel and all further ones, as :class:`nnunet_uhf.keepers.header.InputChannel` has them."""
+
+    def is_channel(item: object) -> bool:
+        return (
+            isinstance(item, dict)
+            and item.keys() == {"channel", "normalisation", "use_mask_for_norm"}
+            and is_text(item["channel"])
+            and _is_identifier(item["normalisation"])
+            and isinstance(item["use_mask_for_norm"], bool)
+        )
+
+    return is_list(value, is_channel, 0, MAX_INPUTS - 1)
 
 
 def _is_field(value: object) -> bool:
@@ -128,6 +145,10 @@ FIELDS: dict[str, Check] = {
     "feature_statistics": (
         lambda value: value is None or _is_statistics(value),
         "an object of cases, levels (mean, std, distances) and distances, or null",
+    ),
+    "further_channels": (
+        _is_channels,
+        f"a list of at most {MAX_INPUTS - 1} objects of channel, normalisation and use_mask_for_norm",
     ),
     "sha256": (_is_hash, "64 hexadecimal digits"),
     "decoder_sha256": (lambda value: value is None or _is_hash(value), "64 hexadecimal digits or null"),

@@ -17,10 +17,19 @@ from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keepers.fields import AXIS_ORDER, FIELDS
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # What each format added. A header is written in the oldest one that holds it, which the most versions read.
-_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics")}
+_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics"), 4: ("further_channels",)}
 MAX_HEADER_CHARACTERS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputChannel:
+    """One image that a keeper reads: its name, and how nnU-Net normalises it."""
+
+    channel: str
+    normalisation: str
+    use_mask_for_norm: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,8 @@ class KeeperHeader:
     fills them in. ``simulation``, of a keeper whose source was simulated while training: all parameters.
     ``network``: a name of :data:`nnunet_uhf.networks.kinds.KINDS`. ``feature_statistics``: what its features look
     like on its own cases (:mod:`nnunet_uhf.keepers.statistics`), None when that was not measured.
+    ``further_channels``: of a keeper that reads several images together, those after the first, which ``channel``,
+    ``normalisation`` and ``use_mask_for_norm`` describe.
 
     Examples:
         >>> from nnunet_uhf import read_header, write_untrained_keeper
@@ -72,12 +83,21 @@ class KeeperHeader:
     simulation: dict[str, Any] | None = None
     network: str = DEFAULT_NETWORK
     feature_statistics: dict[str, Any] | None = None
+    further_channels: tuple[InputChannel, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
     def extent_mm(self) -> tuple[float, ...]:
         """Physical size of the patches the keeper was trained on, per axis in mm."""
         return tuple(size * step for size, step in zip(self.patch_size, self.spacing_mm, strict=True))
+
+    @property
+    def inputs(self) -> tuple[InputChannel, ...]:
+        """All images that the keeper reads, in the order of its channels."""
+        first = InputChannel(
+            channel=self.channel, normalisation=self.normalisation, use_mask_for_norm=self.use_mask_for_norm
+        )
+        return (first, *self.further_channels)
 
     def provenance(self) -> dict[str, Any]:
         """Every field that is neither architecture nor hash, ready for JSON: what plans keep of a keeper."""
@@ -95,6 +115,8 @@ def header_json(header: KeeperHeader) -> str:
 
 
 def _oldest_format(header: KeeperHeader) -> int:
+    if header.further_channels:
+        return 4
     if header.network != DEFAULT_NETWORK or header.feature_statistics is not None:
         return 3
     return 1 if header.simulation is None else 2
@@ -132,6 +154,8 @@ def parse_header(text: str, *, where: str) -> KeeperHeader:
     _check_agreement(content, where)
     for name in ("spacing_mm", "transpose_forward", "patch_size"):
         content[name] = tuple(content[name])
+    if "further_channels" in content:
+        content["further_channels"] = tuple(InputChannel(**one) for one in content["further_channels"])
     return KeeperHeader(**content)
 
 
@@ -162,8 +186,15 @@ def _check_agreement(content: Mapping[str, Any], where: str) -> None:
             raise _bad(where, f"its header field {name!r} must have {dim} entries, as dim is {dim}")
     if content["format_version"] == 2 and content["simulation"] is None:
         raise _bad(where, "its header field 'simulation' must not be null in format 2")
+    further = content.get("further_channels", [])
+    if content["format_version"] == 4 and not further:
+        raise _bad(where, "its header field 'further_channels' must not be empty in format 4")
     architecture, decoder = content["architecture"], content["decoder_architecture"]
     check_architecture(architecture, dim=dim, where=where, network=network)
+    names = [content["channel"], *(one["channel"] for one in further)]
+    wanted = KINDS[network].in_channels(architecture)
+    if len(names) != wanted or len({name.casefold() for name in names}) != wanted:
+        raise _bad(where, f"its header names the channels {', '.join(names)}, but its network reads {wanted}")
     if decoder is not None:
         check_architecture(decoder, dim=dim, where=where, name="decoder_architecture", network=network)
         disagreement = KINDS[network].decoder_problem(architecture, decoder)

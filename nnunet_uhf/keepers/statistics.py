@@ -105,7 +105,7 @@ def channel_means(
 
     Args:
         features: the keeper.
-        image: preprocessed volume `(Z, Y, X)` as the keeper sees it.
+        image: preprocessed volume `(C, Z, Y, X)` as the keeper sees it; the first channel says where the head is.
         patch_size: of the keeper, two or three axes.
         device: where the keeper is.
 
@@ -113,13 +113,13 @@ def channel_means(
         ValueError: an image without contrast.
     """
     sums: Means = []
-    places = central_patches(image, patch_size)
+    places = central_patches(image[0], patch_size)
     for place in places:
-        patch = torch.from_numpy(np.ascontiguousarray(image[place], dtype=np.float32))
-        patch = patch.reshape(patch.shape[3 - len(patch_size) :])
+        patch = torch.from_numpy(np.ascontiguousarray(image[:, *place], dtype=np.float32))
+        patch = patch.reshape(len(patch), *patch.shape[4 - len(patch_size) :])
         # zeros around it as in nnU-Net's sliding window
         padded = pad_nd_image(patch, list(patch_size), "constant", {"value": 0})
-        maps = features(padded[None, None].to(device))
+        maps = features(padded[None].to(device))
         means = [one[0].flatten(1).double().mean(dim=1).cpu().numpy() for one in maps]
         sums = means if not sums else [total + more for total, more in zip(sums, means, strict=True)]
     return [total / len(places) for total in sums]

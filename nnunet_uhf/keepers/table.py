@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from nnunet_uhf.keepers.header import KeeperHeader
+from nnunet_uhf.keepers.header import InputChannel, KeeperHeader
 from nnunet_uhf.networks.kinds import why_no_guide
 
 
@@ -23,15 +23,14 @@ def header_table(header: KeeperHeader) -> Table:
 
 def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
     fields = " -> ".join(_tesla(value) for value in (header.source_field_T, header.target_field_T))
-    mask = "non-zero mask" if header.use_mask_for_norm else "whole image"
     rows = [
         ("dimension", f"{header.dim}D"),
-        ("channel", header.channel),
+        ("channel" if len(header.inputs) == 1 else "channels", ", ".join(one.channel for one in header.inputs)),
         ("field", f"{fields} ({header.route})"),
         ("spacing", f"{_by(header.spacing_mm)} mm"),
         ("patch", f"{_by(header.patch_size)} ({_by(header.extent_mm)} mm)"),
         ("axes", f"{header.axis_order}, transpose_forward {list(header.transpose_forward)}"),
-        ("normalisation", f"{header.normalisation} over the {mask}"),
+        ("normalisation", ", ".join(dict.fromkeys(map(_normalisation, header.inputs)))),
         ("target intensity", f"{header.target_intensity['mean']:g} +- {header.target_intensity['std']:g}"),
         ("trained on", f"{header.dataset}, {header.configuration}, fold {header.fold}"),
         ("cases", f"{len(header.training_cases)} training, {len(header.validation_cases)} held out"),
@@ -51,6 +50,10 @@ def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
         ("citation", header.citation or "not stated"),
     ]
     return rows
+
+
+def _normalisation(one: InputChannel) -> str:
+    return f"{one.normalisation} over the {'non-zero mask' if one.use_mask_for_norm else 'whole image'}"
 
 
 def _statistics(statistics: dict[str, Any] | None) -> str:

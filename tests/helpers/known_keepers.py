@@ -36,6 +36,6 @@ def knowing(folder: Path, dim: int, **header: Any) -> Path:
     keeper, settings = build_keeper(file), managers(file.header)
     means = []
     for seed in TRAINING:
-        data, *_ = preprocess_image(save(folder / "scans" / f"{seed}.nii.gz", scan(seed)), *settings)
-        means.append(channel_means(features_of(keeper), data[0], file.header.patch_size))
+        data, *_ = preprocess_image((save(folder / "scans" / f"{seed}.nii.gz", scan(seed)),), *settings)
+        means.append(channel_means(features_of(keeper), data, file.header.patch_size))
     return tiny_keeper(folder, dim, feature_statistics=summarise(means), **header)

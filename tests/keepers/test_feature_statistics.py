@@ -62,7 +62,7 @@ def test_a_2d_keeper_sees_slices_and_a_large_3d_one_a_single_patch() -> None:
 def test_the_means_are_those_of_the_keepers_maps_over_its_patches() -> None:
     image = brain((20, 40, 40))
     keeper = KnowledgeKeeper(dim=2, base_features=4, kernel_size=3).eval()
-    found = channel_means(keeper, image, (32, 32))
+    found = channel_means(keeper, image[None], (32, 32))
     with torch.no_grad():
         every = [keeper(torch.from_numpy(image[place].copy())[None]) for place in central_patches(image, (32, 32))]
     for level, values in enumerate(found):
@@ -78,7 +78,7 @@ def test_an_image_smaller_than_the_patch_is_padded_with_zeros() -> None:
         return [patch]
 
     image = brain((20, 20, 20)) + 1
-    (values,) = channel_means(guides, image, (32, 32, 32))
+    (values,) = channel_means(guides, image[None], (32, 32, 32))
     assert [tuple(patch.shape) for patch in seen] == [(1, 1, 32, 32, 32)]
     assert values[0] == pytest.approx(image.sum() / 32**3, rel=1e-4)
 

@@ -15,8 +15,8 @@ from nnunet_uhf.keepers.table import header_table
 
 def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
     path = write(tmp_path / "kkn.safetensors")
-    rewrite_header(path, lambda header: header.update(format_version=4, something_new=1))
-    refused(path, "format 4", "pip install --upgrade")
+    rewrite_header(path, lambda header: header.update(format_version=5, something_new=1))
+    refused(path, "format 5", "pip install --upgrade")
 
 
 @pytest.mark.parametrize(

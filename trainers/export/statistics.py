@@ -72,7 +72,7 @@ def keeper_statistics(
     means = []
     for case, source in sources:
         try:
-            means.append(channel_means(features, source, source_patch(header)))
+            means.append(channel_means(features, source[None], source_patch(header)))
         except ValueError as error:
             raise UHFError(f"case {case} in {preprocessed} is {error}; preprocess it again") from error
     return summarise(means[: len(chosen[0])], means[len(chosen[0]) :])

@@ -47,7 +47,7 @@ def means_of(dataset: TinyDataset, keeper: KnowledgeKeeper, header: Any, case: s
 
     folder = dataset.preprocessed / f"nnUNetPlans_{header.configuration}"
     data, *_ = nnUNetDatasetBlosc2(str(folder), [case]).load_case(case)
-    return channel_means(features_of(keeper), np.asarray(data[0], dtype=np.float32), header.patch_size)
+    return channel_means(features_of(keeper), np.asarray(data[:1], dtype=np.float32), header.patch_size)
 
 
 @pytest.mark.parametrize("dim", [2, 3])

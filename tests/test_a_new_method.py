@@ -1,0 +1,191 @@
+"""A new method needs its folder in networks/ and a line in kinds.py: a kind made here is kept, guides and enhances."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from helpers.keeper_samples import make_header, refused, rewrite_header
+from helpers.network_contract import NetworkContract
+from helpers.toy_kind import KIND, ToyDecoder, ToyKeeper
+from nnunet_uhf.errors import KeeperFileError, UHFError
+from nnunet_uhf.inference.arrays import feature_maps
+from nnunet_uhf.inference.enhance import enhance
+from nnunet_uhf.inference.input_check import check_inputs
+from nnunet_uhf.inference.inputs import scans_of
+from nnunet_uhf.inference.preprocess import managers, preprocess_image
+from nnunet_uhf.keepers.file import build_enhancer, build_keeper, read_header, read_keeper, write_keeper
+from nnunet_uhf.keepers.header import InputChannel, KeeperHeader, header_json
+from nnunet_uhf.keepers.statistics import channel_means, summarise
+from nnunet_uhf.networks.kinds import KINDS
+
+SECOND = InputChannel(channel="T2w", normalisation="ZScoreNormalization", use_mask_for_norm=True)
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line in kinds.py."""
+    monkeypatch.setitem(KINDS, KIND.name, KIND)
+
+
+class TestToyKeeper(NetworkContract):
+    def make(self, dim: int, **options: Any) -> nn.Module:
+        return ToyKeeper(dim=dim, **options)
+
+    def inputs(self, dim: int, size: tuple[int, ...], batch: int = 2) -> tuple[Any, ...]:
+        return (torch.randn(batch, 2, *size),)
+
+    def check_shapes(self, network: nn.Module, output: list[Tensor], *, batch: int, size: tuple[int, ...]) -> None:
+        for level_map, channels, stride in zip(output, network.channels, network.strides, strict=True):
+            expected = [max(1, n // s) for n, s in zip(size, stride, strict=True)]
+            assert tuple(level_map.shape) == (batch, channels, *expected)
+
+
+def header_of(keeper: ToyKeeper, decoder: ToyDecoder | None, **changes: Any) -> KeeperHeader:
+    further = (SECOND,) * (keeper.in_channels - 1)
+    values: dict[str, Any] = {
+        "network": KIND.name,
+        "architecture": keeper.config(),
+        "decoder_architecture": None if decoder is None else decoder.config(),
+        "further_channels": further,
+        "patch_size": (16,) * keeper.dim,
+    }
+    return make_header(keeper.dim, **(values | changes))
+
+
+def written(path: Path, *, dim: int = 2, in_channels: int = 2, **changes: Any) -> Path:
+    torch.manual_seed(2)
+    keeper, decoder = ToyKeeper(dim=dim, in_channels=in_channels), ToyDecoder(dim=dim)
+    header = header_of(keeper, decoder, **changes)
+    write_keeper(path, header=header, keeper_state=keeper.state_dict(), decoder_state=decoder.state_dict())
+    return path
+
+
+def scan(seed: int, shape: tuple[int, ...] = (20, 24, 18)) -> np.ndarray:
+    image = 80 + 200 * gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 1.5)
+    image[:3] = image[-2:] = 0
+    return image.astype(np.float32)
+
+
+def save_scans(folder: Path, *, cases: int = 1, channels: int = 2) -> Path:
+    folder.mkdir()
+    for case in range(cases):
+        for channel in range(channels):
+            image = nibabel.Nifti1Image(scan(10 * case + channel), np.eye(4))
+            nibabel.save(image, folder / f"sub{case}_{channel:04d}.nii.gz")
+    return folder
+
+
+def test_its_file_is_of_format_4_where_it_reads_several_images(tmp_path: Path) -> None:
+    file = read_keeper(written(tmp_path / "kkn.safetensors"))
+    assert (file.header.format_version, file.header.network) == (4, "toy_net")
+    assert [one.channel for one in file.header.inputs] == ["T1w", "T2w"]
+    assert file.header.further_channels == (SECOND,)
+    x = torch.randn(1, 2, 21, 30)
+    keeper, enhancer = build_keeper(file), build_enhancer(file)
+    assert isinstance(keeper, ToyKeeper)
+    for one, other in zip(keeper(x), enhancer.keeper(x), strict=True):
+        assert torch.equal(one, other)
+    assert enhancer(x).shape == (1, 1, 21, 30)
+
+
+def test_its_file_of_one_image_is_written_in_the_format_that_older_versions_read(tmp_path: Path) -> None:
+    header = read_header(written(tmp_path / "kkn.safetensors", in_channels=1))
+    assert header.format_version == 3
+    assert "further_channels" not in json.loads(header_json(header))
+    assert [one.channel for one in header.inputs] == ["T1w"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda h: h.update(further_channels=[]), "must not be empty in format 4"),
+        (lambda h: h.update(further_channels=h["further_channels"] * 2), "reads 2"),
+        (lambda h: h["further_channels"][0].update(channel="t1W"), "reads 2"),
+        (lambda h: h["further_channels"][0].update(more=1), "further_channels"),
+        (lambda h: h["further_channels"][0].update(channel="\x1b[2J"), "further_channels"),
+        (lambda h: h["further_channels"][0].update(normalisation="rm -rf"), "further_channels"),
+        (lambda h: h.update(further_channels="T2w"), "further_channels"),
+        (lambda h: h.pop("further_channels"), "lacks further_channels"),
+        (lambda h: h.update(format_version=3), "unknown field"),
+        (lambda h: h["architecture"].update(in_channels=1), "reads 1"),
+        (lambda h: h["architecture"].update(in_channels=3), "in_channels"),
+        (lambda h: h["architecture"].update(width=10**6), "width"),
+    ],
+)
+def test_a_header_that_disagrees_with_its_network_is_refused(tmp_path: Path, change: Any, told: str) -> None:
+    refused(rewrite_header(written(tmp_path / "kkn.safetensors"), change), told)
+
+
+def test_nothing_of_it_is_called_before_its_header_has_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = rewrite_header(written(tmp_path / "kkn.safetensors"), lambda h: h["architecture"].update(width=65))
+
+    def built(*_: Any, **__: Any) -> None:
+        raise AssertionError("a network was built")
+
+    monkeypatch.setattr(ToyKeeper, "__init__", built)
+    refused(path, "width")
+
+
+def test_its_own_reason_not_to_guide_is_told(tmp_path: Path) -> None:
+    keeper = ToyKeeper(dim=2, width=1)
+    write_keeper(tmp_path / "kkn.safetensors", header=header_of(keeper, None), keeper_state=keeper.state_dict())
+    with pytest.raises(
+        KeeperFileError, match=r"not guide: it is too narrow\. Take a keeper of UHFKeeperTrainer, .*, or of ToyTrainer"
+    ):
+        build_keeper(read_keeper(tmp_path / "kkn.safetensors"))
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_it_enhances_scans_of_several_images(tmp_path: Path, dim: int) -> None:
+    model = written(tmp_path / "kkn.safetensors", dim=dim)
+    inputs = save_scans(tmp_path / "in", cases=2)
+    made = enhance(inputs, tmp_path / "out", model, device="cpu", progress=False)
+    assert [path.name for path in made] == ["sub0.nii.gz", "sub1.nii.gz"]
+    assert nibabel.load(made[0]).shape == (20, 24, 18)
+    note = json.loads((tmp_path / "out" / "sub0.json").read_text())
+    assert note["input"] == ["sub0_0000.nii.gz", "sub0_0001.nii.gz"]
+    assert note["channel"] == ["T1w", "T2w"]
+    # the second image counts
+    nibabel.save(nibabel.Nifti1Image(scan(99), np.eye(4)), inputs / "sub0_0001.nii.gz")
+    (other, _) = enhance(inputs, tmp_path / "other", model, device="cpu", progress=False)
+    assert not np.array_equal(nibabel.load(other).get_fdata(), nibabel.load(made[0]).get_fdata())
+
+
+def test_scans_whose_images_are_incomplete_or_on_two_grids_are_refused(tmp_path: Path) -> None:
+    model = written(tmp_path / "kkn.safetensors")
+    inputs = save_scans(tmp_path / "in")
+    image = inputs / "sub0_0001.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(scan(1), np.diag([1, 1, 2, 1])), image)
+    with pytest.raises(UHFError, match=r"sub0_0001.nii.gz does not lie on the grid of sub0_0000.nii.gz"):
+        enhance(inputs, tmp_path / "out", model, device="cpu", progress=False)
+    image.unlink()
+    for wrong in (inputs, inputs / "sub0_0000.nii.gz"):
+        with pytest.raises(UHFError, match=r"reads 2 images together \(T1w, T2w\)"):
+            enhance(wrong, tmp_path / "out", model, device="cpu", progress=False)
+    with pytest.raises(UHFError, match="reads 2 images together"):
+        feature_maps(scan(0), model)
+
+
+def test_scans_are_held_against_the_statistics_of_its_three_levels(tmp_path: Path) -> None:
+    model = tmp_path / "kkn.safetensors"
+    file = read_keeper(written(model, dim=3))
+    inputs = save_scans(tmp_path / "in", cases=4)
+    keeper, settings = build_keeper(file), managers(file.header)
+    means = []
+    for _, files in scans_of(inputs, file.header):
+        data, *_ = preprocess_image(files, *settings)
+        assert data.shape[0] == 2
+        means.append(channel_means(keeper.features, data, file.header.patch_size))
+    written(model, dim=3, feature_statistics=summarise(means))
+    checks = check_inputs(inputs, model)
+    assert list(checks) == [f"sub{case}_0000.nii.gz" for case in range(4)]
+    assert all(check.verdict == "within" and len(check.levels) == 3 for check in checks.values())
