@@ -18,6 +18,7 @@ from rich.console import Console
 
 from nnunet_uhf.installation.trainer_path import trainer_path
 from nnunet_uhf.networks.presets import PRESET_VARIABLE, PRESETS
+from nnunet_uhf.nnunet.model_folder import ModelName
 
 TRAINERS = Path(__file__).with_name("epoch_time_trainers")
 KINDS = ("5epochs", "5epochs_noDataLoading")
@@ -37,7 +38,7 @@ def fastest_epoch(dataset: str, configuration: str, plans: str, *, trainer: str,
     }
     command = Path(sys.executable).with_name("nnUNetv2_train")
     subprocess.run([command, dataset, configuration, "0", "-tr", trainer, "-p", plans], env=variables, check=True)
-    (report,) = place.glob(f"*/{trainer}__{plans}__{configuration}/fold_0/benchmark_result.json")
+    (report,) = place.glob(f"*/{ModelName(trainer, plans, configuration)}/fold_0/benchmark_result.json")
     (measured,) = json.loads(report.read_text()).values()
     return float(measured["fastest_epoch"])
 

@@ -13,23 +13,23 @@ import shutil
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import commands
 import nibabel as nib
 import numpy as np
 import typer
+from jobs import LABELS, Data, Device, Out, Places, run_job
 from rich.console import Console
 from rich.table import Table
 
 from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
-from nnunet_uhf.stages import Stage, find_command, open_folder, run_stages
+from nnunet_uhf.stages import Stage, find_command
 
 # The same pairs twice: the 3D keeper is slimmer than the reference, or a CPU would take hours.
 PAIRS = {"2d": "Dataset101_IXIPairs", "3d_fullres": "Dataset103_IXIPairsSlim"}
 KEEPERS = {"2d": {"base_features": 16}, "3d_fullres": {"base_features": 8, "kernel_size": 3}}
 TISSUES = "Dataset102_IXITissues"
-LABELS = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
 PLANS = "nnUNetPlans_short"
 CONFIGURATIONS = ("2d", "3d_fullres")
 TRAINERS = {"plain": "nnUNetTrainer_short", "guided": "UHFTrainer_short"}
@@ -60,11 +60,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Places:
+class JobPlaces(Places):
     """Folders of one run."""
-
-    data: Path
-    out: Path
 
     def low_field(self, case: str) -> Path:
         """Simulated low-field image of a case."""
@@ -74,44 +71,33 @@ class Places:
         """Predicted label maps; the configuration may be `ensemble`."""
         return self.out / "predictions" / f"{model}_{configuration}"
 
-    def keeper(self, configuration: str) -> Path:
-        """Exported keeper file."""
-        return self.out / "keepers" / f"{configuration}.safetensors"
-
     @property
     def truth(self) -> Path:
         """Labels of the test subjects."""
-        return self.out / "nnUNet_raw" / TISSUES / "labelsTs"
+        return self.raw(TISSUES) / "labelsTs"
 
     @property
     def test_images(self) -> Path:
         """Low-field images of the test subjects."""
-        return self.out / "nnUNet_raw" / TISSUES / "imagesTs"
+        return self.raw(TISSUES) / "imagesTs"
 
 
-def subjects(job: Job, places: Places) -> tuple[list[str], list[str], list[str]]:
+def subjects(job: Job, places: Places) -> list[list[str]]:
     """Cases for the keeper, for the segmentation and for the test, in the order of their names."""
-    cases = sorted(path.name.removesuffix(".nii.gz") for path in (places.data / "images").glob("*.nii.gz"))
-    first, second = job.keeper_subjects, job.keeper_subjects + job.segmentation_subjects
-    return cases[:first], cases[first:second], cases[second : second + job.test_subjects]
+    return places.groups(job.keeper_subjects, job.segmentation_subjects, job.test_subjects)
 
 
-def write_datasets(job: Job, places: Places) -> None:
+def write_datasets(job: Job, places: JobPlaces) -> None:
     """Pairs for the keeper, low-field images with tissue labels for the segmentation."""
     keeper, segmentation, test = subjects(job, places)
-
-    def of(folder: str, cases: list[str]) -> dict[str, Path]:
-        return {case: places.data / folder / f"{case}.nii.gz" for case in cases}
-
-    raw = places.out / "nnUNet_raw"
     for dataset in (*PAIRS.values(), TISSUES):
-        shutil.rmtree(raw / dataset, ignore_errors=True)
+        shutil.rmtree(places.raw(dataset), ignore_errors=True)
     for configuration, dataset in PAIRS.items():
         write_paired_dataset(
-            raw / dataset,
+            places.raw(dataset),
             sources={case: places.low_field(case) for case in keeper},
-            targets=of("images", keeper),
-            labels=of("labels_tissue", keeper),
+            targets=places.of("images", keeper),
+            labels=places.of("labels_tissue", keeper),
             label_names=LABELS,
             source_channel="LF",
             target_channel="HF",
@@ -121,21 +107,21 @@ def write_datasets(job: Job, places: Places) -> None:
             architecture=KEEPERS[configuration],
         )
     write_segmentation_dataset(
-        raw / TISSUES,
+        places.raw(TISSUES),
         channels={"LF": {case: places.low_field(case) for case in segmentation}},
-        labels=of("labels_tissue", segmentation),
+        labels=places.of("labels_tissue", segmentation),
         label_names=LABELS,
         test_channels={"LF": {case: places.low_field(case) for case in test}},
     )
     places.truth.mkdir()
-    for path in of("labels_tissue", test).values():
+    for path in places.of("labels_tissue", test).values():
         shutil.copyfile(path, places.truth / path.name)
 
 
 def write_short_plans(places: Places) -> None:
     """Plans with patches and networks for a CPU beside nnU-Net's own; the preprocessed data stay the same."""
     for dataset in (*PAIRS.values(), TISSUES):
-        folder = places.out / "nnUNet_preprocessed" / dataset
+        folder = places.preprocessed(dataset)
         plans: dict[str, Any] = json.loads((folder / "nnUNetPlans.json").read_text())
         patches = TISSUE_PATCHES if dataset == TISSUES else PATCHES
         for name, (batch, features) in NETWORKS.items():
@@ -159,7 +145,7 @@ def environment(places: Places) -> dict[str, str]:
     return commands.environment(places.out, trainers=SHORT_TRAINERS, nnUNet_UHF_KKN=str(places.out / "keepers"))
 
 
-def chain(job: Job, places: Places, device: str) -> list[Stage]:
+def chain(job: Job, places: JobPlaces, device: str) -> list[Stage]:
     """All stages, in order."""
     cases = [case for group in subjects(job, places) for case in group]
     chosen = places.out / "high_field"
@@ -211,11 +197,11 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         members = [str(places.prediction(model, c)) for c in CONFIGURATIONS]
         ensemble = ("nnUNetv2_ensemble", "-i", *members, "-o", str(places.prediction(model, "ensemble")), "-np", "2")
         stages.append(_stage("ensemble", model, ensemble))
-        plans = places.out / "nnUNet_results" / TISSUES / f"{trainer}__{PLANS}__2d" / "plans.json"
+        plans = places.model(TISSUES, trainer, PLANS, "2d").plans_file
         for configuration in (*CONFIGURATIONS, "ensemble"):
             evaluate = (
                 "nnUNetv2_evaluate_folder", str(places.truth), str(places.prediction(model, configuration)),
-                "-djfile", str(places.out / "nnUNet_raw" / TISSUES / "dataset.json"), "-pfile", str(plans), "-np", "2",
+                "-djfile", str(places.raw(TISSUES) / "dataset.json"), "-pfile", str(plans), "-np", "2",
             )  # fmt: skip
             stages.append(_stage(f"evaluate_{model}", configuration, evaluate))
     stages.append(Stage("share", "export to zip, install elsewhere, predict", function=lambda: share(places, device)))
@@ -227,7 +213,7 @@ def _stage(what: str, configuration: str, command: tuple[str, ...]) -> Stage:
     return Stage(f"{what}_{configuration}", f"{what.replace('_', ' ')} {configuration}", command, epochs=epochs)
 
 
-def _predict(places: Places, trainer: str, configuration: str, output: Path, device: str) -> tuple[str, ...]:
+def _predict(places: JobPlaces, trainer: str, configuration: str, output: Path, device: str) -> tuple[str, ...]:
     return (
         "nnUNetv2_predict", "-i", str(places.test_images), "-o", str(output), "-d", "102", "-c", configuration,
         "-f", "0", "-tr", trainer, "-p", PLANS, "--save_probabilities", "--disable_tta", "-npp", "1", "-nps", "1",
@@ -235,7 +221,7 @@ def _predict(places: Places, trainer: str, configuration: str, output: Path, dev
     )  # fmt: skip
 
 
-def share(places: Places, device: str) -> None:
+def share(places: JobPlaces, device: str) -> None:
     """Export the guided 2d model, install it where no keeper is, predict: the files must be the same, byte for byte."""
     archive, elsewhere = places.out / "guided_2d.zip", places.out / "elsewhere"
     shutil.rmtree(elsewhere, ignore_errors=True)
@@ -264,17 +250,15 @@ def share(places: Places, device: str) -> None:
             raise RuntimeError(f"{predicted / path.name} differs from {path}: sharing changed the model")
 
 
-def tables(places: Places) -> dict[str, Any]:
+def tables(places: JobPlaces) -> dict[str, Any]:
     """Print what the chain measured; return it."""
     images = Table(title="Keeper and teacher on held-out subjects, whole volume, data range of the truth")
     for heading in ("configuration", "image", "PSNR dB", "SSIM", "PSNR dB (brain)", "SSIM (brain)"):
         images.add_column(heading)
     results: dict[str, Any] = {"images": {}, "dice": {}}
     for configuration in CONFIGURATIONS:
-        model = (
-            places.out / "nnUNet_results" / PAIRS[configuration] / f"UHFKeeperTrainer_short__{PLANS}__{configuration}"
-        )
-        mean = json.loads((model / "fold_0" / "validation" / "summary.json").read_text())["mean"]
+        trained = places.model(PAIRS[configuration], "UHFKeeperTrainer_short", PLANS, configuration)
+        mean = json.loads(trained.fold(0).summary.read_text())["mean"]
         results["images"][configuration] = mean
         for row in ("input", "prediction", "teacher"):
             numbers = mean[row]
@@ -296,24 +280,23 @@ def tables(places: Places) -> dict[str, Any]:
 
 @app.command()
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with images/ and labels_tissue/ of ixi_hh_2mm.")],
-    out: Annotated[Path, typer.Option(help="Output folder; a stopped run goes on there.")],
-    device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
+    data: Data,
+    out: Out,
+    device: Device = "cpu",
 ) -> None:
     """Run the chain and print its tables.
 
     Example: python benchmarks/main_job.py --data ../shared/data/ixi_hh_2mm --out /tmp/main_job
     """
-    job, places = Job(), Places(data.resolve(), out.resolve())
-    state = open_folder(places.out, asdict(job))
-    run_stages(
+    job, places = Job(), JobPlaces(data.resolve(), out.resolve())
+    run_job(
         chain(job, places, device),
-        state=state,
+        places,
+        settings=asdict(job),
         environment=environment(places),
-        logs=places.out / "logs",
         console=console,
+        results=lambda: tables(places),
     )
-    (places.out / "results.json").write_text(json.dumps({**tables(places), "seconds": state.finished}, indent=1))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from main_job import LABELS, Places, environment
+from jobs import LABELS, Data, Device, Out, Places, going_on, run_job
+from main_job import environment
 from rich.console import Console
 from rich.table import Table
 
+from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.preprocessing.datasets.write import write_segmentation_dataset
-from nnunet_uhf.stages import Stage, open_folder, run_stages
+from nnunet_uhf.stages import Stage
 
 DATASET = "Dataset104_IXIHighField"
 AXIAL, SHORT = "nnUNetPlans_axial", "nnUNetPlans_axial_short"
@@ -55,20 +57,18 @@ class Job:
         return f"UHFKeeperTrainer_{self.keeper_epochs}epochs"
 
 
-def fold(trainer: str, places: Places) -> Path:
+def fold(trainer: str, places: Places) -> FoldFolder:
     """Results of a training."""
-    return places.out / "nnUNet_results" / DATASET / f"{trainer}__{SHORT}__2d" / "fold_0"
+    return places.model(DATASET, trainer, SHORT, "2d").fold(0)
 
 
 def write_dataset(job: Job, places: Places) -> None:
     """High-field images, tissue labels, and a dataset.json that asks for the simulation."""
-    cases = sorted(path.name.removesuffix(".nii.gz") for path in (places.data / "images").glob("*.nii.gz"))
-    chosen = cases[: job.subjects]
-    folder = places.out / "nnUNet_raw" / DATASET
+    chosen, folder = places.cases[: job.subjects], places.raw(DATASET)
     write_segmentation_dataset(
         folder,
-        channels={"T1w_3T": {case: places.data / "images" / f"{case}.nii.gz" for case in chosen}},
-        labels={case: places.data / "labels_tissue" / f"{case}.nii.gz" for case in chosen},
+        channels={"T1w_3T": places.of("images", chosen)},
+        labels=places.of("labels_tissue", chosen),
         label_names=LABELS,
     )
     description = json.loads((folder / "dataset.json").read_text())
@@ -88,7 +88,7 @@ def keep_background(places: Places) -> None:
 
     nnU-Net plans the latter for stripped scans. Low-field scans that are not stripped are normalised as a whole.
     """
-    path = places.out / "nnUNet_preprocessed" / DATASET / f"{AXIAL}.json"
+    path = places.preprocessed(DATASET) / f"{AXIAL}.json"
     plans: dict[str, Any] = json.loads(path.read_text())
     plans["configurations"]["2d"]["use_mask_for_norm"] = [False]
     path.write_text(json.dumps(plans, indent=4))
@@ -96,7 +96,7 @@ def keep_background(places: Places) -> None:
 
 def write_short_plans(places: Places) -> None:
     """The axial plans with patches for a CPU."""
-    folder = places.out / "nnUNet_preprocessed" / DATASET
+    folder = places.preprocessed(DATASET)
     plans: dict[str, Any] = json.loads((folder / f"{AXIAL}.json").read_text())
     plans["configurations"]["2d"].update(patch_size=PATCH, batch_size=BATCH)
     plans["plans_name"] = SHORT
@@ -129,7 +129,7 @@ def chain(job: Job, places: Places, device: str, patients: Path | None) -> list[
         ("teacher", job.teacher, job.teacher_epochs),
         ("keeper", job.keeper, job.keeper_epochs),
     ):
-        go_on = ("--c",) if (fold(trainer, places) / "checkpoint_latest.pth").is_file() else ()
+        go_on = going_on(fold(trainer, places))
         train = ("nnUNetv2_train", "104", "2d", "0", "-tr", trainer, "-p", SHORT, "-device", device, *go_on)
         stages.append(Stage(role, role, train, epochs=epochs))
     export = (
@@ -138,7 +138,7 @@ def chain(job: Job, places: Places, device: str, patients: Path | None) -> list[
     )  # fmt: skip
     stages.append(Stage("export", "keeper file", export))
     if patients is not None:
-        raw = places.out / "nnUNet_raw" / "Dataset105_Patients"
+        raw = places.raw("Dataset105_Patients")
         table = places.out / "patients.csv"
         convert = (
             "nnunet-uhf", "convert", "paired", "--csv", str(table), "--slicewise", "--mask", "head", "--grid", "lf",
@@ -192,8 +192,7 @@ def draw(raw: Path, places: Places) -> None:
 
 def table(job: Job, places: Places) -> dict[str, Any]:
     """Print what the keeper reached on held-out subjects; return it."""
-    summary = fold(job.keeper, places) / "validation" / "summary.json"
-    cases = json.loads(summary.read_text())["metric_per_case"]
+    cases = json.loads(fold(job.keeper, places).summary.read_text())["metric_per_case"]
     printed = Table(title=f"{len(cases)} held-out subjects, mean and standard deviation")
     for heading in ("image", *COLUMNS):
         printed.add_column(heading)
@@ -208,15 +207,15 @@ def table(job: Job, places: Places) -> dict[str, Any]:
 
 @app.command()
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with images/ and labels_tissue/ of ixi_hh_2mm.")],
-    out: Annotated[Path, typer.Option(help="Output folder; a stopped run goes on there.")],
+    data: Data,
+    out: Out,
     patients: Annotated[Path | None, typer.Option(help="Folder hku_055T_3T: enhance these scans, too.")] = None,
     teacher_epochs: Annotated[int, typer.Option(min=2, help="Of 250 iterations.")] = 6,
     keeper_epochs: Annotated[int, typer.Option(min=2, help="Of 250 iterations.")] = 24,
     ratios: Annotated[str, typer.Option(help="Of slice distances, drawn patch by patch.")] = "2,3",
     noise: Annotated[str, typer.Option(help="In multiples of the preset's: a range.")] = "3,5",
     background: Annotated[bool, typer.Option(help="Noise outside the brain, too, as in unstripped scans.")] = False,
-    device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Train, judge, enhance.
 
@@ -231,10 +230,14 @@ def main(
         background=background,
     )
     places = Places(data.resolve(), out.resolve())
-    state = open_folder(places.out, json.loads(json.dumps(asdict(job))))
-    stages = chain(job, places, device, None if patients is None else patients.resolve())
-    run_stages(stages, state=state, environment=environment(places), logs=places.out / "logs", console=console)
-    (places.out / "results.json").write_text(json.dumps({**table(job, places), "seconds": state.finished}, indent=1))
+    run_job(
+        chain(job, places, device, None if patients is None else patients.resolve()),
+        places,
+        settings=asdict(job),
+        environment=environment(places),
+        console=console,
+        results=lambda: table(job, places),
+    )
 
 
 if __name__ == "__main__":

@@ -11,27 +11,27 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import typer
 from commands import environment
+from jobs import LABELS, Data, Device, Out, Places, going_on, run_job
 from rich.console import Console
 from rich.table import Table
 
 from nnunet_uhf.evaluation.image_metrics import fitted_quality
 from nnunet_uhf.imageio.planes import slice_axis
+from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.preprocessing.datasets.write import write_segmentation_dataset
 from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices
-from nnunet_uhf.stages import Stage, open_folder, run_stages
+from nnunet_uhf.stages import Stage
 
 DATASET = "Dataset111_IXIHighField"
 PLANS = "nnUNetPlans_short"
 CONFIGURATION = "3d_fullres"
 PRESET = "t1w_0.36T_probable"
-LABELS = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
 PATCH = [32, 32, 32]  # the paper's
 METRICS = (("psnr", 2), ("ssim", 3), ("psnr_brain", 2), ("ssim_brain", 3))
 
@@ -56,37 +56,14 @@ class Job:
         return f"SIQTTrainer_{self.epochs}epochs"
 
 
-@dataclass(frozen=True)
-class Places:
-    """Folders of one run."""
-
-    data: Path
-    out: Path
-
-    @property
-    def preprocessed(self) -> Path:
-        """nnU-Net's preprocessed dataset."""
-        return self.out / "nnUNet_preprocessed" / DATASET
-
-    def fold(self, job: Job) -> Path:
-        """Results of the training."""
-        return self.out / "nnUNet_results" / DATASET / f"{job.trainer}__{PLANS}__{CONFIGURATION}" / "fold_0"
-
-    @property
-    def keeper(self) -> Path:
-        """The exported model."""
-        return self.out / "siqt.safetensors"
-
-    def of(self, folder: str, cases: list[str]) -> dict[str, Path]:
-        """Files of the data by case."""
-        return {case: self.data / folder / f"{case}.nii.gz" for case in cases}
+def fold(job: Job, places: Places) -> FoldFolder:
+    """Results of the training."""
+    return places.model(DATASET, job.trainer, PLANS, CONFIGURATION).fold(0)
 
 
-def subjects(job: Job, places: Places) -> tuple[list[str], list[str], list[str]]:
+def subjects(job: Job, places: Places) -> list[list[str]]:
     """Cases for training, for the held-out fold and for the files, in the order of their names."""
-    cases = sorted(path.name.removesuffix(".nii.gz") for path in (places.data / "images").glob("*.nii.gz"))
-    first, second = job.training_subjects, job.training_subjects + job.held_out_subjects
-    return cases[:first], cases[first:second], cases[second : second + job.file_subjects]
+    return places.groups(job.training_subjects, job.held_out_subjects, job.file_subjects)
 
 
 def write_dataset(job: Job, places: Places) -> None:
@@ -103,7 +80,7 @@ def write_dataset(job: Job, places: Places) -> None:
         "axes": [axial],
         "noise_mask": "brain",
     }
-    folder = places.out / "nnUNet_raw" / DATASET
+    folder = places.raw(DATASET)
     shutil.rmtree(folder, ignore_errors=True)
     write_segmentation_dataset(
         folder,
@@ -116,13 +93,14 @@ def write_dataset(job: Job, places: Places) -> None:
 
 def write_short_plans(job: Job, places: Places) -> None:
     """The paper's patches in plans of their own, and one fold that holds out the subjects in question."""
-    plans: dict[str, Any] = json.loads((places.preprocessed / "nnUNetPlans.json").read_text())
+    folder = places.preprocessed(DATASET)
+    plans: dict[str, Any] = json.loads((folder / "nnUNetPlans.json").read_text())
     plans["configurations"][CONFIGURATION].update(patch_size=PATCH, batch_size=job.batch)
     plans["plans_name"] = PLANS
-    (places.preprocessed / f"{PLANS}.json").write_text(json.dumps(plans, indent=4))
+    (folder / f"{PLANS}.json").write_text(json.dumps(plans, indent=4))
     training, held_out, _ = subjects(job, places)
     splits = [{"train": training, "val": held_out}]
-    (places.preprocessed / "splits_final.json").write_text(json.dumps(splits, indent=4))
+    (folder / "splits_final.json").write_text(json.dumps(splits, indent=4))
 
 
 def chain(job: Job, places: Places, device: str) -> list[Stage]:
@@ -136,9 +114,12 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         for path in places.of("images", files).values():
             shutil.copyfile(path, high_field / path.name)
 
+    keeper = str(places.keeper("siqt"))
     model = ("-d", dataset, "-c", CONFIGURATION, "-f", "0", "-p", PLANS, "-tr", job.trainer)
-    go_on = ("--c",) if (places.fold(job) / "checkpoint_latest.pth").is_file() else ()
-    train = ("nnUNetv2_train", dataset, CONFIGURATION, "0", "-tr", job.trainer, "-p", PLANS, "-device", device, *go_on)
+    train = (
+        "nnUNetv2_train", dataset, CONFIGURATION, "0", "-tr", job.trainer, "-p", PLANS, "-device", device,
+        *going_on(fold(job, places)),
+    )  # fmt: skip
     plan = (
         "nnUNetv2_plan_and_preprocess", "-d", dataset, "-c", CONFIGURATION, "-npfp", "2", "-np", "2",
         "--verify_dataset_integrity",
@@ -149,10 +130,10 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         "--mode", "native", "--axis", "axial", "--noise-mask", "brain", "--targets", str(places.out / "targets"),
         "--seed", "0",
     )  # fmt: skip
-    export = ("nnunet-uhf", "export-keeper", *model, "-o", str(places.keeper))
+    export = ("nnunet-uhf", "export-keeper", *model, "-o", keeper)
     enhance = (
         "nnunet-uhf", "enhance", "-i", str(places.out / "thick_slices"), "-o", str(places.out / "enhanced"),
-        "-m", str(places.keeper), "-device", device,
+        "-m", keeper, "-device", device,
     )  # fmt: skip
     return [
         Stage("dataset", "raw dataset", function=lambda: write_dataset(job, places)),
@@ -168,7 +149,7 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
 
 def of_the_fold(job: Job, places: Places) -> list[dict[str, Any]]:
     """Quality of prediction and cubic interpolation of every held-out subject, both fitted, from the validation."""
-    rows = json.loads((places.fold(job) / "validation" / "summary.json").read_text())["metric_per_case"]
+    rows = json.loads(fold(job, places).summary.read_text())["metric_per_case"]
     return [{"case": row["case"], "siqt": row["prediction_fitted"], "cubic": row["input"]} for row in rows]
 
 
@@ -205,28 +186,32 @@ def table(title: str, rows: list[dict[str, Any]]) -> Table:
     return shown
 
 
+def tables(job: Job, places: Places) -> dict[str, Any]:
+    """Print what was measured; return it."""
+    results = {"fold": of_the_fold(job, places), "files": of_the_files(job, places)}
+    console.print(table("Held-out fold", results["fold"]), table("Enhanced files", results["files"]))
+    return results
+
+
 @app.command()
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with images/ and labels_tissue/ of ixi_hh_2mm.")],
-    out: Annotated[Path, typer.Option(help="Output folder; a stopped run goes on there.")],
-    device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
+    data: Data,
+    out: Out,
+    device: Device = "cpu",
 ) -> None:
     """Train, measure, and print the tables.
 
     Example: python benchmarks/siqt.py --data ../shared/data/ixi_hh_2mm --out /tmp/siqt
     """
     job, places = Job(), Places(data.resolve(), out.resolve())
-    state = open_folder(places.out, asdict(job))
-    run_stages(
+    run_job(
         chain(job, places, device),
-        state=state,
+        places,
+        settings=asdict(job),
         environment=environment(places.out),
-        logs=places.out / "logs",
         console=console,
+        results=lambda: tables(job, places),
     )
-    results = {"fold": of_the_fold(job, places), "files": of_the_files(job, places)}
-    console.print(table("Held-out fold", results["fold"]), table("Enhanced files", results["files"]))
-    (places.out / "results.json").write_text(json.dumps({**results, "seconds": state.finished}, indent=1))
 
 
 if __name__ == "__main__":

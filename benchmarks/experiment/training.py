@@ -14,6 +14,8 @@ from unittest import mock
 
 import torch
 
+from nnunet_uhf.nnunet.model_folder import CHECKPOINT, ModelFolder
+
 
 @contextmanager
 def logged(path: Path, variables: Mapping[str, str]) -> Iterator[None]:
@@ -37,7 +39,7 @@ def train_and_predict(
     run_training(dataset, configuration, fold, trainer, plans, device=torch.device(device))
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    model = Path(os.environ["nnUNet_results"]) / dataset / f"{trainer}__{plans}__{configuration}"  # noqa: SIM112
+    model = ModelFolder.of(dataset, trainer, plans, configuration).path
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device(device), allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(model), (fold,), "checkpoint_final.pth")
+    predictor.initialize_from_trained_model_folder(str(model), (fold,), CHECKPOINT)
     predictor.predict_from_files_sequential(str(images), str(output))

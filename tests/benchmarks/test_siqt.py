@@ -75,7 +75,7 @@ def test_files_are_judged_against_their_cubic_interpolation_in_the_targets_geome
 
 def test_the_fold_is_read_from_nnunets_validation(siqt: ModuleType, tmp_path: Path) -> None:
     where, job = places(siqt, tmp_path), siqt.Job()
-    summary = where.fold(job) / "validation" / "summary.json"
+    summary = siqt.fold(job, where).summary
     summary.parent.mkdir(parents=True)
     row = {"case": "a", "prediction": {"psnr": 25.0}, "prediction_fitted": {"psnr": 30.0}, "input": {"psnr": 27.0}}
     summary.write_text(json.dumps({"metric_per_case": [row]}))
