@@ -20,7 +20,8 @@ from rich.progress import track
 from rich.table import Table
 
 from nnunet_uhf.routes.simulation import SimulationTask
-from nnunet_uhf.trainers.image_to_image.simulated_pairs import RememberedCase, SimulatedPairs, SimulateSource
+from nnunet_uhf.trainers.image_to_image.simulate_source import RememberedCase, SimulateSource
+from nnunet_uhf.trainers.image_to_image.simulated_pairs import SimulatedPairs
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 CASE = "phantom"
@@ -57,8 +58,8 @@ def measure(patch: tuple[int, ...], *, ratios: tuple[int, ...], repeats: int, cl
     case = Phantom(tuple(int(n) for n in initial) if len(patch) == 3 else (patch[0], *(int(n) for n in initial)))
     task = SimulationTask(preset="t1w_0.36T_probable", source="LF", ratios=ratios, tissues={"csf": 1, "gm": 2, "wm": 3})
     pairs = SimulatedPairs(task, patch_size=patch, masked=True, where="the benchmark")
-    pairs.measure(CASE, case.image, case.labels)
-    simulate = SimulateSource(pairs, by_case=False)
+    pairs.measure(CASE, case.image[None], case.labels[None])
+    simulate = SimulateSource(pairs.simulation, pairs.cases, by_case=False)
     simulate.current = RememberedCase(case)
     simulate.current.load_case(CASE)
     augment = nnUNetTrainer.get_training_transforms(

@@ -6,7 +6,7 @@ from typing import ClassVar, cast
 
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
-from torch import Tensor, nn
+from torch import nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keepers.file import weights_sha256
@@ -20,9 +20,11 @@ from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
+from nnunet_uhf.trainers.image_to_image.pair_source import Pair
+from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, trainable
 from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config, planned_strides
 
-DISCRIMINATOR = "discriminator"  # its name in the block
+KEEPER, DISCRIMINATOR = "keeper", "discriminator"  # players; the second is a part in the block, too
 
 
 class UHFKeeperTrainer(ImageToImageTrainer):
@@ -39,6 +41,8 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     """Where there is no teacher of the keeper's own name."""
     adversarial: ClassVar[bool] = True
     """Train against a discriminator. Realistic detail may be invented detail: report features with and without."""
+    clips_apart: ClassVar[bool] = False
+    """Whether keeper and discriminator are clipped each by its own norm of the gradients, or by their joint one."""
 
     def describe_networks(
         self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
@@ -149,11 +153,29 @@ class UHFKeeperTrainer(ImageToImageTrainer):
                 "train without -pretrained_weights, or with a checkpoint that learnt from this teacher"
             )
 
-    def compute(self, source: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """L_K and the discriminator's loss in one sum: what each of them moves is disjoint, so one backward serves."""
-        output = self.network(source, target)
-        terms = {**distillation_loss(output, target), **discriminator_loss(output)}
-        return torch.stack(list(terms.values())).sum(), terms, output.image
+    def players(self) -> tuple[Player, ...]:
+        """The keeper and, where there is one, the discriminator; alike but for what they move."""
+        network = self.distillation
+        parts: dict[str, nn.Module] = {KEEPER: network.keeper}
+        if network.discriminator is not None:
+            parts[DISCRIMINATOR] = network.discriminator
+        return tuple(
+            Player(
+                name=name,
+                parameters=trainable(part),
+                learning_rate=self.initial_lr,
+                betas=self.betas,
+                clips_apart=self.clips_apart,
+            )
+            for name, part in parts.items()
+        )
+
+    def compute(self, pair: Pair) -> Outcome:
+        """L_K for the keeper, the discriminator's loss for the discriminator."""
+        output = self.network(pair.source, pair.target)
+        terms = {KEEPER: distillation_loss(output, pair.target), DISCRIMINATOR: discriminator_loss(output)}
+        losses = {name: torch.stack(list(part.values())).sum() for name, part in terms.items() if part}
+        return Outcome(losses=losses, terms={**terms[KEEPER], **terms[DISCRIMINATOR]}, image=output.image)
 
     def ceiling(self) -> nn.Module | None:
         """The teacher: the keeper's image is decoded by its decoder."""

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform
-from numpy.typing import NDArray
 
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
-from nnunet_uhf.trainers.image_to_image.simulated_pairs import SimulateSource
+from nnunet_uhf.trainers.image_to_image.simulate_source import SimulateSource
 from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
 
 
@@ -55,17 +53,15 @@ class SameField(ImageToImageTrainer):
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """As without the mixin; the target becomes the source before intensities are augmented."""
-        return behind_geometry(super().get_training_transforms(*args, **kwargs), TargetIsSource(*self.batch_channels))
+        return behind_geometry(super().get_training_transforms(*args, **kwargs), self._target_is_source())
 
     def get_validation_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
         """As without the mixin; the target is the source."""
         transform = super().get_validation_transforms(*args, **kwargs)
-        return ComposeTransforms([transform, TargetIsSource(*self.batch_channels)])
+        return ComposeTransforms([transform, self._target_is_source()])
 
-    def volume_pair(self, case: str, data: Any, labels: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The source of a whole preprocessed case `(Z, Y, X)`, twice."""
-        source, _ = super().volume_pair(case, data, labels)
-        return source, source
+    def _target_is_source(self) -> TargetIsSource:
+        return TargetIsSource(self.pairs.source_channels[0], self.pairs.target_channel)
 
 
 class UHFTeacherTrainerSameField(SameField, UHFTeacherTrainer):

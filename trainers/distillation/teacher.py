@@ -6,12 +6,14 @@ from typing import ClassVar
 
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
-from torch import Tensor, nn
+from torch import nn
 
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.distillation.losses import explained_variance, teacher_loss
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.trainers.image_to_image.pair_source import Pair
+from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
 from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config, planned_strides
 
 
@@ -41,13 +43,13 @@ class UHFTeacherTrainer(ImageToImageTrainer):
         """A teacher with random weights."""
         return UHFTeacher(**block.networks.architecture)
 
-    def compute(self, source: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def compute(self, pair: Pair) -> Outcome:
         """L_T and its two parts; beside them, per level, how much of the features their reconstruction explains.
 
         A level close to 1 early in training has easy features: they carry no more than the level below.
         """
-        output = self.network(target, return_features=True)
-        terms = teacher_loss(output, target, detach_target=self.detach_target)
+        output = self.network(pair.target, return_features=True)
+        terms = teacher_loss(output, pair.target, detach_target=self.detach_target)
         loss = torch.stack(list(terms.values())).sum()
         with torch.no_grad():
             pairs = zip(output.features[:-1], output.reconstructed, strict=True)
@@ -55,4 +57,4 @@ class UHFTeacherTrainer(ImageToImageTrainer):
                 f"explained_variance_{level}": explained_variance(feature.float(), reconstruction.float())
                 for level, (feature, reconstruction) in enumerate(pairs, start=1)
             }
-        return loss, {**terms, **explained}, output.image
+        return Outcome(losses={EVERYTHING: loss}, terms={**terms, **explained}, image=output.image)

@@ -88,7 +88,6 @@ def export_keeper(
             trained.header,
             trained.keeper,
             preprocessed / data_identifier,
-            block=block,
             dataset_json=dataset_json,
             training=training,
             held_out=validation,

@@ -16,10 +16,9 @@ from rich.progress import track
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.keepers.statistics import FEWEST_CASES, channel_means, features_of, source_patch, summarise
-from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.networks.contract import Keeper
-from nnunet_uhf.routes.simulation import read_simulation
-from nnunet_uhf.trainers.image_to_image.simulated_pairs import SimulatedPairs
+from nnunet_uhf.routes.table import read_task
+from nnunet_uhf.trainers.image_to_image.sources import Planned, pair_source
 
 CASES = 50  # of training and of held-out cases at most: means and deviations need no more
 
@@ -29,7 +28,6 @@ def keeper_statistics(
     keeper: Keeper,
     preprocessed: Path,
     *,
-    block: TrainingBlock,
     dataset_json: Mapping[str, Any],
     training: Sequence[str],
     held_out: Sequence[str],
@@ -43,7 +41,6 @@ def keeper_statistics(
         header: of the keeper, which says how it sees images.
         keeper: with its weights.
         preprocessed: folder of the preprocessed cases of its configuration.
-        block: `uhf` block of its training.
         dataset_json: of its model folder.
         training: cases that the statistics are of, at most 50 of them, evenly spread.
         held_out: cases that show what distances are usual; the same.
@@ -64,7 +61,7 @@ def keeper_statistics(
         return None
     chosen = [_spread(cases) for cases in (training, held_out)]
     sources: Iterable[tuple[str, NDArray[np.float32]]] = _sources(
-        header, preprocessed, block, dataset_json, [*chosen[0], *chosen[1]]
+        header, preprocessed, dataset_json, [*chosen[0], *chosen[1]]
     )
     if console is not None:
         sources = track(sources, description="statistics", total=sum(map(len, chosen)), console=console)
@@ -81,17 +78,13 @@ def keeper_statistics(
 def _sources(
     header: KeeperHeader,
     preprocessed: Path,
-    block: TrainingBlock,
     dataset_json: Mapping[str, Any],
     cases: Sequence[str],
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Case names with their preprocessed source images `(Z, Y, X)`."""
-    pairs = None
-    if block.simulation is not None:
-        task = read_simulation(dataset_json["uhf"]["simulate"], where=f"dataset.json of {header.dataset}")
-        pairs = SimulatedPairs(
-            task, patch_size=header.patch_size, masked=header.use_mask_for_norm, where=header.dataset
-        )
+    task = read_task(dataset_json, dataset=header.dataset)
+    planned = Planned(patch_size=header.patch_size, masked=header.use_mask_for_norm, dataset=header.dataset)
+    pairs = pair_source(task, planned)
     advice = "preprocess again, or leave the statistics out with --no-statistics"
     if not preprocessed.is_dir():
         raise UHFError(f"{preprocessed} does not exist, and feature statistics need the cases; {advice}")
@@ -101,10 +94,8 @@ def _sources(
             data, labels, _, _ = dataset.load_case(case)
         except (OSError, RuntimeError, ValueError):
             raise UHFError(f"case {case} is missing in {preprocessed} or damaged; {advice}") from None
-        image = np.asarray(data[block.source_channel], dtype=np.float32)
-        if pairs is not None:
-            image, _ = pairs.of_case(case, image, np.asarray(labels[0], dtype=np.int16))
-        yield case, image
+        source, _ = pairs.of_case(case, data, labels)
+        yield case, source[0]
 
 
 def _spread(cases: Sequence[str]) -> list[str]:

@@ -1,1 +1,1 @@
-"""The base of every trainer that makes images of images: pairs, augmentation, validation, log."""
+"""The base of every trainer that makes images of images: where pairs come from, who learns, validation, log."""

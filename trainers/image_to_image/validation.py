@@ -9,125 +9,127 @@ to the grid by cubic interpolation first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from numpy.typing import NDArray
-from torch import distributed, nn
+from torch import nn
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.image_metrics import fitted_quality, image_quality
-from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.imageio.restore import restore_grid, write_image
 from nnunet_uhf.inference.predictor import ImagePredictor
+from nnunet_uhf.trainers.image_to_image.pair_source import PairSource
 from nnunet_uhf.types import FloatArray
-
-if TYPE_CHECKING:
-    from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
 
 Quality = dict[str, float]
 
 
-def validate(trainer: ImageToImageTrainer, network: nn.Module) -> None:
-    """Predict, measure and write every held-out case; the ranks share the cases, rank 0 writes summary.json.
+@dataclass(frozen=True, kw_only=True)
+class HeldOutImages:
+    """What it takes to predict, measure and write whole held-out volumes.
 
-    Raises:
-        UHFError: when a case has no labelled brain or a constant target.
+    Attributes:
+        network: whose images are judged.
+        ceiling: a network whose image of the target no prediction can be expected to surpass; None without one.
+        pairs: where source and target come from.
+        sees_target: the network is given the target and not the source.
+        same_field: the target is the source itself, which then is not measured beside the prediction.
+        plans, configuration: nnU-Net's, of the preprocessed cases.
+        file_ending: of the images that are written.
+        device: where to predict.
     """
-    folder = Path(trainer.output_folder) / "validation"
-    folder.mkdir(parents=True, exist_ok=True)
-    _, cases = trainer.do_split()
-    ranks = distributed.get_world_size() if trainer.is_ddp else 1
-    dataset = trainer.dataset_class(trainer.preprocessed_dataset_folder, list(cases[trainer.local_rank :: ranks]))
-    rows = [_validate_case(trainer, network, dataset.load_case(case), case, folder) for case in dataset.identifiers]
-    if trainer.is_ddp:
-        gathered: list[Any] = [None] * ranks
-        distributed.all_gather_object(gathered, rows)
-        rows = sorted((row for part in gathered for row in part), key=lambda row: row["case"])
-    compute_gaussian.cache_clear()
-    if trainer.local_rank != 0:
-        return
-    summary = summarise(rows)
-    with written_whole(folder / "summary.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2))
-    for name, quality in summary["mean"].items():
-        trainer.print_to_log_file(f"held-out {name}: {', '.join(f'{k} {v:.4f}' for k, v in quality.items())}")
-        for key, value in quality.items():
-            trainer.logger.log_summary(f"final_val/{name}_{key}", value)
-    trainer.print_to_log_file("Validation complete")
 
+    network: nn.Module
+    ceiling: nn.Module | None
+    pairs: PairSource
+    sees_target: bool
+    same_field: bool
+    plans: PlansManager
+    configuration: ConfigurationManager
+    file_ending: str
+    device: torch.device
 
-def _validate_case(
-    trainer: ImageToImageTrainer, network: nn.Module, loaded: Sequence[Any], case: str, folder: Path
-) -> dict[str, Any]:
-    """Predict one volume, write it, and measure it."""
-    trainer.print_to_log_file(f"predicting {case}")
-    data, labels, _, properties = loaded
-    block = trainer.block
-    source, target = trainer.volume_pair(case, data, labels)
-    brain = np.asarray(labels[0]) > 0
-    prediction = predict_volume(trainer, network, target if block.role == "teacher" else source)
-    prediction = prediction[tuple(map(slice, target.shape))]  # the last block may reach beyond the volume
-    ceiling = trainer.ceiling()
-    best = None if ceiling is None else predict_volume(trainer, ceiling, target)
-    try:
-        low_field = trainer.on_target_grid(case, data, labels, source)
-        row = image_quality_of(case, prediction=prediction, source=low_field, target=target, brain=brain, ceiling=best)
-    except ValueError as error:
-        raise UHFError(
-            f"case {case} of {trainer.plans_manager.dataset_name} cannot be judged ({error}); "
-            "check its target image and that its label file marks the brain"
-        ) from error
-    if block.same_field:
-        del row["input"]  # it is the target itself
-    restored = restore_grid(prediction, properties, trainer.plans_manager, trainer.configuration_manager)
-    write_image(restored, folder / f"{case}{trainer.dataset_json['file_ending']}", properties)
-    return row
+    def enhance(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
+        """Predict a case as nnU-Net's dataset loads it, write it into a folder, and measure it.
 
+        Returns:
+            An entry of `metric_per_case`.
 
-def predict_volume(trainer: ImageToImageTrainer, network: nn.Module, image: FloatArray) -> FloatArray:
-    """Sliding-window prediction of a whole volume `(Z, Y, X)`, without mirroring; r times the slices from thick ones.
+        Raises:
+            UHFError: when the case has no labelled brain or a constant target.
+        """
+        data, labels, _, properties = loaded
+        source, target = self.images_of(case, data, labels)
+        prediction = self.predict(self.network, target[None] if self.sees_target else source)
+        prediction = prediction[tuple(map(slice, target.shape))]  # the last block may reach beyond the volume
+        try:
+            row = image_quality_of(
+                case,
+                prediction=prediction,
+                source=None if self.same_field else self.pairs.before_enhancing(case, data, labels),
+                target=target,
+                brain=np.asarray(labels[0]) > 0,
+                ceiling=None if self.ceiling is None else self.predict(self.ceiling, target[None]),
+            )
+        except ValueError as error:
+            raise UHFError(
+                f"case {case} of {self.plans.dataset_name} cannot be judged ({error}); "
+                "check its target image and that its label file marks the brain"
+            ) from error
+        restored = restore_grid(prediction, properties, self.plans, self.configuration)
+        write_image(restored, folder / f"{case}{self.file_ending}", properties)
+        return row
 
-    A guided segmentation uses the features of one pass, so the quality reported is that of one pass, too.
-    """
-    predictor = ImagePredictor(device=trainer.device)
-    slices = None if trainer.pairs is None else trainer.pairs.slices
-    stretch = None if slices is None else slices.stretch(image.ndim)
-    predictor.set_network(network, trainer.configuration_manager, stretch=stretch)
-    predicted: FloatArray = predictor.predict_image(torch.from_numpy(image)[None])[0].numpy()
-    return predicted
+    def images_of(self, case: str, data: Any, labels: Any) -> tuple[FloatArray, FloatArray]:
+        """Source `(C, Z, Y, X)` and target `(Z, Y, X)` of a whole preprocessed case."""
+        source, target = self.pairs.of_case(case, data, labels)
+        return source, source[0] if self.same_field else target
+
+    def predict(self, network: nn.Module, image: FloatArray) -> FloatArray:
+        """Sliding-window prediction `(Z, Y, X)` of a whole volume `(C, Z, Y, X)`, without mirroring.
+
+        r times the slices from thick ones. A guided segmentation uses the features of one pass, so the quality reported
+        is that of one pass, too.
+        """
+        predictor = ImagePredictor(device=self.device)
+        predictor.set_network(network, self.configuration, stretch=self.pairs.stretch(dim=3))
+        predicted: FloatArray = predictor.predict_image(torch.from_numpy(image))[0].numpy()
+        return predicted
 
 
 def image_quality_of(
     case: str,
     *,
     prediction: FloatArray,
-    source: FloatArray,
+    source: FloatArray | None,
     target: FloatArray,
     brain: NDArray[np.bool_],
     ceiling: FloatArray | None = None,
 ) -> dict[str, Any]:
     """One entry of `metric_per_case`; all volumes are `(Z, Y, X)`. Raises ValueError on an empty brain.
 
+    Without a source there is no row of the input.
+
     The volumes are z-scores, around 0 in the brain, where the luminance term of SSIM means nothing: all are counted
     from the target's smallest value, the absence of signal. PSNR does not depend on it.
     """
     floor = target.min()
-    prediction, source, target = prediction - floor, source - floor, target - floor
-    ceiling = None if ceiling is None else ceiling - floor
+    prediction, target = prediction - floor, target - floor
     row = {
         "case": case,
         "prediction": image_quality(target, prediction, brain),
         "prediction_fitted": fitted_quality(target, prediction, brain),
-        "input": fitted_quality(target, source, brain),
     }
+    if source is not None:
+        row["input"] = fitted_quality(target, source - floor, brain)
     if ceiling is not None:
-        row["teacher"] = image_quality(target, ceiling, brain)
+        row["teacher"] = image_quality(target, ceiling - floor, brain)
     return row
 
 

@@ -13,7 +13,9 @@ from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, Trai
 from nnunet_uhf.networks.siqt.kind import KIND
 from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
 from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_ssim
+from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
 from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
 
 HUBER_DELTA = 0.1  # ours; in standard deviations of the target, which is z-scored
@@ -41,11 +43,12 @@ class SIQTTrainer(ImageToImageTrainer):
     ) -> NetworksEntry:
         """`architecture`: all arguments of the anisotropic U-Net."""
         dim = len(planned.patch_size)
-        slices = None if self.pairs is None else self.pairs.slices
+        stretch = self.pairs.stretch(dim)
+        ratio = max(stretch)
         options = {
             "dim": dim,
-            "ratio": 1 if slices is None else slices.ratio,
-            "slice_axis": None if slices is None else dim + slices.axis,
+            "ratio": ratio,
+            "slice_axis": None if ratio == 1 else stretch.index(ratio),
             "masks": self.masks,
             **task.architecture_of(AnisotropicUNet),
         }
@@ -57,11 +60,11 @@ class SIQTTrainer(ImageToImageTrainer):
         """An anisotropic U-Net with random weights."""
         return AnisotropicUNet(**block.networks.architecture)
 
-    def compute(self, source: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def compute(self, pair: Pair) -> Outcome:
         """The difference of the network's image and the target, in single precision."""
-        image = self.network(source)
-        terms = self.difference(image.float(), target.float())
-        return torch.stack(list(terms.values())).sum(), terms, image
+        image = self.network(pair.source)
+        terms = self.difference(image.float(), pair.target.float())
+        return Outcome(losses={EVERYTHING: torch.stack(list(terms.values())).sum()}, terms=terms, image=image)
 
     @staticmethod
     def difference(image: Tensor, target: Tensor) -> dict[str, Tensor]:

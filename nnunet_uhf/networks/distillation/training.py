@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from nnunet_uhf.networks.constant import with_constant_weights
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
@@ -31,9 +31,8 @@ class DistillationOutput(NamedTuple):
 class DistillationNet(nn.Module):
     """Keeper in training. The teacher is frozen: no gradient, always in eval mode.
 
-    One forward pass yields everything both players need, so one backward pass and one optimiser serve both
-    (simultaneous instead of alternating updates: ours), which is what keeps DDP, gradient scaling and resuming
-    nnU-Net's own.
+    One forward pass yields everything both players, keeper and discriminator, need for their losses (simultaneous
+    instead of alternating updates: ours).
     """
 
     def __init__(
@@ -66,12 +65,11 @@ class DistillationNet(nn.Module):
             targets = self.teacher.encode(target)
         if self.discriminator is None:
             return DistillationOutput(image, guides, targets, None, None, None)
-        constants = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         return DistillationOutput(
             image,
             guides,
             targets,
             self.discriminator(target),
             self.discriminator(image.detach()),
-            functional_call(self.discriminator, constants, (image,)),
+            with_constant_weights(self.discriminator, image),
         )

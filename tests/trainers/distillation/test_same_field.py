@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,6 @@ from nnunet_uhf.trainers.export.keeper import SAME_FIELD, export_keeper
 
 
 @pytest.fixture(scope="module")
-def workspace(nnunet_module: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    own = nnunet_module.private("pairs", tmp_path_factory.mktemp("same_field"))
-    own.dataset("pairs").hold_out("case_00")
-    yield own
-    nnunet_module.activate()
-
-
-@pytest.fixture(scope="module")
-def pairs(workspace: Workspace) -> TinyDataset:
-    return workspace.dataset("pairs")
-
-
-@pytest.fixture(scope="module")
 def teacher(pairs: TinyDataset) -> Any:
     torch.manual_seed(0)
     return fit(tiny_trainer(UHFTeacherTrainerSameField, pairs, "2d"), validate=True)
@@ -50,7 +36,8 @@ def keeper(teacher: Any, pairs: TinyDataset) -> Any:
 
 def batch(trainer: Any, *, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
     loaders = trainer.get_dataloaders()
-    return trainer.source_and_target(next(loaders[0 if training else 1]))
+    pair = trainer.pair_of(next(loaders[0 if training else 1]))
+    return pair.source, pair.target
 
 
 def test_the_target_is_the_source_without_its_intensity_augmentation(
@@ -74,8 +61,8 @@ def test_the_target_is_the_source_without_its_intensity_augmentation(
 
 def test_whole_volumes_are_the_source_twice(teacher: Any) -> None:
     data = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
-    source, target = teacher.volume_pair("case", data, None)
-    assert np.array_equal(source, data[0])
+    source, target = teacher.held_out_images().images_of("case", data, None)
+    assert np.array_equal(source, data[:1])
     assert np.array_equal(target, data[0])
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import TinyDataset
-from helpers.workspace import Workspace
 from nnunet_uhf import trainers
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation import image_metrics as metrics
@@ -25,20 +24,7 @@ from nnunet_uhf.trainers.distillation.finished_teacher import find_teacher, teac
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer, UHFKeeperTrainerNoAdversarial
 from nnunet_uhf.trainers.distillation.pretrain import pretrain
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
-
-
-@pytest.fixture(scope="module")
-def workspace(nnunet_module: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """Paired images of which fold 0 holds out one, with results of this file's own."""
-    own = nnunet_module.private("pairs", tmp_path_factory.mktemp("pairs"))
-    own.dataset("pairs").hold_out("case_00")
-    yield own
-    nnunet_module.activate()
-
-
-@pytest.fixture(scope="module")
-def pairs(workspace: Workspace) -> TinyDataset:
-    return workspace.dataset("pairs")
+from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +122,7 @@ def test_a_keepers_summary_carries_the_teachers_ceiling(teacher: Any, keeper: An
     summary = json.loads((Path(keeper.output_folder) / "validation" / "summary.json").read_text())
     dataset = keeper.dataset_class(keeper.preprocessed_dataset_folder, ["case_00"])
     data, labels, _, _ = dataset.load_case("case_00")
-    from nnunet_uhf.trainers.image_to_image.validation import predict_volume
-
-    ceiling = predict_volume(teacher, teacher.network, data[1].astype("float32"))
+    ceiling = teacher.held_out_images().predict(teacher.network, data[[1]].astype("float32"))
     expected = metrics.image_quality(data[1] - data[1].min(), ceiling - data[1].min(), labels[0] > 0)
     assert summary["metric_per_case"][0]["teacher"] == pytest.approx(expected, rel=1e-5)
     assert summary["mean"]["teacher"] == summary["metric_per_case"][0]["teacher"]
@@ -151,11 +135,14 @@ def test_the_keeper_is_the_one_of_the_loss_functions(keeper: Any) -> None:
     source, target = torch.randn(2, 2, 1, 32, 32).unbind(1)
     keeper.network.eval()
     with torch.no_grad():
-        loss, terms, image = keeper.compute(source, target)
+        losses_by_player, terms, image = keeper.compute(Pair(source=source, target=target))
         output = keeper.network(source, target)
     expected = {**losses.distillation_loss(output, target), **losses.discriminator_loss(output)}
     assert {k: float(v) for k, v in terms.items()} == pytest.approx({k: float(v) for k, v in expected.items()})
-    assert float(loss) == pytest.approx(sum(float(v) for v in expected.values()))
+    judged = float(expected.pop("discriminator"))
+    assert {k: float(v) for k, v in losses_by_player.items()} == pytest.approx(
+        {"keeper": sum(float(v) for v in expected.values()), "discriminator": judged}
+    )
     assert torch.equal(image, keeper.network(source).detach())
 
 

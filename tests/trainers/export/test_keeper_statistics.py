@@ -18,21 +18,16 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.file import build_keeper, read_keeper
 from nnunet_uhf.keepers.header import header_json, parse_header
 from nnunet_uhf.keepers.statistics import channel_means, distances_of, features_of
-from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.trainers.export import statistics as module
 from nnunet_uhf.trainers.export.statistics import keeper_statistics
 
-SOURCE_FIRST = TrainingBlock(
-    role="keeper", source_channel=0, target_channel=1, networks=NetworksEntry(architecture={"dim": 2})
-)
 CASES = [f"case_0{number}" for number in range(5)]
 
 
 def measured(dataset: TinyDataset, keeper: KnowledgeKeeper, header: Any, **changes: Any) -> dict[str, Any] | None:
     """Statistics of the first four cases, the fifth held out."""
     options: dict[str, Any] = {
-        "block": SOURCE_FIRST,
         "dataset_json": dataset.dataset_json(),
         "training": CASES[:4],
         "held_out": CASES[4:],
@@ -75,8 +70,7 @@ def test_a_simulated_source_is_the_one_of_the_validation(nnunet: Workspace, tmp_
     dataset = nnunet.dataset("high field")
     file = read_keeper(tiny_keeper(tmp_path, 3))
     keeper = build_keeper(file)
-    block = replace(SOURCE_FIRST, simulation={"any": "record"})
-    first, second = (measured(dataset, keeper, file.header, block=block) for _ in range(2))
+    first, second = (measured(dataset, keeper, file.header) for _ in range(2))
     assert first == second, "drawn by the name of the case"
     assert first is not None
     target = means_of(dataset, keeper, file.header, CASES[0])

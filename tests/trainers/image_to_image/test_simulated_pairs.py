@@ -24,7 +24,7 @@ from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.export.keeper import export_keeper
 from nnunet_uhf.trainers.guided.guidance import UHFTrainer
-from nnunet_uhf.trainers.image_to_image.simulated_pairs import RememberedCase, SimulateSource
+from nnunet_uhf.trainers.image_to_image.simulate_source import RememberedCase, SimulateSource
 
 SPLIT = {"train": ["case_02", "case_03", "case_04"], "val": ["case_00", "case_01"]}
 CONFIGURATIONS = ("2d", "3d_fullres")
@@ -77,11 +77,11 @@ def test_every_patch_has_a_draw_of_its_own_and_a_validation_case_always_the_same
     original = SimulateSource.apply
 
     def noted(self: SimulateSource, data_dict: dict[str, Any], **params: Any) -> dict[str, Any]:
-        simulation, case = self.pairs.simulation, self.current.name
+        simulation, case = self.simulation, self.current.name
         apply = simulation.of_patch
 
         def noting(image: Any, labels: Any, draw: Any, known: Any) -> Any:
-            assert known is self.pairs.cases[case]
+            assert known is self.cases[case]
             drawn.append((case, draw))
             return apply(image, labels, draw, known)
 
@@ -113,7 +113,8 @@ def test_the_target_is_the_high_field_image_and_the_source_resembles_it(
 ) -> None:
     trainer, _, validation = loaders(dataset, configuration)
     batch = next(validation)
-    source, target = trainer.source_and_target(batch)
+    pair = trainer.pair_of(batch)
+    source, target = pair.source, pair.target
     brain = batch["target"] > 0
     assert brain.any()
     for low, high, inside in zip(source, target, brain, strict=True):
@@ -142,10 +143,10 @@ def test_a_whole_held_out_case_is_the_same_in_every_training(configuration: str,
         trainer.initialize()
         cases = trainer.dataset_class(trainer.preprocessed_dataset_folder, SPLIT["val"])
         data, labels, _, _ = cases.load_case("case_00")
-        made.append(trainer.volume_pair("case_00", data, labels))
+        made.append(trainer.pairs.of_case("case_00", data, labels))
     assert np.array_equal(made[0][0], made[1][0])
     assert np.array_equal(made[0][1], np.asarray(data[0]))
-    assert not np.array_equal(made[0][0], made[0][1])
+    assert not np.array_equal(made[0][0][0], made[0][1])
 
 
 def test_the_keeper_file_says_that_its_source_was_simulated_and_how(keeper: Any, keeper_file: Path) -> None:
@@ -195,7 +196,7 @@ def test_artefacts_disturb_the_source_alone_keep_its_normalisation_and_are_on_re
     disturbed.initialize()
     case = disturbed.dataset_class(disturbed.preprocessed_dataset_folder, ["case_00"])
     data, labels, _, _ = case.load_case("case_00")
-    volumes = [trainer.volume_pair("case_00", data, labels) for trainer in (disturbed, plain)]
+    volumes = [trainer.pairs.of_case("case_00", data, labels) for trainer in (disturbed, plain)]
     (source, target), (plain_source, plain_target) = volumes
     np.testing.assert_array_equal(target, plain_target)
     assert np.abs(source - plain_source).mean() > 0.05

@@ -20,7 +20,7 @@ from helpers.support import tiny_trainer
 from helpers.tiny_data import TinyDataset
 from helpers.workspace import Workspace
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
-from nnunet_uhf.trainers.image_to_image.simulated_pairs import SimulateSource
+from nnunet_uhf.trainers.image_to_image.simulate_source import SimulateSource
 from nnunet_uhf.trainers.image_to_image.thick_slices import OnSlices, ThickSlices
 from nnunet_uhf.trainers.siqt.trainers import SIQTTrainer, SIQTTrainerAugmented
 
@@ -88,7 +88,8 @@ def test_batches_hold_whole_slices_whatever_the_augmentation_drew(
     slice_axis = axis - 3
     for loader in [training] * 6 + [validation]:
         batch = next(loader)
-        source, target = trainer.source_and_target(batch)
+        pair = trainer.pair_of(batch)
+        source, target = pair.source, pair.target
         assert source.shape[slice_axis] * 4 == target.shape[slice_axis] == 32
         blocks, channel = trainer.pairs.slices.as_blocks(source, 32), batch["data"][:, :1]
         assert torch.equal(blocks, channel)

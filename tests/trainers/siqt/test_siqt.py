@@ -20,7 +20,8 @@ from nnunet_uhf.evaluation import image_metrics as metrics
 from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.seeds import case_generator
-from nnunet_uhf.trainers.image_to_image.simulated_pairs import VALIDATION_SEED
+from nnunet_uhf.trainers.image_to_image.pair_source import image_and_labels
+from nnunet_uhf.trainers.image_to_image.simulate_source import VALIDATION_SEED
 from nnunet_uhf.trainers.siqt.trainers import (
     SIQTTrainer,
     SIQTTrainerHuber,
@@ -96,11 +97,11 @@ def test_the_inputs_row_is_the_cubic_interpolation_of_the_thick_slices_after_its
     dataset = trained.dataset_class(trained.preprocessed_dataset_folder, SPLIT["val"])
     for row in summary_of(trained)["metric_per_case"]:
         data, labels, _, _ = dataset.load_case(row["case"])
-        source, target = trained.volume_pair(row["case"], data, labels)
+        (source,), target = trained.pairs.of_case(row["case"], data, labels)
         assert source.shape[AXIS] == -(-target.shape[AXIS] // RATIO)
         simulation, known = trained.pairs.simulation, trained.pairs.cases[row["case"]]
         draw = simulation.simulator.draw(case_generator(VALIDATION_SEED, row["case"]))
-        image, whole = trained._image_and_labels(data, labels)
+        image, whole = image_and_labels(0, data, labels)
         slices = simulation._simulate(image, whole, draw, known)[0].image
         where = list(np.meshgrid(*(np.arange(n, dtype=float) for n in target.shape), indexing="ij"))
         where[AXIS] = where[AXIS] / RATIO
