@@ -10,11 +10,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from helpers.keeper_samples import make_header, refused, rewrite_header
-from helpers.network_contract import NetworkContract
+from helpers.network_contract import NetworkContract, wake
 from helpers.toy_kind import KIND, ToyDecoder, ToyKeeper
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.inference.arrays import feature_maps
@@ -22,10 +23,12 @@ from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.inference.input_check import check_inputs
 from nnunet_uhf.inference.inputs import scans_of
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
-from nnunet_uhf.keepers.file import build_enhancer, build_keeper, read_header, read_keeper, write_keeper
+from nnunet_uhf.keepers.file import build_enhancer, build_keeper, read_header, read_keeper, weights_sha256, write_keeper
 from nnunet_uhf.keepers.header import InputChannel, KeeperHeader, header_json
 from nnunet_uhf.keepers.statistics import channel_means, summarise
+from nnunet_uhf.networks.guided.guide import guide
 from nnunet_uhf.networks.kinds import KINDS
+from nnunet_uhf.networks.presets import PRESETS
 
 SECOND = InputChannel(channel="T2w", normalisation="ZScoreNormalization", use_mask_for_norm=True)
 
@@ -189,3 +192,32 @@ def test_scans_are_held_against_the_statistics_of_its_three_levels(tmp_path: Pat
     checks = check_inputs(inputs, model)
     assert list(checks) == [f"sub{case}_0000.nii.gz" for case in range(4)]
     assert all(check.verdict == "within" and len(check.levels) == 3 for check in checks.values())
+
+
+def make_backbone(dim: int) -> nn.Module:
+    conv, norm = ((nn.Conv2d, nn.InstanceNorm2d), (nn.Conv3d, nn.InstanceNorm3d))[dim - 2]
+    return PlainConvUNet(3, 3, [8, 16, 16], conv, 3, [1, 2, 2], 1, 4, 1, norm_op=norm, nonlin=nn.LeakyReLU)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("dim", [2, 3])
+def test_it_guides_and_only_the_rest_is_trained(dim: int, preset: str) -> None:
+    plain, x = make_backbone(dim), torch.randn(2, 3, *[16] * dim)
+    expected = plain(x)
+    guided = guide(plain, ToyKeeper(dim=dim), preset=preset, guide_channel=[2, 0]).train()
+    torch.testing.assert_close(guided(x), expected, atol=1e-6, rtol=0)
+    assert torch.equal(guided.source(x), x[:, [2, 0]])
+    wake(guided)
+    before = weights_sha256(guided.keeper.state_dict())
+    optimiser = torch.optim.SGD([p for p in guided.parameters() if p.requires_grad], lr=0.1)
+    guided(x).square().mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in guided.fusions.parameters())
+    assert all(p.grad is None for p in guided.keeper.parameters())
+    optimiser.step()
+    assert weights_sha256(guided.keeper.state_dict()) == before
+
+
+def test_as_many_channels_must_be_named_as_it_reads() -> None:
+    for channels in (0, [0], [0, 1, 2]):
+        with pytest.raises(ValueError, match=r"the keeper reads 2 channels, guide_channel names"):
+            guide(make_backbone(2), ToyKeeper(dim=2), guide_channel=channels)

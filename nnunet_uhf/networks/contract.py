@@ -28,12 +28,14 @@ class Keeper(nn.Module):
 
     Attributes:
         dim: 2 or 3.
+        in_channels: C, of the source image.
         channels: c_l of every map.
         strides: per level and axis, how much coarser the map is than the input.
         masks: members of an ensemble in one network, which ``features`` takes the number of; None for none.
     """
 
     dim: int
+    in_channels: int
     channels: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
     masks: int | None = None

@@ -52,7 +52,7 @@ class EnhancedInputNet(KeeperNet):
         backbone: takes one channel more than the data has.
         keeper: gives the maps.
         image_decoder: makes the image of the maps, as in a keeper file.
-        guide_channel: the input channel the keeper sees.
+        guide_channel: the input channel the keeper sees, or those of a keeper of several, in its order.
         spacing_ratio: network spacing / keeper spacing per axis.
     """
 
@@ -62,7 +62,7 @@ class EnhancedInputNet(KeeperNet):
         keeper: Keeper,
         image_decoder: nn.Module,
         *,
-        guide_channel: int = 0,
+        guide_channel: int | Sequence[int] = 0,
         spacing_ratio: Sequence[float] | None = None,
     ) -> None:
         super().__init__(backbone, keeper, guide_channel=guide_channel, spacing_ratio=spacing_ratio)

@@ -17,7 +17,7 @@ def guide(
     keeper: Keeper,
     *,
     preset: str = DEFAULT_PRESET,
-    guide_channel: int = 0,
+    guide_channel: int | Sequence[int] = 0,
     spacing_ratio: Sequence[float] | None = None,
 ) -> UHFGuidedNet:
     """Guide an encoder-decoder by a keeper: one fusion module for each skip, the keeper frozen.
@@ -31,13 +31,15 @@ def guide(
             nnU-Net's networks are like that, and so is any of yours after one line.
         keeper: what :func:`~nnunet_uhf.keepers.load.load_keeper` gives; of as many dimensions as the network.
         preset: the fusion modules: ``reference`` (the paper's) or ``efficient`` (less time and memory).
-        guide_channel: the input channel the keeper sees; normalised as the keeper's header says.
+        guide_channel: the input channel the keeper sees, or those of a keeper of several, in its order; normalised as
+            the keeper's header says.
         spacing_ratio: spacing of the network's input / that of the keeper, per axis; the keeper then runs on a resized
             input. None where they are equal.
 
     Raises:
         TypeError: the network has no encoder or decoder of that kind.
-        ValueError: no such preset, keeper and network differ in dimension, or not one positive ratio per axis.
+        ValueError: no such preset, keeper and network differ in dimension, not one positive ratio per axis, or not as
+            many guide channels as the keeper reads.
 
     Examples:
         A network of nnU-Net, in 3D:

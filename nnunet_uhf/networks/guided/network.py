@@ -24,12 +24,12 @@ class KeeperNet(nn.Module):
         backbone: a network with ``.encoder`` (image -> list of skips, with ``output_channels``) and ``.decoder``
             (skips -> segmentation).
         keeper: its weights are frozen here: no gradient, always in eval mode.
-        guide_channel: the input channel the keeper sees.
+        guide_channel: the input channel the keeper sees, or those of a keeper of several, in its order.
         spacing_ratio: network spacing / keeper spacing per axis; where not 1 the keeper runs on a resized input.
 
     Raises:
         TypeError: the backbone has no encoder or decoder of that kind.
-        ValueError: not one positive ratio per axis.
+        ValueError: not one positive ratio per axis, or not as many guide channels as the keeper reads.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class KeeperNet(nn.Module):
         backbone: nn.Module,
         keeper: Keeper,
         *,
-        guide_channel: int = 0,
+        guide_channel: int | Sequence[int] = 0,
         spacing_ratio: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
@@ -45,10 +45,13 @@ class KeeperNet(nn.Module):
         ratio = (1.0,) * keeper.dim if spacing_ratio is None else tuple(float(r) for r in spacing_ratio)
         if len(ratio) != keeper.dim or min(ratio) <= 0:
             raise ValueError(f"spacing_ratio needs {keeper.dim} positive values, got {spacing_ratio}")
+        channels = [guide_channel] if isinstance(guide_channel, int) else list(guide_channel)
+        if len(channels) != keeper.in_channels:
+            raise ValueError(f"the keeper reads {keeper.in_channels} channels, guide_channel names {channels}")
         self.encoder: Any = backbone.encoder
         self.decoder: Any = backbone.decoder
         self.keeper = keeper.requires_grad_(requires_grad=False)
-        self.guide_channel = guide_channel
+        self.guide_channels = channels
         self.spacing_ratio = ratio
 
     def train(self, mode: bool = True) -> KeeperNet:
@@ -58,8 +61,9 @@ class KeeperNet(nn.Module):
         return self
 
     def source(self, x: Tensor) -> Tensor:
-        """The keeper's input ``(B, 1, *S')``: the guide channel of ``(B, C, *S)`` at the keeper's spacing."""
-        source = x[:, self.guide_channel : self.guide_channel + 1]
+        """The keeper's input ``(B, C', *S')``: the guide channels of ``(B, C, *S)`` at the keeper's spacing."""
+        first = self.guide_channels[0]
+        source = x[:, first : first + 1] if len(self.guide_channels) == 1 else x[:, self.guide_channels]
         size = [max(1, round(n * r)) for n, r in zip(source.shape[2:], self.spacing_ratio, strict=True)]
         return resize(source, size)
 
@@ -73,7 +77,7 @@ class UHFGuidedNet(KeeperNet):
         backbone: see :class:`KeeperNet`, as for keeper, guide_channel and spacing_ratio.
         keeper: gives the guides.
         fusions: one per encoder stage.
-        guide_channel: the input channel the keeper sees.
+        guide_channel: the input channel the keeper sees, or those of a keeper of several, in its order.
         spacing_ratio: network spacing / keeper spacing per axis.
 
     Raises:
@@ -104,7 +108,7 @@ class UHFGuidedNet(KeeperNet):
         keeper: Keeper,
         fusions: Sequence[Fusion],
         *,
-        guide_channel: int = 0,
+        guide_channel: int | Sequence[int] = 0,
         spacing_ratio: Sequence[float] | None = None,
     ) -> None:
         super().__init__(backbone, keeper, guide_channel=guide_channel, spacing_ratio=spacing_ratio)
