@@ -16,6 +16,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.image_metrics import linear_coefficients, mae, nrmse, peak_of, psnr, ssim
 from nnunet_uhf.evaluation.image_record import write_record
 from nnunet_uhf.evaluation.multiscale import ms_ssim, ms_ssim_scales
+from nnunet_uhf.evaluation.statistics import CONFIDENCE, bootstrap_interval
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files
 from nnunet_uhf.imageio.nifti import read_grid, read_volume, require_same_grid
 from nnunet_uhf.imageio.output import appearing_together
@@ -23,7 +24,6 @@ from nnunet_uhf.types import Mask
 
 METRICS = ("psnr", "ssim", "ms_ssim", "nrmse", "mae")
 RESAMPLES = 10_000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,6 @@ def evaluate_images(
         }
         bootstrap = {"resamples": RESAMPLES, "seed": seed, "confidence": CONFIDENCE, "method": "percentile, over cases"}
         return write_record(folder, settings=settings, rows=rows, mean=_means(rows, seed), bootstrap=bootstrap)
-
-
-def bootstrap_interval(values: Sequence[float], *, seed: int) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of the mean over cases; None for one case, or when a value is infinite."""
-    sample = np.asarray(values, dtype=np.float64)
-    if len(sample) < 2 or not np.isfinite(sample).all():
-        return None
-    drawn = np.random.default_rng(seed).integers(len(sample), size=(RESAMPLES, len(sample)))
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(sample[drawn].mean(axis=1), [tail, 100 - tail])
-    return float(low), float(high)
 
 
 def _match(reference: Path, prediction: Path, mask: Path | None) -> tuple[list[Case], list[str]]:
@@ -187,10 +176,11 @@ def _means(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
             continue
         means[region] = {}
         for metric in METRICS:
-            values = [row[region][metric] for row in rows]
+            values = np.array([row[region][metric] for row in rows], dtype=np.float64)
+            interval, _ = bootstrap_interval(values, seed=seed, methods=("percentile",), resamples=RESAMPLES)
             means[region][metric] = {
                 "mean": float(np.mean(values)),
                 "std": float(np.std(values, ddof=1)) if len(values) > 1 and np.isfinite(values).all() else None,
-                "ci": bootstrap_interval(values, seed=seed),
+                "ci": interval,
             }
     return means

@@ -89,17 +89,29 @@ def compare_paired(
     )
 
 
-def bootstrap_interval(differences: Values, *, seed: int) -> tuple[tuple[float, float] | None, str | None]:
-    """Bootstrap interval of the mean over subjects, and its method: BCa (Efron 1987), else percentile."""
-    if len(differences) < 2:
+def bootstrap_interval(
+    values: Values, *, seed: int, methods: Sequence[str] = ("BCa", "percentile"), resamples: int = RESAMPLES
+) -> tuple[tuple[float, float] | None, str | None]:
+    """95 % bootstrap interval of the mean over subjects, and the method that gave it.
+
+    Args:
+        values: one a subject.
+        seed: of the resamples, >= 0.
+        methods: scipy's names; the first one that is defined is taken. BCa: Efron (1987).
+        resamples: how many.
+
+    Returns:
+        None and None below two subjects, with a value that is not finite, or where no method is defined.
+    """
+    if len(values) < 2 or not np.isfinite(values).all():
         return None, None
-    for method in ("BCa", "percentile"):
+    for method in methods:
         with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
             warnings.simplefilter("ignore", stats.DegenerateDataWarning)
             interval = stats.bootstrap(
-                (differences,),
+                (values,),
                 np.mean,
-                n_resamples=RESAMPLES,
+                n_resamples=resamples,
                 confidence_level=CONFIDENCE,
                 method=method,
                 rng=np.random.default_rng(seed),

@@ -14,8 +14,9 @@ from helpers.tiny_data import case_affine, make_channel, make_labels, write_imag
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.image_metrics import mae, nrmse, psnr, ssim
-from nnunet_uhf.evaluation.images import bootstrap_interval, evaluate_images
+from nnunet_uhf.evaluation.images import evaluate_images
 from nnunet_uhf.evaluation.multiscale import ms_ssim
+from nnunet_uhf.evaluation.statistics import bootstrap_interval
 
 SHAPE = (26, 28, 24)
 AFFINE = case_affine((1.0, 1.0, 1.0), SHAPE)
@@ -77,12 +78,16 @@ def test_means_have_an_interval_that_holds_them_and_depends_on_the_seed_alone(ro
     assert mean["brain"]["psnr"]["mean"] == pytest.approx(np.mean(psnrs))
     low, high = mean["brain"]["psnr"]["ci"]
     assert min(psnrs) <= low < np.mean(psnrs) < high <= max(psnrs)
-    assert bootstrap_interval(psnrs, seed=0) == (low, high)
+    drawn = np.random.default_rng(0).integers(len(psnrs), size=(10_000, len(psnrs)))
+    assert (low, high) == pytest.approx(np.percentile(np.array(psnrs)[drawn].mean(axis=1), [2.5, 97.5]), rel=1e-12)
 
 
-def test_the_interval_of_many_cases_is_that_of_the_normal_distribution() -> None:
+@pytest.mark.parametrize("methods", [("percentile",), ("BCa", "percentile")])
+def test_the_interval_of_many_cases_is_that_of_the_normal_distribution(methods: tuple[str, ...]) -> None:
     values = np.random.default_rng(1).normal(30, 2, 400)
-    low, high = bootstrap_interval(values.tolist(), seed=0) or (0, 0)
+    interval, method = bootstrap_interval(values, seed=0, methods=methods)
+    low, high = interval or (0, 0)
+    assert method == methods[0]
     half = 1.96 * values.std(ddof=1) / 20
     assert (low, high) == (pytest.approx(values.mean() - half, abs=0.02), pytest.approx(values.mean() + half, abs=0.02))
 
