@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nnunet_uhf import __version__
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, first_line
 from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, PATHS_VARIABLE, is_registered, opted_out
 
 State = Literal["ok", "note", "failed"]
@@ -76,7 +76,7 @@ def _attempt(check: Callable[[], Iterator[Row]]) -> list[Row]:
         return list(check())
     except Exception as error:  # noqa: BLE001 - a broken installation can raise anything
         name = check.__name__.removeprefix("check_").replace("_", " ")
-        return [Row(name, "failed", _first_line(error), "reinstall: pip install --force-reinstall nnunet-uhf")]
+        return [Row(name, "failed", first_line(error), "reinstall: pip install --force-reinstall nnunet-uhf")]
 
 
 def check_python() -> Iterator[Row]:
@@ -91,7 +91,7 @@ def check_nnunet() -> Iterator[Row]:
         module = importlib.import_module("nnunetv2")
         version = importlib.metadata.version("nnunetv2")
     except ImportError as error:  # PackageNotFoundError is one
-        yield Row("nnunetv2", "failed", _first_line(error), REINSTALL_NNUNET)
+        yield Row("nnunetv2", "failed", first_line(error), REINSTALL_NNUNET)
         return
     found = f"{version} at {Path(module.__path__[0])}"
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
@@ -109,7 +109,7 @@ def check_torch() -> Iterator[Row]:
         boxes, scores = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2), torch.tensor([0.5, 0.9])
         kept = torchvision.ops.nms(boxes, scores, 0.5).tolist()
     except Exception as error:  # noqa: BLE001 - a mismatch shows as RuntimeError, ImportError, OSError, AttributeError
-        yield Row("torchvision", "failed", _first_line(error), REINSTALL_TORCHVISION)
+        yield Row("torchvision", "failed", first_line(error), REINSTALL_TORCHVISION)
         return
     found = f"{torchvision.__version__} at {Path(torchvision.__path__[0])}"
     fits = kept == [1]
@@ -150,7 +150,7 @@ def check_trainers() -> Iterator[Row]:
             with contextlib.redirect_stdout(io.StringIO()):
                 seen = recursive_find_trainer_class_by_name(name)
         except Exception as error:  # noqa: BLE001 - the search imports every trainer there is
-            yield Row(name, "failed", _first_line(error), f"nnU-Net does not find it: {EXPORT_LINE}")
+            yield Row(name, "failed", first_line(error), f"nnU-Net does not find it: {EXPORT_LINE}")
             continue
         if seen is own:
             found.append(name)
@@ -200,11 +200,6 @@ def check_keepers() -> Iterator[Row]:
         spacing = " x ".join(f"{step:g}" for step in header.spacing_mm)
         found = f"{path}: {header.dim}D, {header.channel}, {spacing} mm, sha256 {header.sha256[:8]} verified"
         yield Row("keeper", "ok", found)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 CHECKS: tuple[Callable[[], Iterator[Row]], ...] = (

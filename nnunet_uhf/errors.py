@@ -50,6 +50,19 @@ class MatchError(UHFError):
     """
 
 
+def first_line(error: BaseException, *, kind: bool = True, longest: int = 150) -> str:
+    """What an error of another library says, in one line of at most so many characters.
+
+    Args:
+        error: the error; torch, for one, explains itself over many lines.
+        kind: begin with the name of its class; without a word of its own it always is that name.
+        longest: how long what it says may be.
+    """
+    text = (str(error).strip().splitlines() or [""])[0][:longest].strip()
+    name = type(error).__name__
+    return (f"{name}: {text}" if kind else text) if text else name
+
+
 def exit_on_user_error(function: Callable[P, R]) -> Callable[P, R]:
     """Let a trainer hook end nnU-Net's commands with one line and exit status 2 instead of a traceback.
 

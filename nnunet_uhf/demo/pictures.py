@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from nnunet_uhf.demo.settings import DemoSettings, Folders
 from nnunet_uhf.demo.subjects import TISSUES
 from nnunet_uhf.evaluation.image_metrics import linear_fit, psnr, ssim
+from nnunet_uhf.pages.colours import GREEN, ORANGE, SKY_BLUE
 
 Array = npt.NDArray[np.float32]
 SHOWN_CONFIGURATION = "3d_fullres"
-# Colours that people with colour-blindness tell apart (Okabe and Ito 2008).
-TISSUE_COLOURS = {"CSF": "#56B4E9", "GM": "#E69F00", "WM": "#009E73"}
+TISSUE_COLOURS = {"CSF": SKY_BLUE, "GM": ORANGE, "WM": GREEN}
 MARGIN_VOXELS = 2
 
 

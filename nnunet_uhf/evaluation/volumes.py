@@ -18,11 +18,23 @@ from nnunet_uhf.imageio.files import case_files, case_name
 from nnunet_uhf.imageio.label_maps import read_labels
 from nnunet_uhf.imageio.nifti import require_same_grid
 from nnunet_uhf.imageio.output import write_table, written_whole
-from nnunet_uhf.nnunet.files import description_of, read_json
+from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import Labels, read_structures
+from nnunet_uhf.nnunet.model_folder import DATASET_JSON, description_of
 from nnunet_uhf.nnunet.probabilities import PREDICT, read_probabilities
 
 TOTAL = "total"
+DEFINITIONS = {
+    "volume": "voxels of the segmentation times the volume of a voxel (determinant of the affine); of several folds "
+    "the mean over them",
+    "soft_volume": "sum of the probabilities times the volume of a voxel; of several folds the mean over them",
+    "std": "standard deviation over the folds (n - 1)",
+    "cv": "standard deviation over the folds divided by their mean; null where the mean is 0",
+    "folds": "the values of the folds, in the order of the folders",
+    "total": "voxels of any structure; soft only where structures do not overlap",
+}
+_IN_JSON_ONLY = ("volume_folds_mm3", "soft_volume_folds_mm3")
+MM3_PER_ML = 1000.0
 _NAME_IT = "name the dataset.json of the predicted dataset (-djson)"
 
 
@@ -69,7 +81,7 @@ def measure_volumes(
     for folder in folders:
         if not folder.is_dir():
             raise UHFError(f"{folder} is not a folder: name the folder of the segmentations (-i)")
-    described = dataset_json or description_of(folders[0], "dataset.json")
+    described = dataset_json or description_of(folders[0], DATASET_JSON)
     task = read_structures(read_json(described, advice=_NAME_IT), where=described)
     if any(structure.name == TOTAL for structure in task.structures):
         raise UHFError(f"{described} calls a label {TOTAL!r}, which the table uses for the sum of all; rename it")
@@ -171,26 +183,9 @@ def _probabilities_of(segmentation: Path) -> Path:
 
 
 def _require_same_labels(folder: Path, task: Labels, described: Path) -> None:
-    path = description_of(folder, "dataset.json")
+    path = description_of(folder, DATASET_JSON)
     if read_structures(read_json(path, advice=_NAME_IT), where=path) != task:
         raise UHFError(f"{path} has other labels than {described}: folds of one model have the same (-i)")
-
-
-DEFINITIONS = {
-    "volume": "voxels of the segmentation times the volume of a voxel (determinant of the affine); of several folds "
-    "the mean over them",
-    "soft_volume": "sum of the probabilities times the volume of a voxel; of several folds the mean over them",
-    "std": "standard deviation over the folds (n - 1)",
-    "cv": "standard deviation over the folds divided by their mean; null where the mean is 0",
-    "folds": "the values of the folds, in the order of the folders",
-    "total": "voxels of any structure; soft only where structures do not overlap",
-}
-
-
-_IN_JSON_ONLY = ("volume_folds_mm3", "soft_volume_folds_mm3")
-
-
-MM3_PER_ML = 1000.0
 
 
 def check_outputs(table: Path, *, overwrite: bool) -> None:

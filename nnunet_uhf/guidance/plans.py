@@ -26,6 +26,7 @@ from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.file import keeper_files, read_keeper
 from nnunet_uhf.networks.presets import DEFAULT_PRESET, guidance_preset
 from nnunet_uhf.nnunet.files import PLAN_FIRST, configuration_settings, dataset_name, read_json, root_folder
+from nnunet_uhf.nnunet.model_folder import SEPARATOR
 
 __all__ = [
     "GUIDE_CHANNEL_VARIABLE",
@@ -136,7 +137,7 @@ def guided_plans(
 def checked_plans_name(name: str) -> str:
     """Return the name, or raise UHFError where nnU-Net or a file system could not take it."""
     # nnU-Net takes folder names apart at "__"; names reach the file system
-    if "__" in name or not _PLANS_NAME.fullmatch(name):
+    if SEPARATOR in name or not _PLANS_NAME.fullmatch(name):
         raise UHFError(
             f"{name!r} cannot be a plans name. Use letters, digits, '.', '-' and single '_' (nnU-Net splits at '__')."
         )

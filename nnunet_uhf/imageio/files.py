@@ -15,7 +15,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from numpy.typing import NDArray
 
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, first_line
 
 ENDINGS = (".nii.gz", ".nii")
 #: Behind the name of a case in the name of an image as nnU-Net wants it, the file's ending taken off.
@@ -105,7 +105,7 @@ def check_nifti_header(path: Path, *, dim: int) -> None:
         image = nibabel.load(path)
         shape, dtype = image.shape, image.get_data_dtype()
     except UNREADABLE as error:
-        raise UHFError(f"{path} is not a readable NIfTI image ({_one_line(error)})") from error
+        raise UHFError(f"{path} is not a readable NIfTI image ({first_line(error, kind=False)})") from error
     require_grey_scale(path, dtype)
     if len(shape) > 3:
         raise UHFError(f"{path} has {len(shape)} dimensions {shape}; give one 3D volume a file")
@@ -121,7 +121,7 @@ def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     try:
         values = np.asanyarray(nibabel.load(path).dataobj)
     except UNREADABLE as error:
-        raise UHFError(f"{path} cannot be read ({_one_line(error)}); copy or convert it anew") from error
+        raise UHFError(f"{path} cannot be read ({first_line(error, kind=False)}); copy or convert it anew") from error
     if not np.isfinite(values).all():
         raise UHFError(f"{path} holds NaN or infinite intensities; replace them (e.g. by 0) and try again")
     if values.min() == values.max():
@@ -131,7 +131,3 @@ def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     except RuntimeError:
         # ITK refuses sheared or slightly non-orthonormal world matrices, which nibabel reads in the same axis order.
         return NibabelIO().read_images([str(path)])
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:150]

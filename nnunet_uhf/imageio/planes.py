@@ -16,7 +16,9 @@ from nnunet_uhf.types import Affine
 
 THIN = 8  # with fewer voxels along an axis, the planes across it would be bands: several slices are shown instead
 Plane = NDArray[Any]
+MARGIN_MM = 8.0  # around what is shown
 Spacing = tuple[float, float, float]
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -96,3 +98,15 @@ def cut(volume: NDArray[Any], where: Slice) -> NDArray[Any]:
     axis = PLANES[where.plane].normal
     # what is left are the axes shown to the left and upwards, in this order, in every plane
     return np.asarray(np.take(volume, where.index, axis=axis).T[::-1, ::-1])
+
+
+def box_around(mask: NDArray[np.bool_], spacing_mm: Sequence[float], *, margin_mm: float = MARGIN_MM) -> Box:
+    """The bounding box of a mask (X, Y, Z) with a margin, inside the volume; all of it where the mask is empty."""
+    where = np.argwhere(mask)
+    if not len(where):
+        return slice(0, mask.shape[0]), slice(0, mask.shape[1]), slice(0, mask.shape[2])
+    margin = np.ceil(margin_mm / np.array(spacing_mm)).astype(int)
+    low = np.maximum(where.min(axis=0) - margin, 0)
+    high = np.minimum(where.max(axis=0) + 1 + margin, mask.shape)
+    first, second, third = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return first, second, third

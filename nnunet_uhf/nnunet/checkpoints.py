@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, first_line
 
 # nnU-Net logs numpy scalars, so its checkpoints hold these types beside tensors. `scalar` is taken from a scalar's
 # own recipe because its module was renamed in numpy 2; a checkpoint may carry either name.
@@ -41,7 +41,7 @@ def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UHFError(
-            f"{path}: not a readable nnU-Net checkpoint ({_first_line(error)}); "
+            f"{path}: not a readable nnU-Net checkpoint ({first_line(error)}); "
             "it is damaged or holds objects other than weights and settings: train that fold again"
         ) from error
     missing = [name for name in _ENTRIES if not isinstance(checkpoint, dict) or name not in checkpoint]
@@ -51,8 +51,3 @@ def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
             "give a checkpoint_*.pth of a fold"
         )
     return checkpoint
-
-
-def _first_line(error: Exception) -> str:
-    """Torch explains itself over many lines; a user error has one."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120].strip()}"

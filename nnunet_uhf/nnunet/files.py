@@ -40,13 +40,6 @@ def dataset_name(dataset: str | int) -> str:
         ) from None
 
 
-def description_of(predictions: Path, name: str) -> Path:
-    """Where a folder of predictions has plans.json or dataset.json: in it; of a validation folder beside the folds."""
-    if predictions.name == "validation" and not (predictions / name).exists():
-        return predictions.parent.parent / name
-    return predictions / name
-
-
 def read_json(path: Path, *, advice: str) -> dict[str, Any]:
     """Return the object in a JSON file.
 

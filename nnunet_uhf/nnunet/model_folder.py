@@ -28,6 +28,14 @@ RESTORE = "give the results folder of a finished training, or restore that file"
 LIKE = "name a folder such as nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION"
 _FOLD = "fold_"
 _ALL = "all"
+_VALIDATION = "validation"
+
+
+def description_of(predictions: Path, name: str) -> Path:
+    """Where a folder of predictions has plans.json or dataset.json: in it; of a validation folder beside the folds."""
+    if predictions.name == _VALIDATION and not (predictions / name).exists():
+        return predictions.parent.parent / name
+    return predictions / name
 
 
 class Progress(Enum):
@@ -63,7 +71,7 @@ class FoldFolder:
     @property
     def validation(self) -> Path:
         """Folder of what was predicted for the held-out cases."""
-        return self.path / "validation"
+        return self.path / _VALIDATION
 
     @property
     def summary(self) -> Path:

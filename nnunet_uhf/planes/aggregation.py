@@ -23,8 +23,9 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import ENDINGS
 from nnunet_uhf.imageio.nifti import require_same_grid
 from nnunet_uhf.imageio.output import appearing_together
-from nnunet_uhf.nnunet.files import description_of, read_json
+from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import class_names
+from nnunet_uhf.nnunet.model_folder import DATASET_JSON, PLANS_JSON, description_of
 from nnunet_uhf.nnunet.probabilities import PREDICT, read_probabilities
 from nnunet_uhf.planes.classes import is_merged, match_classes, read_merged
 from nnunet_uhf.planes.mean import mean_probabilities
@@ -130,7 +131,7 @@ def aggregate_views(
 def _read_view(folder: Path) -> View:
     if not folder.is_dir():
         raise UHFError(f"{folder} is not a folder: name the folders of the predictions (-i)")
-    paths = [description_of(folder, name) for name in ("plans.json", "dataset.json")]
+    paths = [description_of(folder, name) for name in (PLANS_JSON, DATASET_JSON)]
     plans, dataset_json = (read_json(path, advice=PREDICT) for path in paths)
     if dataset_json.get("file_ending") not in ENDINGS:
         raise UHFError(f"{paths[1]}: file_ending is not {' or '.join(ENDINGS)}; only NIfTI is supported")
@@ -251,6 +252,6 @@ def _describe(
         for view, plane, weight, groups in zip(views, planes, weights, targets, strict=True)
     ]
     plans = {key: value for key, value in reference.plans.items() if key != "plane"}
-    contents = {"dataset.json": reference.dataset_json, "plans.json": plans, RECORD_NAME: {"views": entries}}
+    contents = {DATASET_JSON: reference.dataset_json, PLANS_JSON: plans, RECORD_NAME: {"views": entries}}
     for name, content in contents.items():
         (folder / name).write_text(json.dumps(content, indent=4), encoding="utf-8")

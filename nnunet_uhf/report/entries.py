@@ -10,8 +10,16 @@ from typing import Any
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
-from nnunet_uhf.nnunet.files import configuration_settings, description_of, read_json
-from nnunet_uhf.nnunet.model_folder import DATASET_JSON, LIKE, PLANS_JSON, SEPARATOR, FoldFolder, ModelFolder
+from nnunet_uhf.nnunet.files import configuration_settings, read_json
+from nnunet_uhf.nnunet.model_folder import (
+    DATASET_JSON,
+    LIKE,
+    PLANS_JSON,
+    SEPARATOR,
+    FoldFolder,
+    ModelFolder,
+    description_of,
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.image import imsave
@@ -18,14 +17,12 @@ from scipy.ndimage import zoom
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.label_maps import read_labels
 from nnunet_uhf.imageio.nifti import read_volume, require_same_grid
-from nnunet_uhf.imageio.planes import PLANES, Slice, cut, standard_axes
+from nnunet_uhf.imageio.planes import PLANES, Plane, Slice, box_around, cut, standard_axes
 from nnunet_uhf.nnunet.labels import Labels
-from nnunet_uhf.report.slices import MARGIN_MM, Classes, Rgb, choose_slices, classes_of, error_map, overlay
+from nnunet_uhf.report.slices import Classes, Rgb, choose_slices, classes_of, error_map, overlay
 
 PIXELS = 256  # along the longer side of a panel
 TRUTH, BASELINE, MODEL = "truth", "baseline", "model"
-
-Plane = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def draw_subject(
     classes = classes_of(turned, task, truth=TRUTH)
     every = np.any([labels != 0 for labels in classes.maps.values()], axis=0)
     # the truth's box: a stray predicted voxel far away would shrink the rest
-    box = _box(classes.maps[TRUTH] != 0 if classes.maps[TRUTH].any() else every, spacing_mm)
+    box = box_around(classes.maps[TRUTH] != 0 if classes.maps[TRUTH].any() else every, spacing_mm)
     maps = {name: labels[box] for name, labels in classes.maps.items()}
     rows = tuple(
         _row(where, standard[box], maps, classes, spacing_mm, names=names, image=note is None)
@@ -147,16 +144,6 @@ def _grey(image: Path | None, truth: Path, shape: tuple[int, ...]) -> tuple[NDAr
         return np.zeros(shape, np.float32), f"The image is not shown: {error}."
     low, high = np.percentile(values, [1, 99.7])
     return np.clip((values - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1).astype(np.float32), None
-
-
-def _box(inside: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> tuple[slice, ...]:
-    """The bounding box with a margin; everything where there is nothing inside."""
-    box = []
-    for axis, (size, step) in enumerate(zip(inside.shape, spacing_mm, strict=True)):
-        where = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-        margin = int(np.ceil(MARGIN_MM / step))
-        box.append(slice(max(int(where[0]) - margin, 0), int(where[-1]) + 1 + margin) if len(where) else slice(0, size))
-    return tuple(box)
 
 
 def _smooth(plane: Plane, steps: tuple[float, float], pixel_mm: float) -> Plane:

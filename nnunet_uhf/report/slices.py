@@ -1,7 +1,7 @@
 """Which subjects and slices are shown, and in which colours: made of arrays alone, so that it can be checked.
 
-Volumes (X, Y, Z) have standard axes (RAS). Slices follow the radiological convention of
-:mod:`nnunet_uhf.preprocessing.qc.layout`: the patient's right is on the left side.
+Volumes (X, Y, Z) have standard axes (RAS). Slices follow the radiological convention: the patient's
+right is on the left side, see :func:`nnunet_uhf.imageio.planes.cut`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,15 @@ from numpy.typing import NDArray
 
 from nnunet_uhf.imageio.planes import PLANES, THIN, Slice, plane_across
 from nnunet_uhf.nnunet.labels import Labels
+from nnunet_uhf.pages.colours import PALETTE as NAMED
+from nnunet_uhf.pages.colours import rgb
 
 LabelSlices = NDArray[np.int32]
 Colour = tuple[int, int, int]
 Rgb = NDArray[np.uint8]
 
 SHOWN_PLANES = ("axial", "coronal")
-MARGIN_MM = 8.0
-# Okabe and Ito 2008: told apart by people with colour-blindness
-PALETTE: tuple[Colour, ...] = (
-    (86, 180, 233),
-    (230, 159, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (240, 228, 66),
-    (213, 94, 0),
-    (0, 114, 178),
-)
+PALETTE: tuple[Colour, ...] = tuple(rgb(colour) for colour in NAMED)
 #: colours of the error map
 ONLY_BASELINE_WRONG: Colour = (0, 158, 255)
 ONLY_MODEL_WRONG: Colour = (255, 140, 0)

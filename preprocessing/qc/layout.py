@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
-from nnunet_uhf.imageio.planes import PLANES, THIN, Plane, Slice, Spacing, cut, plane_across
+from nnunet_uhf.imageio.planes import PLANES, THIN, Plane, Slice, Spacing, box_around, cut, plane_across
+from nnunet_uhf.pages.colours import YELLOW
 
-MARGIN_MM = 8.0
 PIXELS = 340  # along the longer side of a panel
 SHOWN_SLICES = 3
 
@@ -69,7 +69,7 @@ def draw_columns(
     Volumes and mask are (X, Y, Z) with standard axes; those of whole numbers are resampled without interpolation.
     """
     slices = choose_slices(mask)
-    box = _box(mask, spacing_mm)
+    box = box_around(mask, spacing_mm)
     cropped = {name: volume[box] for name, volume in volumes.items()}
     panels = [_panel(cropped, Slice(s.plane, s.index - box[PLANES[s.plane].normal].start), spacing_mm) for s in slices]
     shapes = [next(iter(panel.planes.values())).shape for panel in panels]
@@ -111,20 +111,10 @@ def _panel(volumes: Mapping[str, NDArray[Any]], where: Slice, spacing_mm: Spacin
     return Panel({name: square_pixels(plane, spacing, pixel_mm) for name, plane in planes.items()}, pixel_mm)
 
 
-def _box(mask: NDArray[np.bool_], spacing_mm: Spacing) -> tuple[slice, slice, slice]:
-    """The mask's bounding box with a margin, inside the volume."""
-    where = np.argwhere(mask)
-    margin = np.ceil(MARGIN_MM / np.array(spacing_mm)).astype(int)
-    low = np.maximum(where.min(axis=0) - margin, 0)
-    high = np.minimum(where.max(axis=0) + 1 + margin, mask.shape)
-    first, second, third = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return first, second, third
-
-
 def _mark(axes: Axes, where: Slice) -> None:
     """Write the directions at the borders of a panel."""
     left, right, top, bottom = PLANES[where.plane].marks
-    style: dict[str, Any] = {"transform": axes.transAxes, "color": "#F0E442", "fontsize": 8, "fontweight": "bold"}
+    style: dict[str, Any] = {"transform": axes.transAxes, "color": YELLOW, "fontsize": 8, "fontweight": "bold"}
     axes.text(0.01, 0.5, left, ha="left", va="center", **style)
     axes.text(0.99, 0.5, right, ha="right", va="center", **style)
     axes.text(0.5, 0.99, top, ha="center", va="top", **style)

@@ -15,11 +15,12 @@ from skimage.feature import canny
 from skimage.segmentation import find_boundaries
 
 from nnunet_uhf.imageio.planes import Spacing, standard_axes, standard_spacing
+from nnunet_uhf.pages.colours import ORANGE, SKY_BLUE
 from nnunet_uhf.preprocessing.qc.layout import Column, Panel, draw_columns
 from nnunet_uhf.types import Affine, FloatArray
 
 EDGE_SIGMA_MM = 1.5
-EDGE_COLOUR, MASK_COLOUR = "#E69F00", "#56B4E9"  # told apart by people with colour-blindness (Okabe and Ito 2008)
+EDGE_COLOUR, MASK_COLOUR = ORANGE, SKY_BLUE
 STRUCTURE_COLOURS = [colormaps["tab20"](k) for k in (*range(0, 20, 2), *range(1, 20, 2))]  # dark ones first
 FILLING = 0.5  # opacity
 LABELS = "\0labels"  # no channel has this name

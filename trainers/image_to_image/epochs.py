@@ -10,6 +10,7 @@ import numpy as np
 from torch import distributed
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.nnunet.model_folder import BEST, LATEST
 from nnunet_uhf.trainers.base import SafeCheckpoints
 from nnunet_uhf.trainers.image_to_image.logger import moving_average
 
@@ -60,9 +61,9 @@ class ImageEpochs(SafeCheckpoints):
         if np.isfinite(now["ema_psnr"]) and (self._best_ema is None or now["ema_psnr"] > self._best_ema):
             self._best_ema = now["ema_psnr"]
             self.print_to_log_file(f"New best moving average of the PSNR: {now['ema_psnr']:.2f} dB")
-            self.save_checkpoint(f"{self.output_folder}/checkpoint_best.pth")
+            self.save_checkpoint(f"{self.output_folder}/{BEST}")
         if (epoch + 1) % self.save_every == 0 and epoch != self.num_epochs - 1:
-            self.save_checkpoint(f"{self.output_folder}/checkpoint_latest.pth")
+            self.save_checkpoint(f"{self.output_folder}/{LATEST}")
         if self.local_rank == 0:
             self.logger.plot_progress_png(self.output_folder)
         self.current_epoch += 1

@@ -18,6 +18,7 @@ from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.distillation.levels import level_strides
+from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.routes.table import read_task
 from nnunet_uhf.routes.task import EnhancementTask
@@ -167,7 +168,8 @@ class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
         _, cases = self.do_split()
         share = cases[self.local_rank :: distributed.get_world_size() if self.is_ddp else 1]
         dataset = self.dataset_class(self.preprocessed_dataset_folder, list(share))
-        folder = Path(self.output_folder) / "validation"
+        fold = FoldFolder(Path(self.output_folder))
+        folder = fold.validation
         folder.mkdir(parents=True, exist_ok=True)
         held_out = self.held_out_images()
         rows = []
@@ -177,7 +179,7 @@ class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
         rows = sorted((row for part in self.gathered(rows) for row in part), key=lambda row: row["case"])
         compute_gaussian.cache_clear()
         if self.local_rank == 0:
-            self._report(summarise(rows), folder / "summary.json")
+            self._report(summarise(rows), fold.summary)
 
     def held_out_images(self) -> HeldOutImages:
         """How a whole held-out volume is predicted and measured."""
