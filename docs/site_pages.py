@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ TOP |= {"CHANGELOG.md": "changelog.md"}
 FOLDERS = {"trainers": "trainers", "preprocessing": "preprocessing"}
 LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 GROUND = "ground_floor"
-SECONDS = 120
+SECONDS = 300  # of one example; each takes less than a minute on a core of its own
+WORKERS = 2
 
 log = logging.getLogger("mkdocs.hooks.site_pages")
 
@@ -52,6 +54,8 @@ def on_config(config: Any) -> Any:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the made pages."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(drawn, scripts()))
     for name, page in TOP.items():
         files.append(File.generated(config, page, content=_moved_links((ROOT / name).read_text(encoding="utf-8"))))
     for script in scripts():
@@ -137,7 +141,8 @@ def _filled(entry: dict[str, Any], package: Path) -> dict[str, Any]:
 
 def _rooms(package: Path) -> list[str]:
     """The rooms of the package, by name; the modules beside them are one."""
-    return [*sorted(path.parent.name for path in package.glob("*/__init__.py")), GROUND]
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")} - {"discovery"}  # which hands on the trainers
+    return [*sorted(rooms), GROUND]
 
 
 def _heading(_: Path, room: str) -> str:
@@ -152,7 +157,13 @@ def _room_page(package: Path, room: str) -> str:
     else:
         modules = [room, *_modules(package, package / room)]
         heading = f"nnunet_uhf.{room}"
-    return "\n\n".join([f"# {heading}", *(f"::: nnunet_uhf.{module}" for module in modules)]) + "\n"
+    return "\n\n".join([f"# {heading}", *(_entry(package, module) for module in modules)]) + "\n"
+
+
+def _entry(package: Path, module: str) -> str:
+    """A module with what it defines; of a package what it says of itself, as its modules come on their own."""
+    options = "\n    options:\n      members: false" if (package / module.replace(".", "/")).is_dir() else ""
+    return f"::: nnunet_uhf.{module}{options}"
 
 
 def _modules(package: Path, room: Path) -> Iterator[str]:
