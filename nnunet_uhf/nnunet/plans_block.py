@@ -1,6 +1,6 @@
 """Where a `uhf` block lies in nnU-Net's plans: inside a configuration, so that it reaches checkpoints and inference.
 
-nnU-Net's inheritance carries it to cascades. What a block may say: :class:`nnunet_uhf.guidance.block.GuidedBlock` and
+nnU-Net's inheritance carries it to cascades. What a block may say: :mod:`nnunet_uhf.guidance.block` and
 :class:`nnunet_uhf.keepers.training_block.TrainingBlock`. Design: ours.
 """
 
