@@ -20,9 +20,10 @@ from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
+from nnunet_uhf.trainers.distillation.teacher import planned_strides
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, trainable
-from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config, planned_strides
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
 
 KEEPER, DISCRIMINATOR = "keeper", "discriminator"  # players; the second is a part in the block, too
 

@@ -9,12 +9,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
+from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.distillation.losses import explained_variance, teacher_loss
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
-from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config, planned_strides
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
 
 
 class UHFTeacherTrainer(ImageToImageTrainer):
@@ -58,3 +59,9 @@ class UHFTeacherTrainer(ImageToImageTrainer):
                 for level, (feature, reconstruction) in enumerate(pairs, start=1)
             }
         return Outcome(losses={EVERYTHING: loss}, terms={**terms, **explained}, image=output.image)
+
+
+def planned_strides(planned: ConfigurationManager) -> list[list[int]]:
+    """Strides of teacher and keeper for the spacing of a configuration, one list per level."""
+    dim = len(planned.patch_size)
+    return [list(step) for step in level_strides(dim, spacing=list(planned.spacing)[-dim:])]

@@ -17,7 +17,6 @@ from torch import autocast, distributed, nn
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
-from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.routes.table import read_task
@@ -213,12 +212,6 @@ class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
     def _autocast(self) -> Any:
         # nnU-Net's choice: half precision pays on CUDA only
         return autocast(self.device.type, enabled=True) if self.device.type == "cuda" else dummy_context()
-
-
-def planned_strides(planned: ConfigurationManager) -> list[list[int]]:
-    """Strides of teacher and keeper for the spacing of a configuration, one list per level."""
-    dim = len(planned.patch_size)
-    return [list(step) for step in level_strides(dim, spacing=list(planned.spacing)[-dim:])]
 
 
 def checked_config(network: type[nn.Module], options: dict[str, Any], *, dataset: str) -> dict[str, Any]:
