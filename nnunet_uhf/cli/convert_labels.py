@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -64,19 +65,15 @@ def ibsr(
     skip_incomplete: SkipIncomplete = False,
 ) -> None:
     """IBSR18: IBSR_XX_ana_strip and IBSR_XX_segTRI_ana; CSF, GM, WM."""
-    from rich.console import Console
-
     from nnunet_uhf.preprocessing.labelled.ibsr import convert_ibsr
 
-    _tell(
-        convert_ibsr(
-            source,
-            output,
-            filled=filled,
-            channel=channel,
-            options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels),
-            console=Console(stderr=True),
-        )
+    _run(
+        convert_ibsr,
+        source,
+        output,
+        filled=filled,
+        channel=channel,
+        options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels),
     )
 
 
@@ -91,19 +88,15 @@ def malc(
     skip_incomplete: SkipIncomplete = False,
 ) -> None:
     """MICCAI 2012 multi-atlas data: 1000_3 and 1000_3_glm; 27 structures."""
-    from rich.console import Console
-
     from nnunet_uhf.preprocessing.labelled.malc import convert_malc
 
-    _tell(
-        convert_malc(
-            source,
-            output,
-            merge_sides=merge_sides,
-            channel=channel,
-            options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels),
-            console=Console(stderr=True),
-        )
+    _run(
+        convert_malc,
+        source,
+        output,
+        merge_sides=merge_sides,
+        channel=channel,
+        options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels),
     )
 
 
@@ -120,20 +113,16 @@ def freesurfer(
     skip_incomplete: SkipIncomplete = False,
 ) -> None:
     """FreeSurfer's subjects folder: an image and aseg.mgz of each subject; 27 structures."""
-    from rich.console import Console
-
     from nnunet_uhf.preprocessing.labelled.freesurfer import convert_freesurfer
 
-    _tell(
-        convert_freesurfer(
-            source,
-            output,
-            image=image,
-            merge_sides=merge_sides,
-            channel=channel,
-            options=_options(test, mapping, skip_incomplete),
-            console=Console(stderr=True),
-        )
+    _run(
+        convert_freesurfer,
+        source,
+        output,
+        image=image,
+        merge_sides=merge_sides,
+        channel=channel,
+        options=_options(test, mapping, skip_incomplete),
     )
 
 
@@ -162,22 +151,18 @@ def bids(
     skip_incomplete: SkipIncomplete = False,
 ) -> None:
     """BIDS: scans of anat and *_dseg label maps of the derivatives, session by session."""
-    from rich.console import Console
-
     from nnunet_uhf.preprocessing.labelled.bids import convert_bids
 
-    _tell(
-        convert_bids(
-            source,
-            output,
-            contrasts=contrast or ("T1w",),
-            derivatives=derivatives,
-            entities=entity or (),
-            label_entities=label_entity or (),
-            field=field,
-            options=_options(test, mapping, skip_incomplete),
-            console=Console(stderr=True),
-        )
+    _run(
+        convert_bids,
+        source,
+        output,
+        contrasts=contrast or ("T1w",),
+        derivatives=derivatives,
+        entities=entity or (),
+        label_entities=label_entity or (),
+        field=field,
+        options=_options(test, mapping, skip_incomplete),
     )
 
 
@@ -190,8 +175,11 @@ def _options(
     return ConversionOptions(test=test or (), mapping=mapping, same_voxels=same_voxels, skip_incomplete=skip_incomplete)
 
 
-def _tell(conversion: Conversion) -> None:
-    """Say what was written, and on stderr what to know about it."""
+def _run(convert: Callable[..., Conversion], *places: Path, **options: Any) -> None:
+    """Convert; say what was written, and on stderr what to know about it."""
+    from rich.console import Console
+
+    conversion = convert(*places, **options, console=Console(stderr=True))
     for warning in conversion.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     sys.stdout.write(f"wrote {conversion.dataset}\n")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunet_uhf.guidance.matching import overlapping_cases
+from nnunet_uhf.keepers.table import tesla
 from nnunet_uhf.networks.guided.controls import CONTROLS
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK
 from nnunet_uhf.report.entries import Entry
@@ -54,7 +55,7 @@ def _facts(entry: str, block: Mapping[str, Any], cases: Sequence[str], *, of: st
     training = [str(case) for case in origin.get("training_cases") or []]
     held_out = [str(case) for case in origin.get("validation_cases") or []]
     control = CONTROLS.get(str(block.get("control")))
-    fields = " → ".join(_tesla(origin.get(name)) for name in ("source_field_T", "target_field_T"))
+    fields = " → ".join(tesla(origin.get(name)) for name in ("source_field_T", "target_field_T"))
     rows = [
         ("network", str(keeper.get("network", DEFAULT_NETWORK))),
         (
@@ -89,10 +90,6 @@ def overlap_warning(facts: KeeperFacts, cases: int) -> str | None:
         f"THE KEEPER OF {facts.entry} WAS TRAINED ON {len(facts.overlap)} OF THE {cases} COMPARED SUBJECTS ({shown}). "
         "Its scores on them are no held-out scores: the comparison favours it, and no conclusion may be drawn from it."
     )
-
-
-def _tesla(value: object) -> str:
-    return f"{value:g} T" if isinstance(value, int | float) else "unknown field"
 
 
 def _fold(origin: Mapping[str, Any]) -> str:
