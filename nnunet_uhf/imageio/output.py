@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import os
 import shutil
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
+
+FULL = 2**20
+"""Bytes; with fewer left, a disk on which writing failed is full."""
 
 
 @contextmanager
@@ -40,6 +44,10 @@ def written_whole(path: Path, *, one_writer: bool = False) -> Iterator[Path]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
+        except RuntimeError as error:  # what torch and ITK raise whatever the reason
+            if shutil.disk_usage(path.parent).free < FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,6 +55,24 @@ def test_what_cannot_be_written_is_told_in_one_line_and_the_older_file_stays(
     assert "\n" not in str(caught.value)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_full_disk_is_told_whatever_a_library_raises_and_a_defect_keeps_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint_latest.pth"
+
+    def fail() -> None:
+        with written_whole(path, one_writer=True) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("unexpected pos 704 vs 598")  # torch's words for it
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        fail()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(UHFError, match=r"checkpoint_latest\.pth cannot be written \(No space left on device\)"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_place_of_the_folder_is_told_in_one_line(tmp_path: Path) -> None:

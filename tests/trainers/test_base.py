@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -141,3 +142,21 @@ def test_what_is_no_checkpoint_is_refused_in_one_line_and_runs_no_code(
     assert message.startswith(str(path))
     assert "\n" not in message
     assert not (tmp_path / "should_not_exist").exists()
+
+
+def test_a_full_disk_ends_the_training_in_one_line_and_the_old_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer, path = Saving(tmp_path), tmp_path / "checkpoint_latest.pth"
+    trainer.save_checkpoint(str(path))
+    before = path.read_bytes()
+
+    def disk_full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(SystemExit) as left:
+        trainer.save_checkpoint(str(path))
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {path} cannot be written (No space left on device)")
+    assert path.read_bytes() == before
