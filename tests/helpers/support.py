@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,16 @@ def tiny_keeper(
         decoder_state=head.state_dict() if decoder else None,
     )
     return path
+
+
+def only_line(capsys: pytest.CaptureFixture[str], action: Callable[[], Any]) -> str:
+    """The one line on stderr with which an action ends in status 2."""
+    with pytest.raises(SystemExit) as end:
+        action()
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
 
 
 def shared_data() -> Path:

@@ -218,6 +218,22 @@ def test_keeper_and_discriminator_are_clipped_apart_on_request() -> None:
     assert judge < judge_apart < 12  # the keeper's long gradients no longer shorten the discriminator's
 
 
+def test_gradient_scaling_leaves_the_step_as_it_is_and_skips_all_players_after_an_overflow() -> None:
+    torch.manual_seed(0)
+    plain = seated(ForgerTrainer, Forger())
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    scaled = seated(ForgerTrainer, deepcopy(plain.network), grad_scaler=scaler)
+    for trainer in (plain, scaled):
+        trainer.learn(trainer.compute(images()).losses)
+    for name, value in plain.network.state_dict().items():
+        torch.testing.assert_close(scaled.network.state_dict()[name], value, atol=1e-6, rtol=1e-5)
+    before = deepcopy(scaled.network.state_dict())
+    losses = scaled.compute(images()).losses
+    scaled.learn({**losses, "judge": losses["judge"] * float("inf")})
+    assert all(torch.equal(value, before[name]) for name, value in scaled.network.state_dict().items())
+    assert scaler.get_scale() == 2.0**9
+
+
 def test_every_player_follows_its_own_schedule() -> None:
     class Halving(ForgerTrainer):
         def players(self) -> tuple[Player, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 
-from helpers.support import fit, tiny_trainer
+from helpers.support import fit, only_line, tiny_trainer
 from helpers.tiny_data import TinyDataset
 from helpers.workspace import Workspace, environment
 from nnunet_uhf.imageio.files import note_path
@@ -203,16 +203,6 @@ def test_artefacts_disturb_the_source_alone_keep_its_normalisation_and_are_on_re
     assert float(source.mean()) == pytest.approx(0, abs=0.05)
     assert disturbed.block.simulation["artefacts"]["bias_field"] == 0.3
     assert "artefacts" not in plain.block.simulation
-
-
-def only_line(capsys: pytest.CaptureFixture[str], action: Callable[[], Any]) -> str:
-    """The one line on stderr with which an action ends in status 2."""
-    with pytest.raises(SystemExit) as end:
-        action()
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
