@@ -55,12 +55,11 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, config: Any) -> Files:
     """Add the made pages."""
     with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(drawn, scripts()))
+        pictures = dict(zip(scripts(), pool.map(drawn, scripts()), strict=True))
     for name, page in TOP.items():
         files.append(File.generated(config, page, content=_moved_links((ROOT / name).read_text(encoding="utf-8"))))
-    for script in scripts():
-        picture = drawn(script)
-        files.append(File.generated(config, f"examples/{script.stem}.md", content=_example_page(script)))
+    for script, picture in pictures.items():
+        files.append(File.generated(config, f"examples/{script.stem}.md", content=_example_page(script, picture)))
         files.append(File.generated(config, f"examples/{picture.name}", abs_src_path=str(picture)))
     package = ROOT / "build" / "reference" / "nnunet_uhf"
     files.append(File.generated(config, "reference/index.md", content=_front_page()))
@@ -102,14 +101,13 @@ def _sources(script: Path) -> str:
     return digest.hexdigest()[:10]
 
 
-def _example_page(script: Path) -> str:
+def _example_page(script: Path, picture: Path) -> str:
     """Title and text of the script's docstring, its picture, its code."""
     code = script.read_text(encoding="utf-8")
     tree = ast.parse(code)
     title, _, text = (ast.get_docstring(tree) or script.stem).partition("\n")
     rest = "\n".join(code.splitlines()[tree.body[0].end_lineno :]).strip()
-    name = drawn(script).name
-    parts = (f"# {title.rstrip('.')}", text.strip(), f"![{title}]({name})", f"`docs/examples/{script.name}`:")
+    parts = (f"# {title.rstrip('.')}", text.strip(), f"![{title}]({picture.name})", f"`docs/examples/{script.name}`:")
     return "\n\n".join((*parts, f"```python\n{rest}\n```")) + "\n"
 
 

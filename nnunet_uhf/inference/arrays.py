@@ -179,8 +179,8 @@ def _seen(
         raise UHFError("the array holds NaN or infinite intensities: replace them")
     if not array.max() > array.min():
         raise UHFError("the array has one intensity everywhere: give a scan")
-    everywhere = np.ones(array.shape, dtype=bool)
-    mask = create_nonzero_mask(array[None]) if header.use_mask_for_norm and not normalised else everywhere
+    # nnU-Net's normalisation within a mask leaves zeros outside of it, so that normalised arrays tell it as well
+    mask = create_nonzero_mask(array[None]) if header.use_mask_for_norm else np.ones(array.shape, dtype=bool)
     if normalised:
         return array, mask
     inside = np.where(mask, np.int8(0), np.int8(-1))[None]
@@ -200,7 +200,8 @@ def _check_spacing(header: KeeperHeader, spacing_mm: Sequence[float] | None) -> 
         return
     # of a volume for a 2D keeper the first axis is that of the slices, which it does not look across
     pairs = list(zip(reversed(spacing_mm), reversed(header.spacing_mm), strict=False))
-    if len(spacing_mm) < header.dim or any(max(ours / its, its / ours) > SPACING_TOLERANCE for ours, its in pairs):
+    fits = len(spacing_mm) >= header.dim and min(spacing_mm) > 0
+    if not fits or any(max(ours / its, its / ours) > SPACING_TOLERANCE for ours, its in pairs):
         raise MatchError(
             f"the array has a spacing of {tuple(spacing_mm)} mm, the keeper {header.spacing_mm} mm: resample it, "
             "or give the NIfTI file, which is resampled here"

@@ -88,9 +88,10 @@ def test_an_array_is_enhanced_as_its_file_is(dim: int, scan: np.ndarray, tmp_pat
 def test_outside_the_mask_of_its_normalisation_an_enhanced_array_is_zero(scan: np.ndarray, tmp_path: Path) -> None:
     keeper = with_header(keeper_file(tmp_path, 2), use_mask_for_norm=True)
     scan[:, :4] = 0
-    enhanced = enhance_array(scan, keeper)
-    assert not enhanced[:, :4].any()
-    assert enhanced[:, 4:].all()
+    scores = feature_maps(scan, keeper).image
+    for enhanced in (enhance_array(scan, keeper), enhance_array(scores, keeper, normalised=True)):
+        assert not enhanced[:, :4].any()
+        assert enhanced[:, 4:].all()
 
 
 def test_an_array_at_another_spacing_is_refused(scan: np.ndarray, tmp_path: Path) -> None:
@@ -98,6 +99,9 @@ def test_an_array_at_another_spacing_is_refused(scan: np.ndarray, tmp_path: Path
     feature_maps(scan, keeper, spacing_mm=(6.0, 1.05, 1.0))  # a 2D keeper does not look across slices
     with pytest.raises(MatchError, match=r"spacing of \(1.0, 1.2, 1.0\) mm, the keeper \(1.0, 1.0\) mm"):
         feature_maps(scan, keeper, spacing_mm=(1.0, 1.2, 1.0))
+    for nonsense in ((1.0,), (1.0, 0.0, 1.0)):
+        with pytest.raises(MatchError, match="resample it"):
+            feature_maps(scan, keeper, spacing_mm=nonsense)
 
 
 def test_an_array_of_other_axes_is_refused(scan: np.ndarray, tmp_path: Path) -> None:
