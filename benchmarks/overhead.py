@@ -31,6 +31,7 @@ from torch import nn
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.guided.network import UHFGuidedNet, build_guided_net
+from nnunet_uhf.networks.guided.spec import GuidanceSpec, KeeperSpec
 from nnunet_uhf.networks.presets import PRESETS
 
 CLASSES = 4
@@ -97,13 +98,12 @@ def guide(
     strides = level_strides(dim, spacing=setting.spacing_mm)
     with torch.device("meta"):
         architecture = KnowledgeKeeper(dim=dim, strides=strides, **keeper).config()
-    block = {
-        "keeper": {"architecture": architecture},
-        "guide_channel": 0,
-        "spacing_ratio": None if spacing_ratio is None else [spacing_ratio] * dim,
-        "fusion": fusion,
-    }
-    return build_guided_net(deepcopy(plain), block=block)
+    spec = GuidanceSpec(
+        keeper=KeeperSpec(architecture=architecture),
+        spacing_ratio=None if spacing_ratio is None else [spacing_ratio] * dim,
+        fusion=fusion,
+    )
+    return build_guided_net(deepcopy(plain), spec)
 
 
 def table_of(costs: Mapping[str, Cost], title: str) -> Table:

@@ -179,7 +179,7 @@ def check_folders() -> Iterator[Row]:
 
 def check_keepers() -> Iterator[Row]:
     """Every keeper file nnUNet_UHF_KKN names reads, and its weights have their hash."""
-    from nnunet_uhf.keepers.file import find_keepers, read_keeper
+    from nnunet_uhf.guidance.keeper_files import KeeperFiles
 
     value = os.environ.get(KEEPERS_VARIABLE)
     if not value:
@@ -187,18 +187,18 @@ def check_keepers() -> Iterator[Row]:
         yield Row(KEEPERS_VARIABLE, "note", "not set", remedy)
         return
     try:
-        paths = find_keepers(value)
+        files = KeeperFiles.of_environment()
     except UHFError as error:
         yield Row(KEEPERS_VARIABLE, "failed", str(error), f"correct {KEEPERS_VARIABLE}")
         return
-    for path in paths:
+    for file in files:
         try:
-            header = read_keeper(path).header
+            header = file.content.header
         except UHFError as error:
             yield Row("keeper", "failed", str(error), "export it again, or fetch an undamaged copy")
             continue
         spacing = " x ".join(f"{step:g}" for step in header.spacing_mm)
-        found = f"{path}: {header.dim}D, {header.channel}, {spacing} mm, sha256 {header.sha256[:8]} verified"
+        found = f"{file.path}: {header.dim}D, {header.channel}, {spacing} mm, sha256 {header.sha256[:8]} verified"
         yield Row("keeper", "ok", found)
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_uhf.errors import KeeperFileError, UHFError
-from nnunet_uhf.guidance.block import check_guided_block
+from nnunet_uhf.guidance.block import ROLE, GuidedBlock
 from nnunet_uhf.keepers.file import KeeperFile, read_keeper, weights_sha256
-from nnunet_uhf.keepers.header import KeeperHeader, parse_header
+from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.networks.guided.controls import CONTROLS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.plans_block import block_in, role_of
 
 
 @dataclass(frozen=True)
@@ -49,35 +46,22 @@ def read_model_keeper(model: Path) -> ModelKeeper:
         )
     path = folder.fold(folder.finished_folds[0]).checkpoint
     checkpoint = load_checkpoint_weights(path)
-    plans = folder.plans()
-    block = PlansManager(plans).get_configuration(checkpoint["init_args"]["configuration"]).configuration.get("uhf")
-    if not isinstance(block, dict) or block.get("role") != "guided":
+    found = block_in(folder.plans(), checkpoint["init_args"]["configuration"])
+    if role_of(found) != ROLE:
         raise UHFError(
             f"{model} is not the model of a guided training: give one of UHFTrainer, or a keeper file, which "
             "`nnunet-uhf export-keeper` makes of the model of a keeper trainer"
         )
-    check_guided_block(block, where=str(folder.plans_file))
-    if block.get("control") in CONTROLS:
-        description = CONTROLS[block["control"]].description
+    block = GuidedBlock.parse(found, where=folder.plans_file)
+    if block.control is not None:
+        description = CONTROLS[block.control].description
         raise UHFError(f"{model} is a control ({description}): give the keeper file itself")
     weights = checkpoint["network_weights"]
     state = {name.removeprefix("keeper."): value for name, value in weights.items() if name.startswith("keeper.")}
-    if weights_sha256(state) != block["keeper"]["sha256"]:
+    if weights_sha256(state) != block.keeper.sha256:
         raise UHFError(f"{path} holds another keeper than plans.json names; restore the model folder")
-    return ModelKeeper(KeeperFile(path, _header(block, folder), state, None), block["guide_channel"])
-
-
-def _header(block: dict[str, Any], folder: ModelFolder) -> KeeperHeader:
-    """The keeper's header, put together again from the block, without the decoder."""
-    keeper = block["keeper"]
-    content = {
-        **keeper["provenance"],
-        "architecture": keeper["architecture"],
-        "sha256": keeper["sha256"],
-        "decoder_architecture": None,
-        "decoder_sha256": None,
-    }
     try:
-        return parse_header(json.dumps(content), where=f"the keeper of {folder.plans_file}")
+        header = block.keeper.header(where=f"the keeper of {folder.plans_file}")
     except KeeperFileError as error:
         raise UHFError(f"{error} Or check with the keeper file itself.") from error
+    return ModelKeeper(KeeperFile(path, header, state, None), block.guide_channel)

@@ -23,8 +23,6 @@ SPACING_TOLERANCE = 1.1
 #: Further away the keeper would see hardly a voxel, or cost far more than the network it guides.
 MAX_SPACING_RATIO = 8.0
 MAX_VOXEL_GROWTH = 64.0
-#: Instance norms and the gate look at the whole patch: a patch of another extent shifts the features.
-EXTENT_TOLERANCE = 1.5
 
 _PRETRAIN_THERE = (
     "Pretrain a keeper on plans moved from this dataset (nnUNetv2_move_plans_between_datasets) or use another keeper."
@@ -139,34 +137,13 @@ def require_guide(header: KeeperHeader) -> None:
         )
 
 
-def match_notes(block: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """Return what a log should say of how the keeper of a guided ``uhf`` block fits a configuration's settings."""
-    keeper = block["keeper"]["provenance"]
-    spacing, patch = settings["spacing"], settings["patch_size"]
-    notes = []
-    if any(ratio != 1.0 for ratio in block["spacing_ratio"]):
-        notes.append(
-            f"The keeper was trained at {_by(keeper['spacing_mm'])} mm, this configuration has {_by(spacing)} mm: "
-            f"inside the network the guide channel is resized by {_by(block['spacing_ratio'])} to the keeper's spacing."
-        )
-    extent = [size * step for size, step in zip(patch, spacing, strict=True)]
-    trained = [size * step for size, step in zip(keeper["patch_size"], keeper["spacing_mm"], strict=True)]
-    if any(max(a / b, b / a) > EXTENT_TOLERANCE for a, b in zip(extent, trained, strict=True)):
-        notes.append(
-            f"The keeper was trained on patches of {_by(trained)} mm, this configuration's are {_by(extent)} mm: its "
-            "features depend on how much of the head it sees. A keeper pretrained on this dataset's plans fits better."
-        )
-    return notes
+def overlapping_cases(training_cases: Iterable[str], cases: Iterable[str]) -> list[str]:
+    """Return, sorted, those of ``cases`` that a keeper was trained on (by identifier, case-insensitively).
 
-
-def overlapping_cases(header: KeeperHeader | Mapping[str, Any], cases: Iterable[str]) -> list[str]:
-    """Return, sorted, those of ``cases`` that the keeper was trained on (by identifier, case-insensitively).
-
-    ``header`` may be the provenance of a ``uhf`` block. A segmentation score on such a case is no held-out score.
-    Identifiers are all there is to compare: the same subject under another name goes unnoticed.
+    A segmentation score on such a case is no held-out score. Identifiers are all there is to compare: the same subject
+    under another name goes unnoticed.
     """
-    training = header.training_cases if isinstance(header, KeeperHeader) else header["training_cases"]
-    known = {case.casefold() for case in training}
+    known = {case.casefold() for case in training_cases}
     return sorted(case for case in cases if case.casefold() in known)
 
 

@@ -1,8 +1,4 @@
-"""The ``uhf`` block of nnU-Net plans: made from a keeper that fits, written under a plans name of its own.
-
-The block lives inside the configuration (``plans["configurations"][name]["uhf"]``): nnU-Net's inheritance carries
-it to cascades, plans.json and checkpoints carry it to inference. Design: ours.
-"""
+"""nnU-Net plans that carry a keeper: a block made from one that fits, written under a plans name of its own (ours)."""
 
 from __future__ import annotations
 
@@ -11,35 +7,18 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.guidance.block import attach
-from nnunet_uhf.guidance.choice import _fitting_block, select_keeper
-from nnunet_uhf.guidance.matching import (
-    GUIDE_CHANNEL_VARIABLE,
-    match_notes,
-    overlapping_cases,
-)
+from nnunet_uhf.guidance.block import GuidedBlock
+from nnunet_uhf.guidance.keeper_files import KeeperFiles
 from nnunet_uhf.imageio.output import written_whole
-from nnunet_uhf.keepers.file import keeper_files, read_keeper
 from nnunet_uhf.networks.presets import DEFAULT_PRESET, guidance_preset
-from nnunet_uhf.nnunet.files import PLAN_FIRST, configuration_settings, dataset_name, read_json, root_folder
+from nnunet_uhf.nnunet.files import PLAN_FIRST, dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import SEPARATOR
-
-__all__ = [
-    "GUIDE_CHANNEL_VARIABLE",
-    "attach",
-    "checked_plans_name",
-    "configuration_settings",
-    "guided_plans",
-    "match_notes",
-    "overlapping_cases",
-    "select_keeper",
-    "write_new_plans",
-    "write_plans",
-]
+from nnunet_uhf.nnunet.plans_block import block_of, put_block
 
 _PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -82,7 +61,7 @@ def write_plans(
     folder = root_folder("nnUNet_preprocessed") / name
     plans = read_json(folder / f"{source_plans}.json", advice=PLAN_FIRST)
     dataset_json = read_json(folder / "dataset.json", advice=PLAN_FIRST)
-    guided = [key for key, entry in plans["configurations"].items() if "uhf" in entry]
+    guided = [key for key, entry in plans["configurations"].items() if block_of(entry) is not None]
     if guided:
         raise UHFError(
             f"{folder / f'{source_plans}.json'} already has a uhf block in {', '.join(guided)}. "
@@ -118,12 +97,16 @@ def guided_plans(
         UHFError: an unusable name, a damaged keeper file, or a keeper that does not fit.
     """
     chosen = guidance_preset(preset)
-    files = {path: read_keeper(path).header for place in keepers for path in keeper_files(place)}
-    blocks = {key: _fitting_block(plans, key, dataset_json, files, chosen) for key in configurations}
+    files = KeeperFiles.in_places(keepers)
+    blocks: dict[str, GuidedBlock] = {}
+    for key in configurations:
+        file, block = files.choose(plans, key, dataset_json, preset=chosen)
+        _ = file.content  # plans name no weights that are damaged
+        blocks[key] = replace(block, source_plans=source_plans)
     new = copy.deepcopy(dict(plans))
     for key, block in blocks.items():
-        new["configurations"][key]["uhf"] = {**block, "source_plans": source_plans}
-    hashes = sorted({block["keeper"]["sha256"] for block in blocks.values()})
+        put_block(new, key, block.as_json())
+    hashes = sorted({block.keeper.sha256 for block in blocks.values()})
     digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
     suffix = "" if chosen == DEFAULT_PRESET else f"_{chosen}"
     new["plans_name"] = checked_plans_name(output_name or f"{source_plans}_KKN_{digits}{suffix}")
@@ -131,7 +114,7 @@ def guided_plans(
         return new
     from nnunet_uhf.guidance.reserve import with_room
 
-    return with_room(new, configurations, dataset_json)
+    return with_room(new, blocks, dataset_json)
 
 
 def checked_plans_name(name: str) -> str:

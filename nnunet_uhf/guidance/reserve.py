@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.memory import training_bytes
 from nnunet_uhf.networks.guided.network import build_guided_net
+from nnunet_uhf.nnunet.plans_block import block_of, put_block
 
 MIN_BATCH = 2
 MIN_EDGE = 4
@@ -30,31 +33,30 @@ UNLIMITED = 999_999
 
 
 def with_room(
-    plans: Mapping[str, Any], configurations: Sequence[str], dataset_json: Mapping[str, Any]
+    plans: Mapping[str, Any], blocks: Mapping[str, GuidedBlock], dataset_json: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return guided plans whose batches, and where needed patches, leave room for the guidance.
 
     What was planned for plain nnU-Net is kept in the block as ``planned``; preprocessed data stay valid.
 
     Args:
-        plans: with a guided ``uhf`` block in each of the ``configurations``; untouched.
-        configurations: their names.
+        plans: untouched.
+        blocks: guided ``uhf`` blocks by the name of their configuration; the new plans carry them.
         dataset_json: for the channels and labels.
 
     Raises:
         UHFError: not even the smallest patch makes room.
     """
     new = copy.deepcopy(dict(plans))
-    for name in configurations:
-        entry = new["configurations"][name]
-        settings, changes = _changes(plans, name, dataset_json)
-        entry.update(changes)
-        entry["uhf"]["planned"] = {key: settings[key] for key in changes if key != "architecture"}
+    for name, block in blocks.items():
+        settings, changes = _changes(plans, name, block, dataset_json)
+        planned = {key: settings[key] for key in changes if key != "architecture"}
+        put_block(new, name, replace(block, planned=planned).as_json(), **changes)
     return new
 
 
 def _changes(
-    plans: Mapping[str, Any], configuration: str, dataset_json: Mapping[str, Any]
+    plans: Mapping[str, Any], configuration: str, block: GuidedBlock, dataset_json: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A configuration's settings, and the entries among them that must change."""
     settings, build = _builder(plans, configuration, dataset_json)
@@ -63,7 +65,7 @@ def _changes(
     least = min(batch, MIN_BATCH)
     while True:
         with torch.device("meta"):
-            guided = build_guided_net(build(architecture), block=settings["uhf"])
+            guided = build_guided_net(build(architecture), block.spec)
         fitting = _largest_batch(partial(_step_bytes, guided, build.channels, patch), batch, least=least, limit=limit)
         if fitting is not None:
             break
@@ -76,9 +78,10 @@ def reserve_notes(plans: Mapping[str, Any]) -> list[str]:
     """What each configuration has less of than planned for plain nnU-Net, one line each; none where it has not."""
     notes = []
     for name, entry in plans["configurations"].items():
-        planned = entry.get("uhf", {}).get("planned", {})
-        if planned:
-            changes = [f"{key} {_written(was)} -> {_written(entry[key])}" for key, was in planned.items()]
+        found = block_of(entry)
+        block = None if found is None else GuidedBlock.parse(found, where=f"plans {plans['plans_name']}, {name}")
+        if block is not None and block.planned:
+            changes = [f"{key} {_written(was)} -> {_written(entry[key])}" for key, was in block.planned.items()]
             notes.append(
                 f"{name}: {', '.join(changes)}, so that guidance fits into the memory planned for plain nnU-Net "
                 "(--no-reserve keeps the plan)"

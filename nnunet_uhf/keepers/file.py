@@ -37,6 +37,7 @@ __all__ = [
     "network_from_state",
     "read_header",
     "read_keeper",
+    "read_weights",
     "weights_sha256",
     "write_keeper",
 ]
@@ -151,21 +152,20 @@ def read_keeper(path: str | Path) -> KeeperFile:
         64
     """
     path = _existing_file(path)
-    states: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
     with _open(path) as file:
-        header = _header_of(file, path)
-        for name in file.keys():  # noqa: SIM118 - a handle, not a dict
-            prefix = name.partition(".")[0] + "."
-            # A copy in memory: what is hashed is what is used, even if the mapped file changes underneath.
-            states[prefix][name.removeprefix(prefix)] = file.get_tensor(name).clone()
-    decoder = states["decoder."] if header.decoder_architecture is not None else None
-    if decoder is None and states["decoder."]:
-        raise _unusable(path, "it holds a decoder that its header does not mention")
-    for state, expected in ((states["keeper."], header.sha256), (decoder, header.decoder_sha256)):
-        if state is not None and weights_sha256(state) != expected:
-            raise _unusable(path, "its weights do not have the SHA-256 its header gives (damaged or altered)")
-        _check_finite(state or {}, path)
-    return KeeperFile(path=path, header=header, keeper_state=states["keeper."], decoder_state=decoder)
+        return _verified(file, _header_of(file, path), path)
+
+
+def read_weights(path: str | Path, header: KeeperHeader) -> KeeperFile:
+    """Return the content of a keeper file whose header was read before, after verifying the weights against it.
+
+    Raises:
+        KeeperFileError: missing file, not safetensors, or other weights than those the header's hash was taken of.
+    """
+    path = _existing_file(path)
+    with _open(path) as file:
+        _check_names(file, path)
+        return _verified(file, header, path)
 
 
 def build_keeper(file: KeeperFile) -> Keeper:
@@ -280,10 +280,30 @@ def _header_of(file: Any, path: Path) -> KeeperHeader:
             f"{path} holds weights but no keeper header: it is no keeper file. Take it out of nnUNet_UHF_KKN."
         )
     header = parse_header(text, where=str(path))
+    _check_names(file, path)
+    return header
+
+
+def _check_names(file: Any, path: Path) -> None:
     names = list(file.keys())
     if len(names) > MAX_TENSORS or not all(name.startswith(_PREFIXES) for name in names):
         raise _unusable(path, "it holds tensors of neither keeper nor decoder")
-    return header
+
+
+def _verified(file: Any, header: KeeperHeader, path: Path) -> KeeperFile:
+    states: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
+    for name in file.keys():  # noqa: SIM118 - a handle, not a dict
+        prefix = name.partition(".")[0] + "."
+        # A copy in memory: what is hashed is what is used, even if the mapped file changes underneath.
+        states[prefix][name.removeprefix(prefix)] = file.get_tensor(name).clone()
+    decoder = states["decoder."] if header.decoder_architecture is not None else None
+    if decoder is None and states["decoder."]:
+        raise _unusable(path, "it holds a decoder that its header does not mention")
+    for state, expected in ((states["keeper."], header.sha256), (decoder, header.decoder_sha256)):
+        if state is not None and weights_sha256(state) != expected:
+            raise _unusable(path, "its weights do not have the SHA-256 its header gives (damaged or altered)")
+        _check_finite(state or {}, path)
+    return KeeperFile(path=path, header=header, keeper_state=states["keeper."], decoder_state=decoder)
 
 
 def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:

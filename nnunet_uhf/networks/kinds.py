@@ -5,9 +5,6 @@ To add one: describe it in ``networks/<method>/kind.py`` and put its entry into 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import nn
 
 from nnunet_uhf.networks.contract import Arguments, Keeper, NetworkKind
@@ -20,26 +17,18 @@ KINDS: dict[str, NetworkKind] = {kind.name: kind for kind in (KNOWLEDGE_KEEPER, 
 DEFAULT_NETWORK = KNOWLEDGE_KEEPER.name
 
 
-def kind_of(entry: Mapping[str, Any]) -> NetworkKind:
-    """The kind of the network in a block of plans or its keeper entry: that of ``"network"``, or the first format's.
+def guide_of(network: str, architecture: Arguments) -> Keeper:
+    """The keeper, with random weights, of a kind.
 
     Raises:
-        KeyError: this version does not have it.
-    """
-    return KINDS[entry.get("network", DEFAULT_NETWORK)]
-
-
-def guide_of(entry: Mapping[str, Any]) -> Keeper:
-    """The keeper, with random weights, of a block's keeper entry: ``{"architecture": .., "network": name or absent}``.
-
-    Raises:
+        KeyError: this version does not have the kind.
         ValueError: an architecture that cannot guide.
     """
-    kind = kind_of(entry)
-    reason = kind.no_guide(entry["architecture"])
+    kind = KINDS[network]
+    reason = kind.no_guide(architecture)
     if reason is not None:
-        raise ValueError(f"this {kind.name} cannot guide: {reason}")
-    return kind.keeper(**entry["architecture"])
+        raise ValueError(f"this {network} cannot guide: {reason}")
+    return kind.keeper(**architecture)
 
 
 def why_no_guide(network: str, architecture: Arguments) -> str | None:

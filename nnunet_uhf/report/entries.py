@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.guidance.stated import StatedGuidance
 from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.nnunet.files import configuration_settings, read_json
 from nnunet_uhf.nnunet.model_folder import (
@@ -20,6 +21,7 @@ from nnunet_uhf.nnunet.model_folder import (
     ModelFolder,
     description_of,
 )
+from nnunet_uhf.nnunet.plans_block import block_in
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Entry:
         return configuration_settings(self.plans, self.configuration)
 
     @property
-    def blocks(self) -> dict[str, Mapping[str, Any]]:
-        """The `uhf` block of the configuration by its name, or of all where predictions do not tell which one it was.
+    def blocks(self) -> dict[str, StatedGuidance]:
+        """What the `uhf` block of the configuration says, or of all where predictions do not tell which one it was.
 
         Raises:
             UHFError: plans.json has configurations that nnU-Net cannot read.
@@ -80,13 +82,13 @@ class Entry:
             return {}
         try:
             names = list(self.plans.get("configurations", {})) if self.configuration is None else [self.configuration]
-            found = {name: configuration_settings(self.plans, name).get("uhf") for name in names}
+            found = {name: StatedGuidance.read(block_in(self.plans, name)) for name in names}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             where = description_of(self.folder, PLANS_JSON)
             raise UHFError(
                 f"{where}: its configurations are not as nnU-Net writes them; repair or remove it"
             ) from error
-        return {name: block for name, block in found.items() if isinstance(block, dict)}
+        return {name: block for name, block in found.items() if block is not None}
 
 
 def read_model(folder: Path) -> Entry:

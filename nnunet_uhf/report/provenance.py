@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnunet_uhf.guidance.matching import overlapping_cases
+from nnunet_uhf.guidance.provenance import Provenance
+from nnunet_uhf.guidance.stated import NOT_STATED, StatedGuidance, StatedKeeper
 from nnunet_uhf.keepers.table import tesla
 from nnunet_uhf.networks.guided.controls import CONTROLS
-from nnunet_uhf.networks.kinds import DEFAULT_NETWORK
 from nnunet_uhf.report.entries import Entry
 
 
@@ -41,32 +42,30 @@ def keeper_facts(entry: Entry, cases: Sequence[str]) -> list[KeeperFacts]:
         entry: model folder, or predictions with nnU-Net's plans.json.
         cases: the compared ones.
     """
-    guided = {name: block for name, block in entry.blocks.items() if isinstance(block.get("keeper"), dict)}
+    guided = {name: (block, block.keeper) for name, block in entry.blocks.items() if block.keeper is not None}
     return [
-        _facts(entry.name, block, cases, of=configuration if len(guided) > 1 else None)
-        for configuration, block in guided.items()
+        _facts(entry.name, block, keeper, cases, of=configuration if len(guided) > 1 else None)
+        for configuration, (block, keeper) in guided.items()
     ]
 
 
-def _facts(entry: str, block: Mapping[str, Any], cases: Sequence[str], *, of: str | None) -> KeeperFacts:
+def _facts(
+    entry: str, block: StatedGuidance, keeper: StatedKeeper, cases: Sequence[str], *, of: str | None
+) -> KeeperFacts:
     """Of one block; `of` is its configuration where the entry may be of another one."""
-    keeper = block["keeper"]
-    origin: Mapping[str, Any] = keeper.get("provenance") or {}
-    training = [str(case) for case in origin.get("training_cases") or []]
-    held_out = [str(case) for case in origin.get("validation_cases") or []]
-    control = CONTROLS.get(str(block.get("control")))
-    fields = " → ".join(tesla(origin.get(name)) for name in ("source_field_T", "target_field_T"))
+    origin, control = keeper.origin, CONTROLS.get(str(block.control))
+    training, held_out = origin.training_cases, origin.validation_cases
     rows = [
-        ("network", str(keeper.get("network", DEFAULT_NETWORK))),
+        ("network", keeper.network),
+        ("trained on", f"{origin.dataset or '?'}, {origin.configuration or '?'}, {_fold(origin)}"),
         (
-            "trained on",
-            f"{origin.get('dataset', '?')}, {origin.get('configuration', '?')}, {_fold(origin)}",
+            "field",
+            f"{tesla(origin.source_field)} → {tesla(origin.target_field)}, route: {origin.route or NOT_STATED}",
         ),
-        ("field", f"{fields}, route: {origin.get('route', 'not stated')}"),
         ("subjects", f"{len(training)} for training, {len(held_out)} held out"),
-        ("held-out quality", _quality(origin.get("metrics"))),
-        ("preset", str(block.get("preset", "not stated"))),
-        ("weights (sha256)", str(keeper.get("sha256", "not stated"))),
+        ("held-out quality", _quality(origin.metrics)),
+        ("preset", block.preset),
+        ("weights (sha256)", keeper.sha256),
     ]
     if control is not None:
         rows.insert(0, ("CONTROL", control.description))
@@ -75,8 +74,8 @@ def _facts(entry: str, block: Mapping[str, Any], cases: Sequence[str], *, of: st
     return KeeperFacts(
         entry=entry,
         rows=tuple(rows),
-        overlap=tuple(overlapping_cases({"training_cases": training}, cases)),
-        held_out=tuple(overlapping_cases({"training_cases": held_out}, cases)),
+        overlap=tuple(overlapping_cases(training, cases)),
+        held_out=tuple(overlapping_cases(held_out, cases)),
         control=None if control is None else control.description,
     )
 
@@ -92,18 +91,16 @@ def overlap_warning(facts: KeeperFacts, cases: int) -> str | None:
     )
 
 
-def _fold(origin: Mapping[str, Any]) -> str:
-    fold = str(origin.get("fold", "?"))
+def _fold(origin: Provenance) -> str:
+    fold = origin.fold or "?"
     return fold if fold.startswith("seed") else f"fold {fold}"  # drawn weights have a seed in place of a fold
 
 
-def _quality(metrics: object) -> str:
+def _quality(metrics: Mapping[str, Any]) -> str:
     """PSNR and SSIM of the keeper and of its input, where the header has them."""
-    if not isinstance(metrics, Mapping):
-        return "not stated"
     parts = [
         f"{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in values.items())
         for name, values in metrics.items()
         if isinstance(values, Mapping) and all(isinstance(value, int | float) for value in values.values())
     ]
-    return "; ".join(parts) or "not stated"
+    return "; ".join(parts) or NOT_STATED

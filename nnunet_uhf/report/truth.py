@@ -91,9 +91,9 @@ class ImageFinder:
         if images is not None and not images.is_dir():
             raise UHFError(f"{images} is not a folder: name the folder of the images (-i)")
         self.folders = [images] if images is not None else _image_folders(entries, reference)
-        channels = [block.get("guide_channel") for entry in entries for block in entry.blocks.values()]
+        channels = [block.guide_channel for entry in entries for block in entry.blocks.values()]
         #: the channel that the keeper sees, where there is one
-        self.channel = next((channel for channel in channels if type(channel) is int), 0)
+        self.channel = next((channel for channel in channels if channel is not None), 0)
 
     def __call__(self, case: str) -> Path | None:
         """The file of the case: CASE_0000 in nnU-Net's way, or CASE alone."""

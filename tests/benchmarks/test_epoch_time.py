@@ -30,5 +30,5 @@ def test_the_guided_benchmark_trainers_report_an_epoch_time(
     fit(trainer)
     (measured,) = json.loads((Path(trainer.output_folder) / "benchmark_result.json").read_text()).values()
     assert measured["fastest_epoch"] > 0
-    assert trainer.guidance["preset"] == "efficient"
+    assert trainer.guidance.preset == "efficient"
     assert not list(Path(trainer.output_folder).glob("*.pth"))

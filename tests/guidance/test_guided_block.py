@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.made_plans import make_plans
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.guidance.block import check_guided_block
+from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.networks import KnowledgeKeeper
+from nnunet_uhf.nnunet.plans_block import put_block
 
 
 def block() -> dict[str, Any]:
@@ -28,8 +32,33 @@ def block() -> dict[str, Any]:
     }
 
 
-def test_a_block_as_plans_hold_it_passes() -> None:
-    check_guided_block(block(), where="plans.json")
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0_1_0"
+
+
+def test_a_block_as_plans_hold_it_comes_back_as_it_was() -> None:
+    changes: list[dict[str, Any]] = [{}, {"source_plans": "nnUNetPlans", "planned": {"batch_size": 3}}, {"later": [1]}]
+    for change in changes:
+        made = block() | change
+        assert GuidedBlock.parse(made, where="plans.json").as_json() == made
+
+
+@pytest.mark.parametrize("path", sorted([*FIXTURES.glob("plans/*.json"), *FIXTURES.glob("results/*/*/plans.json")]))
+def test_the_blocks_of_version_0_1_0_come_back_as_they_were(path: Path) -> None:
+    plans = json.loads(path.read_text())
+    for entry in plans["configurations"].values():
+        found = entry.get("uhf", {})
+        if found.get("role") == "guided":
+            assert GuidedBlock.parse(found, where=path).as_json() == found
+
+
+def test_plans_without_a_block_have_none() -> None:
+    plans = make_plans()
+    assert GuidedBlock.of(plans, "3d_cascade_fullres") is None
+    put_block(plans, "3d_fullres", block())
+    assert GuidedBlock.of(plans, "3d_cascade_fullres") == GuidedBlock.parse(block(), where="")
+    put_block(plans, "2d", {"role": "guided"})
+    with pytest.raises(UHFError, match=r"^plans nnUNetPlans, 2d: uhf block of format None"):
+        GuidedBlock.of(plans, "2d")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +75,8 @@ def test_a_block_as_plans_hold_it_passes() -> None:
         (("preset",), [], "preset"),
         (("fusion",), {"init": "identity", "gate": "sigmoid", "kind": "light"}, "fusion"),
         (("guide_channel",), -1, "guide_channel"),
+        (("source_plans",), 3, "source_plans"),
+        (("planned",), [], "planned"),
         (("guide_channel",), True, "guide_channel"),
         (("spacing_ratio",), [1.0], "spacing_ratio"),
         (("spacing_ratio",), [1.0, 1000.0], "spacing_ratio"),
@@ -60,7 +91,7 @@ def test_a_damaged_entry_is_named_with_its_file(path: tuple[str, ...], value: ob
     place[path[-1]] = value
 
     with pytest.raises(UHFError, match=told) as caught:
-        check_guided_block(damaged, where="model/plans.json")
+        GuidedBlock.parse(damaged, where="model/plans.json")
 
     assert "model/plans.json" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -73,13 +104,13 @@ def enhanced() -> dict[str, Any]:
     return {**made, "keeper": {**made["keeper"], "decoder": decoder}}
 
 
-def test_the_blocks_of_controls_pass() -> None:
-    check_guided_block(enhanced(), where="plans.json")
-    check_guided_block({**block(), "control": "unfrozen"}, where="plans.json")
+def test_the_blocks_of_controls_come_back_as_they_were() -> None:
+    made = [enhanced(), {**block(), "control": "unfrozen"}]
     for control in ("random", "zero", "trainable"):
-        drawn = {**block(), "control": control}
-        drawn["keeper"]["seed"] = 3
-        check_guided_block(drawn, where="plans.json")
+        made.append({**block(), "control": control})
+        made[-1]["keeper"]["seed"] = 3
+    for each in made:
+        assert GuidedBlock.parse(each, where="plans.json").as_json() == each
 
 
 @pytest.mark.parametrize(
@@ -100,4 +131,10 @@ def test_a_damaged_entry_of_a_control_is_named(path: tuple[str, ...], value: obj
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(UHFError, match=told):
-        check_guided_block(damaged, where="model/plans.json")
+        GuidedBlock.parse(damaged, where="model/plans.json")
+
+
+@pytest.mark.parametrize("found", [None, [], "guided", {"role": ["guided"]}])
+def test_what_is_no_guided_block_is_refused_in_one_line(found: object) -> None:
+    with pytest.raises(UHFError, match=r"^model/plans\.json: a uhf block of role"):
+        GuidedBlock.parse(found, where="model/plans.json")

@@ -6,7 +6,10 @@ import pytest
 
 from helpers.keeper_samples import make_header
 from nnunet_uhf.errors import MatchError
-from nnunet_uhf.guidance.matching import guide_channel, match, match_notes, overlapping_cases, spacing_ratio
+from nnunet_uhf.guidance.attach import match_notes
+from nnunet_uhf.guidance.block import GuidedBlock, KeeperEntry
+from nnunet_uhf.guidance.matching import guide_channel, match, overlapping_cases, spacing_ratio
+from nnunet_uhf.guidance.provenance import Provenance
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.nnunet.dataset_json import channel_names
 
@@ -192,8 +195,9 @@ def test_plans_and_dataset_json_of_different_channels_are_refused() -> None:
 
 
 def notes(header: KeeperHeader, ratio: list[float], **settings: Any) -> list[str]:
-    block = {"keeper": {"provenance": header.provenance()}, "spacing_ratio": ratio}
-    return match_notes(block, {"spacing": [1.0, 1.0, 1.0], "patch_size": [64, 64, 64]} | settings)
+    keeper = KeeperEntry(architecture={}, sha256="", provenance=Provenance(header.provenance()))
+    block = GuidedBlock(preset="reference", keeper=keeper, guide_channel=0, spacing_ratio=ratio, fusion={})
+    return match_notes(block, **{"spacing": [1.0, 1.0, 1.0], "patch_size": [64, 64, 64]} | settings)
 
 
 def test_the_log_says_when_the_keeper_runs_at_its_own_spacing() -> None:
@@ -209,8 +213,8 @@ def test_the_log_says_when_the_patch_shows_another_part_of_the_head() -> None:
 
 
 def test_cases_the_keeper_was_trained_on_are_named() -> None:
-    header = make_header()
+    training = make_header().training_cases
     cases = ["sub_03", "sub_01", "SUB_02", "sub_04"]
-    assert overlapping_cases(header, cases) == ["SUB_02", "sub_01"]
-    assert overlapping_cases(header.provenance(), cases) == ["SUB_02", "sub_01"]
-    assert overlapping_cases(header, []) == []
+    assert overlapping_cases(training, cases) == ["SUB_02", "sub_01"]
+    assert overlapping_cases(Provenance(make_header().provenance()).training_cases, cases) == ["SUB_02", "sub_01"]
+    assert overlapping_cases(training, []) == []

@@ -12,8 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from helpers.keeper_samples import write
 from helpers.made_plans import DATASET, make_plans
 from nnunet_uhf.errors import KeeperFileError, MatchError, UHFError
-from nnunet_uhf.guidance.block import attach
-from nnunet_uhf.guidance.choice import select_keeper
+from nnunet_uhf.guidance.attach import attach
 from nnunet_uhf.guidance.plans import write_plans
 from nnunet_uhf.keepers.file import read_header
 from nnunet_uhf.nnunet.files import configuration_settings
@@ -43,48 +42,26 @@ def test_the_block_names_keeper_channel_and_spacing_and_leaves_the_plans_alone(t
     before = copy.deepcopy(plans)
     block = attach(plans, "3d_fullres", {"channel_names": {"0": "T1w"}}, header)
     assert plans == before
-    assert block["keeper"]["architecture"] == header.architecture
-    assert block["keeper"]["sha256"] == header.sha256
-    assert block["keeper"]["provenance"]["training_cases"] == ["Sub_01", "sub_02"]
-    assert {"architecture", "sha256", "decoder_sha256"}.isdisjoint(block["keeper"]["provenance"])
-    assert (block["format"], block["role"], block["preset"]) == (1, "guided", "reference")
-    assert (block["guide_channel"], block["spacing_ratio"]) == (0, [1.0, 1.0, 1.5])
-    assert block["fusion"] == {"init": "identity", "gate": "sigmoid"}
-    assert json.loads(json.dumps(block)) == block
+    assert block.keeper.architecture == header.architecture
+    assert block.keeper.sha256 == header.sha256
+    assert block.keeper.provenance.training_cases == ["Sub_01", "sub_02"]
+    assert {"architecture", "sha256", "decoder_sha256"}.isdisjoint(block.keeper.provenance.content)
+    assert (block.guide_channel, block.spacing_ratio, block.preset) == (0, [1.0, 1.0, 1.5], "reference")
+    assert block.fusion == {"init": "identity", "gate": "sigmoid"}
+    written = block.as_json()
+    assert (written["format"], written["role"]) == (1, "guided")
+    assert json.loads(json.dumps(written)) == written
 
 
 def test_a_cascade_is_matched_with_what_it_inherits(tmp_path: Path) -> None:
     header = read_header(keeper_file(tmp_path / "kkn.safetensors", 3))
     block = attach(make_plans(), "3d_cascade_fullres", {"channel_names": {"0": "T1w"}}, header)
-    assert block["spacing_ratio"] == [1.0, 1.0, 1.0]
+    assert block.spacing_ratio == [1.0, 1.0, 1.0]
 
 
 def test_an_unknown_configuration_lists_those_there_are() -> None:
     with pytest.raises(MatchError, match="2d, 3d_lowres, 3d_fullres, 3d_cascade_fullres"):
         configuration_settings(make_plans(), "3d")
-
-
-def test_the_keeper_of_the_asked_dimension_is_selected(tmp_path: Path) -> None:
-    flat, solid = (keeper_file(tmp_path / f"{dim}.safetensors", dim) for dim in (2, 3))
-    assert select_keeper([flat, solid], dim=2) == read_header(flat)
-    assert select_keeper([flat, solid], dim=3) == read_header(solid)
-    with pytest.raises(MatchError, match="No keeper for 3D"):
-        select_keeper([flat], dim=3)
-    with pytest.raises(MatchError, match="nnUNet_UHF_KKN"):
-        select_keeper([], dim=3)
-
-
-def test_between_several_keepers_the_spacing_decides_or_else_the_user(tmp_path: Path) -> None:
-    fine, coarse = (keeper_file(tmp_path / f"{mm}.safetensors", 3, spacing=mm, seed=mm) for mm in (1, 2))
-    assert select_keeper([fine, coarse], dim=3, spacing=[2.1, 2.0, 1.9]) == read_header(coarse)
-    for spacing in (None, [1.5, 1.5, 1.5]):
-        with pytest.raises(MatchError, match="Several different keepers"):
-            select_keeper([fine, coarse], dim=3, spacing=spacing)
-
-
-def test_copies_of_one_keeper_are_one_keeper(tmp_path: Path) -> None:
-    one, copied = (keeper_file(tmp_path / f"{name}.safetensors", 3) for name in "ab")
-    assert select_keeper([one, copied], dim=3).sha256 == read_header(one).sha256
 
 
 def test_new_plans_guide_the_named_configurations_under_a_name_of_their_own(folder: Path, tmp_path: Path) -> None:
@@ -136,7 +113,7 @@ def test_every_configuration_gets_the_keeper_of_its_spacing(folder: Path, tmp_pa
 
 def test_a_configuration_without_a_fitting_keeper_is_named_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
     flat = keeper_file(tmp_path / "flat.safetensors", 2)
-    with pytest.raises(MatchError, match="3d_fullres is 3D"):
+    with pytest.raises(MatchError, match=r"flat\.safetensors: Configuration 3d_fullres is 3D, the keeper 2D"):
         write_plans(700, ["2d", "3d_fullres"], [flat])
     other = keeper_file(tmp_path / "other.safetensors", 3, channel="FLAIR")
     with pytest.raises(MatchError, match=r"3d_fullres.*other\.safetensors.*FLAIR"):

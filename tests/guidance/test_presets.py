@@ -14,7 +14,8 @@ from torch import nn
 from helpers.keeper_samples import write
 from helpers.made_plans import DATASET, make_plans
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.guidance.block import attach, check_guided_block
+from nnunet_uhf.guidance.attach import attach
+from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.choice import refuse_other_keeper
 from nnunet_uhf.guidance.plans import write_plans
 from nnunet_uhf.keepers.file import read_header
@@ -33,7 +34,7 @@ def _no_preset(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def block_of(folder: Path, preset: str | None = None) -> dict[str, Any]:
+def block_of(folder: Path, preset: str | None = None) -> GuidedBlock:
     header = read_header(write(folder / "keeper.safetensors", 2, seed=1, spacing_mm=(1.0, 1.0)))
     return attach(make_plans(), "2d", DATASET_JSON, header, preset=preset)
 
@@ -41,17 +42,17 @@ def block_of(folder: Path, preset: str | None = None) -> dict[str, Any]:
 def test_a_preset_decides_the_fusion_and_is_named_in_the_block(tmp_path: Path) -> None:
     for name, preset in PRESETS.items():
         block = block_of(tmp_path, name)
-        assert (block["preset"], block["fusion"]) == (name, preset.fusion)
-        check_guided_block(json.loads(json.dumps(block)), where="plans")
+        assert (block.preset, block.fusion) == (name, preset.fusion)
+        assert GuidedBlock.parse(json.loads(json.dumps(block.as_json())), where="plans") == block
 
 
 def test_the_environment_names_the_preset_and_an_option_overrules_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert block_of(tmp_path)["preset"] == "reference"
+    assert block_of(tmp_path).preset == "reference"
     monkeypatch.setenv(PRESET_VARIABLE, "efficient")
-    assert block_of(tmp_path)["preset"] == "efficient"
-    assert block_of(tmp_path, "reference")["preset"] == "reference"
+    assert block_of(tmp_path).preset == "efficient"
+    assert block_of(tmp_path, "reference").preset == "reference"
     monkeypatch.setenv(PRESET_VARIABLE, "fast")
     with pytest.raises(UHFError, match=f"{PRESET_VARIABLE} is 'fast'; choose one of reference, efficient"):
         block_of(tmp_path)
@@ -82,7 +83,7 @@ def test_an_efficient_guided_network_starts_as_the_plain_one(tmp_path: Path) -> 
     plain = PlainConvUNet(1, 3, [8, 16, 32], nn.Conv2d, 3, [1, 2, 2], 2, 3, 2, norm_op=nn.InstanceNorm2d).eval()
     image = torch.randn(2, 1, 32, 32)
     expected = plain(image)
-    guided = build_guided_net(plain, block=block_of(tmp_path, "efficient")).eval()
+    guided = build_guided_net(plain, block_of(tmp_path, "efficient").spec).eval()
     assert all(isinstance(fusion, LightFusion) for fusion in guided.fusions)
     torch.testing.assert_close(guided(image), expected, atol=1e-6, rtol=0)
 

@@ -12,7 +12,9 @@ import torch
 from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.guidance.block import GuidedBlock, KeeperEntry
 from nnunet_uhf.guidance.memory import training_bytes
+from nnunet_uhf.guidance.provenance import Provenance
 from nnunet_uhf.guidance.reserve import _builder, reserve_notes, with_room
 from nnunet_uhf.networks import KnowledgeKeeper, build_guided_net
 from nnunet_uhf.networks.presets import PRESETS
@@ -41,12 +43,14 @@ def plans(patch: list[int], batch: int, *, preset: str = "efficient", features: 
         "nonlin": "torch.nn.LeakyReLU",
         "nonlin_kwargs": {"inplace": True},
     }
-    block = {
-        "keeper": {"architecture": KnowledgeKeeper(dim=dim, base_features=8, **keeper).config()},
-        "guide_channel": 0,
-        "spacing_ratio": [1.0] * dim,
-        "fusion": dict(PRESETS[preset].fusion),
-    }
+    architecture = json.loads(json.dumps(KnowledgeKeeper(dim=dim, base_features=8, **keeper).config()))
+    block = GuidedBlock(
+        preset=preset,
+        keeper=KeeperEntry(architecture=architecture, sha256="0" * 64, provenance=Provenance({})),
+        guide_channel=0,
+        spacing_ratio=[1.0] * dim,
+        fusion=dict(PRESETS[preset].fusion),
+    )
     entry = {
         "batch_size": batch,
         "patch_size": patch,
@@ -58,9 +62,15 @@ def plans(patch: list[int], batch: int, *, preset: str = "efficient", features: 
             "arch_kwargs": arguments,
             "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
         },
-        "uhf": block,
+        "uhf": block.as_json(),
     }
     return {"dataset_name": "D", "plans_name": "P", "label_manager": "LabelManager", "configurations": {"c": entry}}
+
+
+def block_of(content: Any) -> GuidedBlock:
+    block = GuidedBlock.of(content, "c")
+    assert block is not None
+    return block
 
 
 def memory(content: Any, *, guided: bool) -> int:
@@ -69,14 +79,14 @@ def memory(content: Any, *, guided: bool) -> int:
     network = build(settings["architecture"])
     if guided:
         with torch.device("meta"):
-            network = build_guided_net(network, block=settings["uhf"])
+            network = build_guided_net(network, block_of(content).spec)
     return training_bytes(network, (settings["batch_size"], build.channels, *settings["patch_size"]))
 
 
 def test_the_batch_makes_room_first_and_by_no_more_than_it_must() -> None:
     before = plans([32, 32], 24)
     kept = copy.deepcopy(before)
-    after = with_room(before, ["c"], DATASET_JSON)
+    after = with_room(before, {"c": block_of(before)}, DATASET_JSON)
     assert before == kept
     entry, limit = after["configurations"]["c"], memory(before, guided=False)
     assert (entry["patch_size"], entry["uhf"]["planned"]) == ([32, 32], {"batch_size": 24})
@@ -89,7 +99,7 @@ def test_the_batch_makes_room_first_and_by_no_more_than_it_must() -> None:
 @pytest.mark.parametrize("patch", [[32, 48], [16, 32, 32]])
 def test_a_batch_of_two_leaves_it_to_the_patch_which_stays_one_of_the_planners(patch: list[int]) -> None:
     before = plans(patch, 2, preset="reference", kernel_size=3)
-    after = with_room(before, ["c"], DATASET_JSON)
+    after = with_room(before, {"c": block_of(before)}, DATASET_JSON)
     entry = after["configurations"]["c"]
     assert entry["batch_size"] == 2
     assert entry["uhf"]["planned"] == {"patch_size": patch}
@@ -111,7 +121,7 @@ def test_stages_set_by_hand_stay() -> None:
         if isinstance(value, list):
             arguments[name] = value[:1] if name == "n_conv_per_stage_decoder" else value[:2]
     arguments["n_stages"] = 2
-    entry = with_room(before, ["c"], DATASET_JSON)["configurations"]["c"]
+    entry = with_room(before, {"c": block_of(before)}, DATASET_JSON)["configurations"]["c"]
     assert entry["architecture"]["arch_kwargs"]["strides"] == arguments["strides"]
     assert all(size % 2 == 0 for size in entry["patch_size"])
     assert entry["patch_size"] != [32, 32]
@@ -119,12 +129,14 @@ def test_stages_set_by_hand_stay() -> None:
 
 def test_where_no_patch_makes_room_the_ways_out_are_named() -> None:
     # a keeper of millions of weights beside a network of thousands
+    tight = plans([16, 16], 2, features=4)
     with pytest.raises(UHFError, match="efficient preset, or keep the plan"):
-        with_room(plans([16, 16], 2, features=4), ["c"], DATASET_JSON)
+        with_room(tight, {"c": block_of(tight)}, DATASET_JSON)
 
 
 def test_the_line_says_what_changed_and_how_to_keep_it(tmp_path: Path) -> None:
-    after = with_room(plans([32, 32], 24), ["c"], DATASET_JSON)
+    before = plans([32, 32], 24)
+    after = with_room(before, {"c": block_of(before)}, DATASET_JSON)
     (note,) = reserve_notes(after)
     assert note.startswith(f"c: batch_size 24 -> {after['configurations']['c']['batch_size']}, so that")
     assert "--no-reserve" in note

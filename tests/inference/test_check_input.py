@@ -18,7 +18,7 @@ from helpers.support import tiny_keeper
 from helpers.workspace import Workspace
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.guidance.block import attach
+from nnunet_uhf.guidance.attach import attach
 from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.inference.input_check import check_inputs, checks_table
 from nnunet_uhf.keepers.file import read_header, read_keeper
@@ -148,7 +148,7 @@ def guided_model(workspace: Workspace, keeper: Path, folder: Path, **block: Any)
     """A model folder as far as the keeper in it goes."""
     dataset, file = workspace.dataset("single"), read_keeper(keeper)
     plans = dataset.plans()
-    plans["configurations"]["2d"]["uhf"] = {**attach(plans, "2d", dataset.dataset_json(), file.header), **block}
+    plans["configurations"]["2d"]["uhf"] = attach(plans, "2d", dataset.dataset_json(), file.header).as_json() | block
     (folder / "fold_0").mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans))
     weights = {f"keeper.{name}": value for name, value in file.keeper_state.items()}

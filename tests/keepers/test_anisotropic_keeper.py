@@ -12,11 +12,11 @@ import pytest
 from helpers.keeper_samples import anisotropic, statistics, write
 from helpers.made_plans import make_plans
 from nnunet_uhf.errors import MatchError, UHFError
-from nnunet_uhf.guidance.block import attach, check_guided_block
-from nnunet_uhf.guidance.choice import select_keeper
+from nnunet_uhf.guidance.attach import attach
+from nnunet_uhf.guidance.block import GuidedBlock
+from nnunet_uhf.guidance.keeper_files import KeeperFiles
 from nnunet_uhf.guidance.plans import guided_plans
 from nnunet_uhf.keepers.file import read_header
-from nnunet_uhf.keepers.header import parse_header
 
 DATASET_JSON = {"channel_names": {"0": "T1w"}}
 CANNOT = [({"ratio": 4, "slice_axis": 2}, "4 slices of one"), ({"masks": 16}, "16 masks")]
@@ -28,14 +28,18 @@ def keeper_file(path: Path, *, seed: int = 1, **changes: Any) -> Path:
 
 
 def block_of(path: Path) -> dict[str, Any]:
-    return attach(make_plans(), "3d_fullres", DATASET_JSON, read_header(path))
+    return attach(make_plans(), "3d_fullres", DATASET_JSON, read_header(path)).as_json()
+
+
+def chosen(*paths: Path) -> Path:
+    return KeeperFiles(paths).choose(make_plans(), "3d_fullres", DATASET_JSON).file.path
 
 
 def test_the_block_names_the_network_and_passes_its_check(tmp_path: Path) -> None:
     block = block_of(keeper_file(tmp_path / "siqt.safetensors"))
     assert block["keeper"]["network"] == "anisotropic_unet"
     assert block["keeper"]["architecture"] == anisotropic(3)
-    check_guided_block(json.loads(json.dumps(block)), where="plans.json")
+    GuidedBlock.parse(json.loads(json.dumps(block)), where="plans.json")
 
 
 def test_the_block_of_a_knowledge_keeper_stays_as_it_was(tmp_path: Path) -> None:
@@ -46,10 +50,8 @@ def test_the_block_of_a_knowledge_keeper_stays_as_it_was(tmp_path: Path) -> None
 
 def test_the_header_can_be_put_together_again_from_the_block(tmp_path: Path) -> None:
     path = keeper_file(tmp_path / "siqt.safetensors")
-    keeper = block_of(path)["keeper"]
-    parts = {"decoder_architecture": None, "decoder_sha256": None}
-    content = {**keeper["provenance"], **parts, "architecture": keeper["architecture"], "sha256": keeper["sha256"]}
-    assert parse_header(json.dumps(content), where="plans.json") == read_header(path)
+    block = GuidedBlock.parse(block_of(path), where="plans.json")
+    assert block.keeper.header(where="plans.json") == read_header(path)
 
 
 @pytest.mark.parametrize(("changes", "told"), CANNOT)
@@ -59,7 +61,7 @@ def test_what_cannot_guide_is_refused_with_the_reason_and_the_way_out(
     path = keeper_file(tmp_path / "siqt.safetensors", **changes)
     for attempt in (
         lambda: block_of(path),
-        lambda: select_keeper([path], dim=3),
+        lambda: chosen(path),
         lambda: guided_plans(
             make_plans(), ["3d_fullres"], [path], dataset_json=DATASET_JSON, source_plans="nnUNetPlans"
         ),
@@ -75,7 +77,7 @@ def test_what_cannot_guide_is_refused_with_the_reason_and_the_way_out(
 def test_a_file_that_cannot_guide_is_passed_over_in_a_folder_of_keepers(tmp_path: Path) -> None:
     native = keeper_file(tmp_path / "a.safetensors", ratio=4, slice_axis=2)
     keeper = write(tmp_path / "b.safetensors", 3, seed=2)
-    assert select_keeper([native, keeper], dim=3, spacing=(1.0, 1.0, 1.0)) == read_header(keeper)
+    assert chosen(native, keeper) == keeper
     plans = guided_plans(
         make_plans(), ["3d_fullres"], [tmp_path], dataset_json=DATASET_JSON, source_plans="nnUNetPlans"
     )
@@ -97,6 +99,6 @@ def test_a_damaged_block_is_named_with_its_file(tmp_path: Path, change: dict[str
     block = deepcopy(block_of(keeper_file(tmp_path / "siqt.safetensors")))
     block["keeper"].update(change)
     with pytest.raises(UHFError, match=told) as caught:
-        check_guided_block(block, where="model/plans.json")
+        GuidedBlock.parse(block, where="model/plans.json")
     assert "model/plans.json" in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nnunet_uhf.networks.contract import MAX_LEVELS, NetworkKind
-from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, all_sizes, kind_of, sizes_of
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, all_sizes, sizes_of
 from nnunet_uhf.networks.siqt.kind import KIND as ANISOTROPIC_UNET
 from nnunet_uhf.networks.siqt.unet import FACTORS
 
@@ -46,8 +46,7 @@ def test_sizes_that_dataset_json_may_set_are_arguments_of_their_class_that_no_pl
 
 
 def test_a_block_that_names_no_network_means_that_of_the_first_format() -> None:
-    assert kind_of({}).name == DEFAULT_NETWORK == "knowledge_keeper"
-    assert kind_of({"network": "anisotropic_unet"}) is ANISOTROPIC_UNET
+    assert KINDS[DEFAULT_NETWORK].name == DEFAULT_NETWORK == "knowledge_keeper"
     assert all(kind.name == name and kind.citation and kind.trainers for name, kind in KINDS.items())
 
 

@@ -17,13 +17,14 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
-from nnunet_uhf.guidance.block import attach
-from nnunet_uhf.guidance.choice import BLOCK
+from nnunet_uhf.guidance.attach import attach
+from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.file import read_keeper
 from nnunet_uhf.networks.guided.network import KeeperNet, build_guided_net
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.plans_block import block_in, put_block
 from nnunet_uhf.trainers.guided.guidance import UHFGuidance, build_backbone
 
 GUIDANCE_PREFIXES = ("keeper.", "fusions.")
@@ -66,8 +67,9 @@ class StartFromBaseline(UHFGuidance):
 
     def _baseline_candidates(self, plans: dict[str, Any], configuration: str) -> list[ModelFolder]:
         """Models that may be the baseline, best first."""
-        block = PlansManager(plans).get_configuration(configuration).configuration.get(BLOCK, {})
-        plans_names = [plans["plans_name"], *filter(None, [block.get("source_plans")])]
+        block = GuidedBlock.of(plans, configuration)
+        source = None if block is None else block.source_plans
+        plans_names = [plans["plans_name"], *([source] if source else [])]
         _, separator, suffix = type(self).__name__.partition("_")
         trainers = dict.fromkeys((f"{self.baseline_trainer}{separator}{suffix}", self.baseline_trainer))
         return [
@@ -145,15 +147,15 @@ def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: 
     advice = "give a model folder of nnU-Net"
     plans, dataset_json = model.plans(advice=advice), model.dataset_json(advice=advice)
     configuration = checkpoint["init_args"]["configuration"]
-    if BLOCK in PlansManager(plans).get_configuration(configuration).configuration:
+    if block_in(plans, configuration) is not None:
         raise UHFError(f"{model.path}: this model is no plain nnU-Net, it is guided already; give the plain one")
     file = read_keeper(Path(keeper))
     block = attach(plans, configuration, dataset_json, file.header)
-    plans["configurations"][configuration][BLOCK] = block
+    put_block(plans, configuration, block.as_json())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the fusion modules' random weights: the same inputs give the same file
         plain = plain_network(plans, configuration, dataset_json, trainer=checkpoint["trainer_name"])
-        network = build_guided_net(plain, block=block)
+        network = build_guided_net(plain, block.spec)
     network.keeper.load_state_dict(file.keeper_state)
     copy_backbone(network, checkpoint["network_weights"], origin=checkpoint_file)
     initial = {

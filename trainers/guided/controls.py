@@ -5,8 +5,8 @@ from __future__ import annotations
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.keepers.file import build_enhancer, read_keeper, weights_sha256
-from nnunet_uhf.networks.guided.controls import EnhancedInputNet, drawn_keeper
+from nnunet_uhf.keepers.file import build_enhancer, weights_sha256
+from nnunet_uhf.networks.guided.controls import EnhancedInputNet
 from nnunet_uhf.trainers.guided.guidance import UHFGuidance, UHFTrainer
 
 
@@ -18,8 +18,7 @@ class DrawnKeeper(UHFGuidance):
 
     def load_keeper(self) -> None:
         """Draw the weights that the plans name by hash and seed."""
-        entry = self.guidance["keeper"]
-        self.guided_network.keeper.load_state_dict(drawn_keeper(entry, entry["seed"]).state_dict())
+        self.guided_network.keeper.load_state_dict(self.guidance.keeper.drawn().state_dict())
 
     def refuse_keeper(self, present: str, wanted: str) -> None:
         """UHFError: the weights in memory are not those the plans name."""
@@ -74,9 +73,10 @@ class UHFTrainerEnhancedInput(UHFTrainer):
     def load_keeper(self) -> None:
         """Keeper and decoder of the keeper file."""
         if self.keeper_file is not None:
-            enhancer, network = build_enhancer(read_keeper(self.keeper_file)), self.enhanced_network
+            enhancer, network = build_enhancer(self.keeper_file.content), self.enhanced_network
             network.keeper.load_state_dict(enhancer.keeper.state_dict())
             network.image_decoder.load_state_dict(enhancer.decoder.state_dict())
+            self.keeper_file.forget_weights()
 
     @property
     def enhanced_network(self) -> EnhancedInputNet:
@@ -89,7 +89,7 @@ class UHFTrainerEnhancedInput(UHFTrainer):
     def check_keeper(self) -> None:
         """UHFError unless keeper and decoder in memory have the hashes that the plans name."""
         super().check_keeper()
-        wanted = self.guidance["keeper"]["decoder"]["sha256"]
+        decoder = self.guidance.keeper.decoder
         present = weights_sha256(self.enhanced_network.image_decoder.state_dict())
-        if present != wanted:
-            self.refuse_keeper(present, wanted)
+        if decoder is not None and present != decoder.sha256:
+            self.refuse_keeper(present, decoder.sha256)

@@ -13,13 +13,16 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
-from nnunet_uhf.guidance.block import check_guided_block
-from nnunet_uhf.guidance.choice import BLOCK, KEEPER_VARIABLE, choose_keeper
-from nnunet_uhf.guidance.matching import match_notes, overlapping_cases
-from nnunet_uhf.keepers.file import build_keeper, read_keeper, weights_sha256
-from nnunet_uhf.networks.guided.controls import CONTROLS, build_network, extra_input_channels, has_drawn_keeper
+from nnunet_uhf.guidance.attach import match_notes
+from nnunet_uhf.guidance.block import GuidedBlock
+from nnunet_uhf.guidance.choice import choose_keeper
+from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE, KeeperAtHand
+from nnunet_uhf.guidance.matching import overlapping_cases
+from nnunet_uhf.keepers.file import build_keeper, weights_sha256
+from nnunet_uhf.networks.guided.controls import CONTROLS, build_network, extra_input_channels
 from nnunet_uhf.networks.guided.network import KeeperNet
 from nnunet_uhf.nnunet.dataset_json import channel_names
+from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.trainers.base import SafeCheckpoints, unwrap
 
 
@@ -61,6 +64,10 @@ class UHFGuidance(SafeCheckpoints):
     """One of :data:`nnunet_uhf.networks.guided.controls.CONTROLS`, in a subclass that changes one thing."""
     keeper_seed: ClassVar[int] = 0
     """Of the keeper's weights, in a control that draws them."""
+    guidance: GuidedBlock
+    """The `uhf` block of this training."""
+    keeper_file: KeeperAtHand | None
+    """The keeper file, where one is at hand and its weights are not drawn."""
 
     def __init__(
         self,
@@ -87,16 +94,11 @@ class UHFGuidance(SafeCheckpoints):
             control=self.control,
             seed=self.keeper_seed,
         )
-        plans["configurations"][configuration][BLOCK] = choice.block
-        self.keeper_file = choice.path
-
-    @property
-    def guidance(self) -> dict[str, Any]:
-        """The `uhf` block of this training."""
-        block: dict[str, Any] = self.configuration_manager.configuration[BLOCK]
-        return block
+        put_block(plans, configuration, choice.block.as_json())
+        self.guidance, self.keeper_file = choice.block, choice.file
 
     @classmethod
+    @exit_on_user_error
     def build_network_architecture(
         cls,
         plans_manager: PlansManager,
@@ -106,22 +108,22 @@ class UHFGuidance(SafeCheckpoints):
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
         """The trainer's own backbone, guided as the configuration's `uhf` block says; keeper weights are not loaded."""
-        block = configuration_manager.configuration.get(BLOCK)
-        if block is None:
+        found = block_of(configuration_manager.configuration)
+        if found is None:
             raise UHFError(
                 f"the plans {plans_manager.plans_name} hold no uhf block: they are not those of a guided training; "
                 "use the plans.json of the model folder"
             )
-        check_guided_block(block, where=f"plans {plans_manager.plans_name}")
+        block = GuidedBlock.parse(found, where=f"plans {plans_manager.plans_name}")
         backbone = build_backbone(
             super().build_network_architecture,
             plans_manager,
             configuration_manager,
-            input_channels=num_input_channels + extra_input_channels(block),
+            input_channels=num_input_channels + extra_input_channels(block.control),
             output_channels=num_output_channels,
             deep_supervision=enable_deep_supervision,
         )
-        return build_network(backbone, block=block)
+        return build_network(backbone, block.spec)
 
     @exit_on_user_error
     def initialize(self) -> None:
@@ -133,8 +135,9 @@ class UHFGuidance(SafeCheckpoints):
     def load_keeper(self) -> None:
         """Give the network the weights of the keeper file; without one a checkpoint has to bring them."""
         if self.keeper_file is not None:
-            keeper = build_keeper(read_keeper(self.keeper_file))
+            keeper = build_keeper(self.keeper_file.content)
             self.guided_network.keeper.load_state_dict(keeper.state_dict())
+            self.keeper_file.forget_weights()
 
     @property
     def guided_network(self) -> KeeperNet:
@@ -168,7 +171,7 @@ class UHFGuidance(SafeCheckpoints):
 
     def check_keeper(self) -> None:
         """UHFError unless the keeper in memory has the hash that the plans name."""
-        wanted = self.guidance["keeper"]["sha256"]
+        wanted = self.guidance.keeper.sha256
         present = weights_sha256(self.guided_network.keeper.state_dict())
         if present != wanted:
             self.refuse_keeper(present, wanted)
@@ -183,17 +186,17 @@ class UHFGuidance(SafeCheckpoints):
         raise UHFError(
             f"the network in memory holds keeper {present[:8]}, the plans name {wanted[:8]}: the file given with "
             "-pretrained_weights was made with another keeper; make it again with `nnunet-uhf init --keeper "
-            f"{self.keeper_file.name}`"
+            f"{self.keeper_file.path.name}`"
         )
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """nnU-Net's split, with a warning when the keeper has already seen cases it will be judged on."""
         training, validation = super().do_split()
-        origin = self.guidance["keeper"]["provenance"]
-        seen = overlapping_cases(origin, validation)
+        origin = self.guidance.keeper.provenance
+        seen = overlapping_cases(origin.training_cases, validation)
         if seen:
             self.print_to_log_file(
-                f"WARNING: the keeper was trained (in {origin['dataset']}) on {len(seen)} of this fold's "
+                f"WARNING: the keeper was trained (in {origin.dataset}) on {len(seen)} of this fold's "
                 f"{len(validation)} validation cases: {', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}. If they "
                 "are the same subjects, their Dice is no held-out result"
             )
@@ -202,23 +205,24 @@ class UHFGuidance(SafeCheckpoints):
     def _log_guidance(self) -> None:
         """Say which keeper guides, where it comes from, which channel it sees, and how well it fits."""
         block = self.guidance
-        origin, channel = block["keeper"]["provenance"], block["guide_channel"]
-        guidance = f"UHF guidance by keeper {block['keeper']['sha256'][:8]}"
+        origin, channel = block.keeper.provenance, block.guide_channel
+        guidance = f"UHF guidance by keeper {block.keeper.sha256[:8]}"
         if self.control is not None:
             guidance = f"CONTROL {self.control}, {CONTROLS[self.control].description}. {guidance}"
-        if has_drawn_keeper(block):
-            self.print_to_log_file(f"{guidance}: random weights, seed {block['keeper']['seed']}")
+        if block.has_drawn_keeper:
+            self.print_to_log_file(f"{guidance}: random weights, seed {block.keeper.seed}")
         else:
             self.print_to_log_file(
-                f"{guidance}: {origin['source_field_T']} T -> {origin['target_field_T']} T, route {origin['route']}, "
-                f"trained on {origin['dataset']} {origin['configuration']} fold {origin['fold']}; "
-                f"held-out quality: {origin['metrics'] or 'not stated'}"
+                f"{guidance}: {origin.source_field} T -> {origin.target_field} T, route {origin.route}, "
+                f"trained on {origin.dataset} {origin.configuration} fold {origin.fold}; "
+                f"held-out quality: {origin.metrics or 'not stated'}"
             )
         self.print_to_log_file(
             f"The keeper sees channel {channel} ({channel_names(self.dataset_json)[channel]}); preset "
-            f"{block['preset']}, fusion {block['fusion']}"
+            f"{block.preset}, fusion {block.fusion}"
         )
-        for note in match_notes(block, self.configuration_manager.configuration):
+        planned = self.configuration_manager
+        for note in match_notes(block, spacing=planned.spacing, patch_size=planned.patch_size):
             self.print_to_log_file(note)
 
 

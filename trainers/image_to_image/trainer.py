@@ -111,6 +111,7 @@ class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
     # ---- network
 
     @classmethod
+    @exit_on_user_error
     def build_network_architecture(
         cls,
         plans_manager: PlansManager,

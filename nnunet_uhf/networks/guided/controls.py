@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from nnunet_uhf.networks.blocks import resize
 from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.networks.guided.network import KeeperNet, UHFGuidedNet, build_guided_net
-from nnunet_uhf.networks.kinds import guide_of, kind_of
+from nnunet_uhf.networks.guided.spec import GuidanceSpec, KeeperSpec
+from nnunet_uhf.networks.kinds import KINDS, guide_of
 
 
 class ZeroGuideNet(UHFGuidedNet):
@@ -94,23 +95,26 @@ GUIDED_NETWORKS: dict[str, type[UHFGuidedNet]] = {
 }
 
 
-def build_network(backbone: nn.Module, *, block: Mapping[str, Any]) -> KeeperNet:
-    """The network of a guided ``uhf`` block, control or not; keeper weights are not loaded.
+def build_network(backbone: nn.Module, spec: GuidanceSpec) -> KeeperNet:
+    """The guided network, control or not; keeper weights are not loaded.
 
     Args:
         backbone: the network nnU-Net built, for :func:`extra_input_channels` more channels.
-        block: checked before (:func:`nnunet_uhf.guidance.block.check_guided_block`).
+        spec: what is put around it.
+
+    Raises:
+        ValueError: no decoder for the enhanced input.
     """
-    control = block.get("control")
-    if control != ENHANCED_INPUT:
-        return build_guided_net(backbone, block=block, network=GUIDED_NETWORKS.get(str(control), UHFGuidedNet))
-    entry = block["keeper"]
+    if spec.control != ENHANCED_INPUT:
+        return build_guided_net(backbone, spec, network=GUIDED_NETWORKS.get(str(spec.control), UHFGuidedNet))
+    if spec.keeper.decoder is None:
+        raise ValueError("the enhanced input needs a decoder")
     return EnhancedInputNet(
         backbone,
-        guide_of(entry),
-        kind_of(entry).decoder(**entry["decoder"]["architecture"]),
-        guide_channel=block["guide_channel"],
-        spacing_ratio=block["spacing_ratio"],
+        guide_of(spec.keeper.network, spec.keeper.architecture),
+        KINDS[spec.keeper.network].decoder(**spec.keeper.decoder),
+        guide_channel=spec.guide_channel,
+        spacing_ratio=spec.spacing_ratio,
     )
 
 
@@ -138,18 +142,18 @@ CONTROLS = {
 }
 
 
-def has_drawn_keeper(block: Mapping[str, Any]) -> bool:
-    """Whether the keeper of a guided block has random weights, drawn from the block's seed."""
-    return block.get("control") in CONTROLS and CONTROLS[block["control"]].drawn
+def has_drawn_keeper(control: str | None) -> bool:
+    """Whether the keeper of a control has random weights, drawn from a seed."""
+    return control in CONTROLS and CONTROLS[control].drawn
 
 
-def extra_input_channels(block: Mapping[str, Any]) -> int:
-    """Channels that the network of a guided block adds to the backbone's input."""
-    return int(block.get("control") == ENHANCED_INPUT)
+def extra_input_channels(control: str | None) -> int:
+    """Channels that the network of a control adds to the backbone's input."""
+    return int(control == ENHANCED_INPUT)
 
 
-def drawn_keeper(entry: Mapping[str, Any], seed: int) -> nn.Module:
-    """The keeper of a block's entry with random weights: its own initialisation, drawn on the CPU.
+def drawn_keeper(spec: KeeperSpec, seed: int) -> nn.Module:
+    """The keeper with random weights: its own initialisation, drawn on the CPU.
 
     The global random state is not touched.
 
@@ -157,4 +161,4 @@ def drawn_keeper(entry: Mapping[str, Any], seed: int) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return guide_of(entry)
+        return guide_of(spec.network, spec.architecture)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nnunet_uhf.networks.blocks import resize
 from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.networks.guided.fusion_kinds import Fusion, build_fusion
+from nnunet_uhf.networks.guided.spec import GuidanceSpec
 from nnunet_uhf.networks.kinds import guide_of
 
 
@@ -144,25 +145,21 @@ def stage_channels(backbone: nn.Module) -> tuple[int, ...]:
 
 
 def build_guided_net(
-    backbone: nn.Module, *, block: Mapping[str, Any], network: type[UHFGuidedNet] = UHFGuidedNet
+    backbone: nn.Module, spec: GuidanceSpec, *, network: type[UHFGuidedNet] = UHFGuidedNet
 ) -> UHFGuidedNet:
-    """Put keeper and fusions around a backbone as the ``uhf`` block of nnU-Net plans says.
+    """Put keeper and fusions around a backbone.
 
     Args:
         backbone: the network nnU-Net built.
-        block: ``{"keeper": {"architecture": .., "network": .. or absent}, "guide_channel": .., "spacing_ratio": ..,
-            "fusion": {..}}``.
+        spec: what is put around it.
         network: the class to build.
 
     Returns:
         The guided network; the keeper's weights are random until loaded.
     """
     channels = stage_channels(backbone)
-    keeper = guide_of(block["keeper"])
+    keeper = guide_of(spec.keeper.network, spec.keeper.architecture)
     fusions = [
-        build_fusion(block["fusion"], keeper.channels, c, dim=keeper.dim, stage=stage)
-        for stage, c in enumerate(channels)
+        build_fusion(spec.fusion, keeper.channels, c, dim=keeper.dim, stage=stage) for stage, c in enumerate(channels)
     ]
-    return network(
-        backbone, keeper, fusions, guide_channel=block["guide_channel"], spacing_ratio=block["spacing_ratio"]
-    )
+    return network(backbone, keeper, fusions, guide_channel=spec.guide_channel, spacing_ratio=spec.spacing_ratio)

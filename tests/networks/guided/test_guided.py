@@ -14,6 +14,7 @@ from helpers.network_contract import StridedContract, wake
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.guided.fusion import AdaptiveFusion
 from nnunet_uhf.networks.guided.network import UHFGuidedNet, build_guided_net
+from nnunet_uhf.networks.guided.spec import GuidanceSpec, KeeperSpec
 
 CLASSES = 4
 
@@ -45,20 +46,14 @@ def make_backbone(
     return PlainConvUNet(n_conv_per_stage=blocks, **arguments)
 
 
-def make_block(dim: int, **changes: Any) -> dict[str, Any]:
+def make_spec(dim: int, **changes: Any) -> GuidanceSpec:
     architecture = KnowledgeKeeper(dim=dim, base_features=4, strides=changes.pop("strides", None)).config()
     fusion = {"init": changes.pop("init", "identity"), "gate": changes.pop("gate", "sigmoid")}
-    return {
-        "keeper": {"architecture": architecture},
-        "guide_channel": 0,
-        "spacing_ratio": [1.0] * dim,
-        "fusion": fusion,
-        **changes,
-    }
+    return GuidanceSpec(keeper=KeeperSpec(architecture=architecture), fusion=fusion, **changes)
 
 
 def guide(backbone: nn.Module, dim: int, **changes: Any) -> UHFGuidedNet:
-    return build_guided_net(backbone, block=make_block(dim, **changes))
+    return build_guided_net(backbone, make_spec(dim, **changes))
 
 
 class TestUHFGuidedNet(StridedContract):

@@ -12,6 +12,7 @@ from torch import nn
 
 from helpers.network_contract import wake
 from nnunet_uhf.networks.guided.network import UHFGuidedNet, build_guided_net
+from nnunet_uhf.networks.guided.spec import GuidanceSpec, KeeperSpec
 from nnunet_uhf.networks.siqt.unet import AnisotropicKeeper
 
 CLASSES = 4
@@ -39,14 +40,13 @@ def make_backbone(dim: int) -> nn.Module:
 
 def guide(backbone: nn.Module, dim: int, **changes: Any) -> UHFGuidedNet:
     keeper = AnisotropicKeeper(dim=dim, base_features=4)
-    block = {
-        "keeper": {"network": "anisotropic_unet", "architecture": keeper.config()},
-        "guide_channel": 1,
-        "spacing_ratio": [1.0] * dim,
-        "fusion": {"init": "identity", "gate": "sigmoid"},
+    spec = GuidanceSpec(
+        keeper=KeeperSpec(network="anisotropic_unet", architecture=keeper.config()),
+        guide_channel=1,
+        fusion={"init": "identity", "gate": "sigmoid"},
         **changes,
-    }
-    return build_guided_net(backbone, block=block)
+    )
+    return build_guided_net(backbone, spec)
 
 
 @pytest.mark.parametrize(

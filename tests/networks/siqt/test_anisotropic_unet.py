@@ -215,7 +215,7 @@ def test_the_keeper_is_the_network_without_its_last_convolution() -> None:
 def test_what_guides_has_neither_thick_slices_nor_masks(options: dict[str, Any]) -> None:
     architecture = AnisotropicKeeper(dim=2, base_features=4, **options).config()
     with pytest.raises(ValueError, match="anisotropic_unet cannot guide"):
-        guide_of({"network": "anisotropic_unet", "architecture": architecture})
+        guide_of("anisotropic_unet", architecture)
 
 
 def test_the_starting_weights_are_glorots() -> None:

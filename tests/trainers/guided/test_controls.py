@@ -26,6 +26,7 @@ from nnunet_uhf.networks.guided.controls import (
     drawn_keeper,
 )
 from nnunet_uhf.networks.guided.network import UHFGuidedNet
+from nnunet_uhf.networks.guided.spec import KeeperSpec
 
 TRAINERS: dict[str, type] = {
     "random": trainers.UHFTrainerRandomKeeper,
@@ -121,19 +122,19 @@ def test_only_a_trained_keeper_is_in_the_optimizer(nnunet: Workspace, tmp_path: 
 def test_a_drawn_keeper_is_the_seeds_and_owns_to_no_knowledge(nnunet: Workspace, tmp_path: Path, control: str) -> None:
     known = read_keeper(use_keeper(tmp_path, 2, seed=5))
     trainer = initialised(control, nnunet)
-    drawn = drawn_keeper({"architecture": known.header.architecture}, 0).state_dict()
+    drawn = drawn_keeper(KeeperSpec(architecture=known.header.architecture), 0).state_dict()
     present = trainer.guided_network.keeper.state_dict()
     assert all(torch.equal(present[name], drawn[name]) for name in drawn)
-    entry = trainer.guidance["keeper"]
-    assert entry["sha256"] == weights_sha256(drawn) != known.header.sha256
-    assert entry["seed"] == 0
-    assert entry["provenance"]["training_cases"] == []
-    assert entry["provenance"]["metrics"] == {}
+    entry = trainer.guidance.keeper
+    assert entry.sha256 == weights_sha256(drawn) != known.header.sha256
+    assert entry.seed == 0
+    assert entry.provenance.content["training_cases"] == []
+    assert entry.provenance.content["metrics"] == {}
     trainer.check_keeper()
 
 
 def test_drawing_leaves_the_random_state_alone_and_depends_on_the_seed_only(tmp_path: Path) -> None:
-    entry = {"architecture": read_keeper(tiny_keeper(tmp_path, 2)).header.architecture}
+    entry = KeeperSpec(architecture=read_keeper(tiny_keeper(tmp_path, 2)).header.architecture)
     before = torch.random.get_rng_state()
     first, again, other = (weights_sha256(drawn_keeper(entry, seed).state_dict()) for seed in (3, 3, 4))
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
+from helpers.counting import count_calls
 from helpers.guided_runs import KEEPER_VARIABLE, brief, forget_keeper, model_folder, refused, train, use_keeper
 from helpers.support import run_command, tiny_keeper, tiny_trainer
 from helpers.workspace import Workspace
 from nnunet_uhf.guidance.plans import write_plans
 from nnunet_uhf.installation.trainer_path import trainer_path
-from nnunet_uhf.trainers import UHFGuidance, UHFTrainer
+from nnunet_uhf.keepers import file as keeper_file
+from nnunet_uhf.nnunet.plans_block import put_block
+from nnunet_uhf.trainers import UHFGuidance, UHFTeacherTrainer, UHFTrainer
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -195,11 +199,32 @@ def test_a_network_without_encoder_and_decoder_is_named(nnunet: Workspace, tmp_p
         trainer.initialize()
 
 
-def test_the_network_of_unguided_plans_is_not_built_with_a_random_keeper(nnunet: Workspace, tmp_path: Path) -> None:
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    from nnunet_uhf.errors import UHFError
-
+def test_the_network_of_unguided_plans_is_not_built_with_a_random_keeper(
+    nnunet: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     plans = PlansManager(nnunet.dataset("single").plans())
-    with pytest.raises(UHFError, match="no uhf block"):
+    with refused(capsys, "no uhf block"):
         UHFTrainer.build_network_architecture(plans, plans.get_configuration("2d"), 1, 4)
+
+
+@pytest.mark.parametrize("trainer", [UHFTrainer, UHFTeacherTrainer])
+def test_prediction_with_a_damaged_block_ends_with_one_line(
+    nnunet: Workspace, capsys: pytest.CaptureFixture[str], trainer: type
+) -> None:
+    plans = nnunet.dataset("single").plans()
+    role = "guided" if trainer is UHFTrainer else "teacher"
+    put_block(plans, "2d", {"format": 1, "role": role})
+    manager = PlansManager(plans)
+    with refused(capsys, "plans nnUNetPlans: the uhf block"):  # as nnUNetv2_predict builds it
+        trainer.build_network_architecture(manager, manager.get_configuration("2d"), 1, 4)
+
+
+def test_a_training_opens_its_keeper_file_once(
+    nnunet: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_keeper(tmp_path, 2)
+    calls = count_calls(monkeypatch, keeper_file, "parse_header", "weights_sha256")
+    trainer = tiny_trainer(UHFTrainer, nnunet.dataset("single"), "2d")
+    trainer.initialize()
+    assert calls == {"parse_header": 1, "weights_sha256": 2}  # keeper and decoder
+    assert "content" not in vars(trainer.keeper_file)  # the network has the weights

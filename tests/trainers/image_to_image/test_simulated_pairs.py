@@ -177,7 +177,7 @@ def test_the_keeper_enhances_real_files_and_guides(keeper_file: Path, nnunet: Wo
         trainer = tiny_trainer(UHFTrainer, segmentation, "2d")
         trainer.initialize()
         trainer.check_keeper()
-    assert trainer.guidance["keeper"]["provenance"]["simulation"] == note["simulation"]
+    assert trainer.guidance.keeper.provenance.content["simulation"] == note["simulation"]
 
 
 def test_three_dimensional_configurations_train(dataset: TinyDataset) -> None:

@@ -1,0 +1,78 @@
+"""A keeper tied to a configuration: the block that says how it guides, and what a log should say of the fit (ours)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nnunet_uhf.guidance.block import GuidedBlock, KeeperEntry
+from nnunet_uhf.guidance.matching import match
+from nnunet_uhf.guidance.provenance import Provenance
+from nnunet_uhf.keepers.header import KeeperHeader
+from nnunet_uhf.networks.presets import PRESETS, guidance_preset
+from nnunet_uhf.nnunet.files import configuration_settings
+
+#: Instance norms and the gate look at the whole patch: a patch of another extent shifts the features.
+EXTENT_TOLERANCE = 1.5
+
+
+def attach(
+    plans: Mapping[str, Any],
+    configuration: str,
+    dataset_json: Mapping[str, Any],
+    header: KeeperHeader,
+    *,
+    preset: str | None = None,
+) -> GuidedBlock:
+    """Return the guided ``uhf`` block that ties a keeper to one configuration; ``plans`` stay untouched.
+
+    The guide channel goes by name; the environment variable ``nnUNet_UHF_GUIDE_CHANNEL`` (name or index) decides
+    where names differ. What a log should say of the fit: :func:`match_notes`. Without ``preset`` the environment
+    variable ``nnUNet_UHF_PRESET`` names it, else it is the reference.
+
+    Raises:
+        MatchError: what differs between keeper and configuration, and how to proceed.
+        UHFError: there is no such preset.
+    """
+    chosen = guidance_preset(preset)
+    guide, ratio = match(
+        header=header,
+        configuration=configuration,
+        settings=configuration_settings(plans, configuration),
+        plans=plans,
+        dataset_json=dataset_json,
+    )
+    keeper = KeeperEntry(
+        architecture=json.loads(json.dumps(header.architecture)),
+        network=header.network,
+        sha256=header.sha256,
+        provenance=Provenance(header.provenance()),
+    )
+    return GuidedBlock(
+        preset=chosen, keeper=keeper, guide_channel=guide, spacing_ratio=ratio, fusion=dict(PRESETS[chosen].fusion)
+    )
+
+
+def match_notes(block: GuidedBlock, *, spacing: Sequence[float], patch_size: Sequence[int]) -> list[str]:
+    """Return what a log should say of how a keeper fits a configuration of that spacing (mm) and patch size."""
+    origin, notes = block.keeper.provenance, []
+    if origin.spacing_mm is None or origin.patch_size is None:
+        return []
+    if any(ratio != 1.0 for ratio in block.spacing_ratio):
+        notes.append(
+            f"The keeper was trained at {_by(origin.spacing_mm)} mm, this configuration has {_by(spacing)} mm: "
+            f"inside the network the guide channel is resized by {_by(block.spacing_ratio)} to the keeper's spacing."
+        )
+    extent = [size * step for size, step in zip(patch_size, spacing, strict=True)]
+    trained = [size * step for size, step in zip(origin.patch_size, origin.spacing_mm, strict=True)]
+    if any(max(a / b, b / a) > EXTENT_TOLERANCE for a, b in zip(extent, trained, strict=True)):
+        notes.append(
+            f"The keeper was trained on patches of {_by(trained)} mm, this configuration's are {_by(extent)} mm: its "
+            "features depend on how much of the head it sees. A keeper pretrained on this dataset's plans fits better."
+        )
+    return notes
+
+
+def _by(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
