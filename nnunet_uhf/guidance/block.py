@@ -21,7 +21,7 @@ from nnunet_uhf.keepers.header import KeeperHeader, check_architecture, parse_he
 from nnunet_uhf.networks.guided.controls import CONTROLS, ENHANCED_INPUT, MAX_SEED, drawn_keeper, has_drawn_keeper
 from nnunet_uhf.networks.guided.fusion_kinds import is_fusion_entry
 from nnunet_uhf.networks.guided.spec import GuidanceSpec, KeeperSpec
-from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, why_no_guide
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, why_no_guide
 from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.plans_block import FORMAT, block_in
 
@@ -254,6 +254,9 @@ def _check(block: Any, where: str | Path) -> None:
     reason = why_no_guide(network, architecture)
     if reason is not None:
         raise UHFError(f"{where}: the keeper of the uhf block cannot guide: {reason}; {_REMEDY}")
+    reads = KINDS[network].in_channels(architecture)
+    if reads != 1:
+        raise UHFError(f"{where}: the keeper of the uhf block reads {reads} images, and there is one guide channel")
     entries = {
         "keeper.sha256": isinstance(keeper.get("sha256"), str) and len(keeper["sha256"]) == 64,
         "keeper.provenance": isinstance(keeper.get("provenance"), Mapping),
