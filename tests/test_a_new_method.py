@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from torch import Tensor, nn
 from helpers.keeper_samples import make_header, refused, rewrite_header
 from helpers.network_contract import NetworkContract, wake
 from helpers.toy_kind import KIND, ToyDecoder, ToyKeeper
-from nnunet_uhf.errors import KeeperFileError, UHFError
+from nnunet_uhf.errors import KeeperFileError, MatchError, UHFError
+from nnunet_uhf.guidance.attach import attach
+from nnunet_uhf.guidance.block import GuidedBlock
+from nnunet_uhf.guidance.matching import GUIDE_CHANNEL_VARIABLE
 from nnunet_uhf.inference.arrays import feature_maps
 from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.inference.input_check import check_inputs
@@ -26,6 +30,7 @@ from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.keepers.file import build_enhancer, build_keeper, read_header, read_keeper, weights_sha256, write_keeper
 from nnunet_uhf.keepers.header import InputChannel, KeeperHeader, header_json
 from nnunet_uhf.keepers.statistics import channel_means, summarise
+from nnunet_uhf.networks.guided.controls import build_network
 from nnunet_uhf.networks.guided.guide import guide
 from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.networks.presets import PRESETS
@@ -221,3 +226,76 @@ def test_as_many_channels_must_be_named_as_it_reads() -> None:
     for channels in (0, [0], [0, 1, 2]):
         with pytest.raises(ValueError, match=r"the keeper reads 2 channels, guide_channel names"):
             guide(make_backbone(2), ToyKeeper(dim=2), guide_channel=channels)
+
+
+CHANNELS = ("PD", "T2w", "T1w")
+
+
+def attached(header: KeeperHeader, channels: tuple[str, ...] = CHANNELS) -> GuidedBlock:
+    settings = {
+        "architecture": {},
+        "patch_size": [64, 64],
+        "spacing": [1.0, 1.0],
+        "normalization_schemes": ["ZScoreNormalization"] * len(channels),
+        "use_mask_for_norm": [name == "T2w" for name in channels],
+    }
+    plans = {"transpose_forward": [0, 1, 2], "image_reader_writer": "SimpleITKIO", "configurations": {"2d": settings}}
+    return attach(plans, "2d", {"channel_names": {str(i): name for i, name in enumerate(channels)}}, header)
+
+
+@pytest.fixture
+def header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeeperHeader:
+    monkeypatch.delenv(GUIDE_CHANNEL_VARIABLE, raising=False)
+    return read_header(written(tmp_path / "kkn.safetensors"))
+
+
+def test_plans_name_the_channels_it_reads_in_its_order(header: KeeperHeader) -> None:
+    block = attached(header)
+    assert block.guide_channels == (2, 1)
+    content = json.loads(json.dumps(block.as_json()))
+    assert content["guide_channel"] == [2, 1]
+    assert content["keeper"]["provenance"]["further_channels"] == [vars(SECOND)]
+    parsed = GuidedBlock.parse(content, where="plans.json")
+    assert parsed == block
+    guided = build_network(make_backbone(2), parsed.spec)
+    x = torch.randn(1, 3, 16, 16)
+    assert torch.equal(guided.source(x), x[:, [2, 1]])
+    assert guided(x).shape == (1, 4, 16, 16)
+    # the header that check-input puts together again
+    assert parsed.keeper.header(where="plans.json").inputs == header.inputs
+
+
+@pytest.mark.parametrize("wrong", [2, [2], [2, 2], [2, 1, 0], [2, -1], [2, True], [2, "1"], None, "21"])
+def test_a_block_that_names_other_channels_than_it_reads_is_refused(header: KeeperHeader, wrong: object) -> None:
+    content = {**attached(header).as_json(), "guide_channel": wrong}
+    with pytest.raises(UHFError, match="no valid guide_channel"):
+        GuidedBlock.parse(content, where="plans.json")
+
+
+def test_a_channel_that_is_missing_or_normalised_otherwise_is_told(header: KeeperHeader) -> None:
+    with pytest.raises(MatchError, match=r"reads the channel 'T2w', which none"):
+        attached(header, ("T1w", "PD"))
+    other = replace(header, further_channels=(replace(SECOND, use_mask_for_norm=False),))
+    with pytest.raises(MatchError, match=r"Channel 'T2w' of configuration 2d is normalised"):
+        attached(other)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [("T1w", "names 1 channels, the keeper reads 2"), ("PD, 0", "twice"), ("PD,T3w", "names none")]
+)
+def test_the_user_names_all_of_its_channels_or_none(
+    header: KeeperHeader, monkeypatch: pytest.MonkeyPatch, value: str, told: str
+) -> None:
+    monkeypatch.setenv(GUIDE_CHANNEL_VARIABLE, "PD, 1")
+    assert attached(header).guide_channels == (0, 1)
+    monkeypatch.setenv(GUIDE_CHANNEL_VARIABLE, value)
+    with pytest.raises(MatchError, match=told):
+        attached(header)
+
+
+def test_the_scans_of_a_guided_model_are_read_by_its_own_channel_numbers(tmp_path: Path, header: KeeperHeader) -> None:
+    inputs = save_scans(tmp_path / "in", channels=3)
+    ((case, files),) = scans_of(inputs, header, (2, 1))
+    assert (case, [path.name for path in files]) == ("sub0", ["sub0_0002.nii.gz", "sub0_0001.nii.gz"])
+    with pytest.raises(UHFError, match=r"give a folder of CASE_0003.nii.gz, CASE_0001.nii.gz"):
+        scans_of(inputs, header, (3, 1))

@@ -27,16 +27,16 @@ def attach(
 ) -> GuidedBlock:
     """Return the guided ``uhf`` block that ties a keeper to one configuration; ``plans`` stay untouched.
 
-    The guide channel goes by name; the environment variable ``nnUNet_UHF_GUIDE_CHANNEL`` (name or index) decides
-    where names differ. What a log should say of the fit: :func:`match_notes`. Without ``preset`` the environment
-    variable ``nnUNet_UHF_PRESET`` names it, else it is the reference.
+    Guide channels go by name; the environment variable ``nnUNet_UHF_GUIDE_CHANNEL`` (name or index; of several with
+    commas between them) decides where names differ. What a log should say of the fit: :func:`match_notes`. Without
+    ``preset`` the environment variable ``nnUNet_UHF_PRESET`` names it, else it is the reference.
 
     Raises:
         MatchError: what differs between keeper and configuration, and how to proceed.
         UHFError: there is no such preset.
     """
     chosen = guidance_preset(preset)
-    guide, ratio = match(
+    guides, ratio = match(
         header=header,
         configuration=configuration,
         settings=configuration_settings(plans, configuration),
@@ -50,7 +50,7 @@ def attach(
         provenance=Provenance(header.provenance()),
     )
     return GuidedBlock(
-        preset=chosen, keeper=keeper, guide_channel=guide, spacing_ratio=ratio, fusion=dict(PRESETS[chosen].fusion)
+        preset=chosen, keeper=keeper, guide_channels=guides, spacing_ratio=ratio, fusion=dict(PRESETS[chosen].fusion)
     )
 
 

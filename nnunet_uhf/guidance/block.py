@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from nnunet_uhf.checks import is_int, is_whole_numbers
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.guidance.matching import MAX_SPACING_RATIO
 from nnunet_uhf.guidance.provenance import Provenance
@@ -26,6 +27,7 @@ from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.plans_block import FORMAT, block_in
 
 ROLE = "guided"
+MAX_CHANNEL = 999
 _REMEDY = "write the plans again with `nnunet-uhf plan`, or take the plans.json of the original model folder"
 _OF_DECODER = {"architecture", "sha256"}
 _OF_KEEPER = {"network", "architecture", "sha256", "provenance", "seed", "decoder"}
@@ -119,7 +121,7 @@ class GuidedBlock:
     Attributes:
         preset: name of the fusion modules' preset.
         keeper: what guides.
-        guide_channel: the input channel the keeper sees.
+        guide_channels: the input channels the keeper sees, in its order.
         spacing_ratio: network spacing / keeper spacing per axis.
         fusion: arguments of the fusion modules.
         control: what is changed, a name in :data:`nnunet_uhf.networks.guided.controls.CONTROLS`; None for guidance as
@@ -131,7 +133,7 @@ class GuidedBlock:
 
     preset: str
     keeper: KeeperEntry
-    guide_channel: int
+    guide_channels: tuple[int, ...]
     spacing_ratio: Sequence[float]
     fusion: Mapping[str, Any]
     control: str | None = None
@@ -145,12 +147,17 @@ class GuidedBlock:
         return has_drawn_keeper(self.control)
 
     @property
+    def guide_channel(self) -> int | list[int]:
+        """The guide channels as plans have them: one as a number, several as a list."""
+        return self.guide_channels[0] if len(self.guide_channels) == 1 else list(self.guide_channels)
+
+    @property
     def spec(self) -> GuidanceSpec:
         """What the guided network is built from."""
         return GuidanceSpec(
             keeper=self.keeper.spec,
             fusion=self.fusion,
-            guide_channel=self.guide_channel,
+            guide_channels=self.guide_channels,
             spacing_ratio=self.spacing_ratio,
             control=self.control,
         )
@@ -185,7 +192,7 @@ class GuidedBlock:
         return cls(
             preset=block["preset"],
             keeper=_keeper(block["keeper"]),
-            guide_channel=block["guide_channel"],
+            guide_channels=_channels(block["guide_channel"]),
             spacing_ratio=list(block["spacing_ratio"]),
             fusion=block["fusion"],
             control=block.get("control"),
@@ -204,6 +211,17 @@ class GuidedBlock:
         block = block_in(plans, configuration)
         place = f"plans {plans['plans_name']}, {configuration}" if where is None else where
         return None if block is None else cls.parse(block, where=place)
+
+
+def _channels(value: Any) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _are_channels(value: object, wanted: int) -> bool:
+    """Whether a keeper of so many channels finds them all: a number for one, a list of different ones for several."""
+    if wanted == 1:
+        return is_int(value, 0, MAX_CHANNEL)
+    return is_whole_numbers(value, 0, MAX_CHANNEL) and len(_channels(value)) == wanted
 
 
 def _without(entry: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
@@ -260,7 +278,7 @@ def _check(block: Any, where: str | Path) -> None:
     entries = {
         "keeper.sha256": isinstance(keeper.get("sha256"), str) and len(keeper["sha256"]) == 64,
         "keeper.provenance": isinstance(keeper.get("provenance"), Mapping),
-        "guide_channel": type(block.get("guide_channel")) is int and block["guide_channel"] >= 0,
+        "guide_channel": _are_channels(block.get("guide_channel"), KINDS[network].in_channels(architecture)),
         "spacing_ratio": _is_ratio(block.get("spacing_ratio"), dim),
         "preset": block.get("preset") in list(PRESETS),
         "fusion": is_fusion_entry(block.get("fusion")),

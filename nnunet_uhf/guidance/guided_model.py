@@ -17,10 +17,10 @@ from nnunet_uhf.nnunet.plans_block import block_in, role_of
 
 @dataclass(frozen=True)
 class ModelKeeper:
-    """A keeper without decoder; ``guide_channel`` is that of the model it guides, None for a keeper file."""
+    """A keeper without decoder; ``guide_channels`` are those of the model it guides, None for a keeper file."""
 
     file: KeeperFile
-    guide_channel: int | None
+    guide_channels: tuple[int, ...] | None
 
     @property
     def header(self) -> KeeperHeader:
@@ -64,4 +64,4 @@ def read_model_keeper(model: Path) -> ModelKeeper:
         header = block.keeper.header(where=f"the keeper of {folder.plans_file}")
     except KeeperFileError as error:
         raise UHFError(f"{error} Or check with the keeper file itself.") from error
-    return ModelKeeper(KeeperFile(path, header, state, None), block.guide_channel)
+    return ModelKeeper(KeeperFile(path, header, state, None), block.guide_channels)

@@ -114,7 +114,7 @@ class KeeperFiles:
         if not fitting:
             raise MatchError(f"No keeper fits configuration {configuration}. {' '.join(refusals)}")
         names = channel_names(dataset_json)
-        of_channel = [one for one in fitting if _is_called(one.file.header.channel, names[one.block.guide_channel])]
+        of_channel = [one for one in fitting if _reads_its_own(one, names)]
         left = of_channel or fitting
         exact = [one for one in left if all(ratio == 1.0 for ratio in one.block.spacing_ratio)]
         left = exact or left
@@ -126,5 +126,7 @@ class KeeperFiles:
         return left[0]
 
 
-def _is_called(channel: str, name: str) -> bool:
-    return channel.casefold() == name.casefold()
+def _reads_its_own(candidate: Candidate, names: Sequence[str]) -> bool:
+    """Whether the guide channels are called like those the keeper was trained on."""
+    pairs = zip(candidate.file.header.inputs, candidate.block.guide_channels, strict=True)
+    return all(one.channel.casefold() == names[guide].casefold() for one, guide in pairs)

@@ -56,6 +56,33 @@ def guide_channel(names: Sequence[str], wanted: str, *, override: str | None = N
     )
 
 
+def guide_channels(names: Sequence[str], header: KeeperHeader, *, override: str | None = None) -> tuple[int, ...]:
+    """Return the indices of the channels that the keeper reads, in its order: :func:`guide_channel` for each.
+
+    Of several, ``override`` names or counts all of them, with commas between them.
+
+    Raises:
+        MatchError: as :func:`guide_channel`; not as many as the keeper reads, or one twice.
+    """
+    inputs = header.inputs
+    if len(inputs) == 1:
+        return (guide_channel(names, header.channel, override=override),)
+    asked = [one.strip() for one in (override or "").split(",")] if (override or "").strip() else [None] * len(inputs)
+    wanted = ", ".join(one.channel for one in inputs)
+    if len(asked) != len(inputs):
+        raise MatchError(
+            f"{GUIDE_CHANNEL_VARIABLE}={override!r} names {len(asked)} channels, the keeper reads {len(inputs)} "
+            f"({wanted}). Set it to as many names or indices, in this order, with commas between them."
+        )
+    found = tuple(guide_channel(names, one.channel, override=name) for one, name in zip(inputs, asked, strict=True))
+    if len(set(found)) != len(found):
+        raise MatchError(
+            f"{GUIDE_CHANNEL_VARIABLE}={override!r} names a channel twice, but the keeper reads {len(inputs)} "
+            f"different ones ({wanted}). Set it to their names or indices, in this order, with commas between them."
+        )
+    return found
+
+
 def spacing_ratio(spacing: Sequence[float], keeper_spacing: Sequence[float], *, configuration: str) -> list[float]:
     """Return configuration spacing / keeper spacing per axis (both in mm); exactly 1.0 where within 10 %.
 
@@ -80,8 +107,8 @@ def match(
     settings: Mapping[str, Any],
     plans: Mapping[str, Any],
     dataset_json: Mapping[str, Any],
-) -> tuple[int, list[float]]:
-    """Hold a keeper against one configuration; return guide channel and spacing ratio.
+) -> tuple[tuple[int, ...], list[float]]:
+    """Hold a keeper against one configuration; return guide channels, in the keeper's order, and spacing ratio.
 
     Args:
         header: the keeper's.
@@ -123,14 +150,15 @@ def match(
             f"dataset.json names {len(names)} channels, configuration {configuration} normalises {len(schemes)}. "
             "Plan the dataset again (nnUNetv2_plan_experiment)."
         )
-    guide = guide_channel(names, header.channel, override=os.environ.get(GUIDE_CHANNEL_VARIABLE))
-    here, there = (schemes[guide], bool(masks[guide])), (header.normalisation, header.use_mask_for_norm)
-    if here != there:
-        raise MatchError(
-            f"Channel {names[guide]!r} of configuration {configuration} is normalised by {_scheme(here)}, the keeper's "
-            f"input by {_scheme(there)}: its intensities would mean something else. {_PRETRAIN_THERE}"
-        )
-    return guide, spacing_ratio(settings["spacing"], header.spacing_mm, configuration=configuration)
+    guides = guide_channels(names, header, override=os.environ.get(GUIDE_CHANNEL_VARIABLE))
+    for guide, wanted in zip(guides, header.inputs, strict=True):
+        here, there = (schemes[guide], bool(masks[guide])), (wanted.normalisation, wanted.use_mask_for_norm)
+        if here != there:
+            raise MatchError(
+                f"Channel {names[guide]!r} of configuration {configuration} is normalised by {_scheme(here)}, the "
+                f"keeper's input by {_scheme(there)}: its intensities would mean something else. {_PRETRAIN_THERE}"
+            )
+    return guides, spacing_ratio(settings["spacing"], header.spacing_mm, configuration=configuration)
 
 
 def require_guide(header: KeeperHeader) -> None:

@@ -29,7 +29,7 @@ class StatedGuidance:
         keeper: None where the block names none, like that of a teacher's training.
         preset: in words.
         control: its name; None for guidance as it is meant.
-        guide_channel: the input channel the keeper sees; None where it is not stated.
+        guide_channel: the input channel the keeper sees, of several the first; None where it is not stated.
     """
 
     keeper: StatedKeeper | None
@@ -43,6 +43,8 @@ class StatedGuidance:
         if not isinstance(block, Mapping):
             return None
         channel, control = block.get("guide_channel"), block.get("control")
+        if isinstance(channel, list) and channel:
+            channel = channel[0]
         return cls(
             keeper=_keeper(block.get("keeper")),
             preset=str(block.get("preset", NOT_STATED)),

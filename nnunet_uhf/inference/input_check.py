@@ -229,21 +229,16 @@ def checks_table(checks: dict[str, InputCheck]) -> Table:
 def _scans(images: Path, keeper: ModelKeeper) -> list[Scan]:
     """The scans to check; of a guided model's images with channel numbers, those that its keeper sees."""
     if len(keeper.header.inputs) > 1:
-        if keeper.guide_channel is not None:
-            raise UHFError(
-                f"the keeper of this model reads {len(keeper.header.inputs)} channels: give its keeper file (-m) and a "
-                "folder with those channels, numbered from 0 (-i)"
-            )
-        return [scan for _, scan in scans_of(images, keeper.header)]
+        return [scan for _, scan in scans_of(images, keeper.header, keeper.guide_channels)]
     if images.is_file():
         case_name(images)
         return [(images,)]
     if not images.exists():
         raise UHFError(f"{images} does not exist; give a NIfTI file or a folder of them (-i)")
     files = case_files(images)
-    if keeper.guide_channel is None or not all(CHANNEL_SUFFIX.search(name) for name in files):
+    if keeper.guide_channels is None or not all(CHANNEL_SUFFIX.search(name) for name in files):
         return [(path,) for path in files.values()]
-    suffix = f"_{keeper.guide_channel:04d}"
+    suffix = f"_{keeper.guide_channels[0]:04d}"
     seen: list[Scan] = [(path,) for name, path in files.items() if name.endswith(suffix)]
     if not seen:
         raise UHFError(f"{images} holds no image of the guide channel (CASE{suffix}.nii.gz): give those (-i)")

@@ -33,16 +33,19 @@ def scans_and_outputs(inputs: Path, output: Path, header: KeeperHeader) -> list[
     return [(files, output / f"{case}{files[0].name[len(case_name(files[0])) :].lower()}") for case, files in scans]
 
 
-def scans_of(inputs: Path, header: KeeperHeader) -> list[tuple[str, Scan]]:
+def scans_of(inputs: Path, header: KeeperHeader, channels: tuple[int, ...] | None = None) -> list[tuple[str, Scan]]:
     """The cases of a folder with their images, one for every channel of a keeper that reads several.
+
+    ``channels``: numbers of its channels in the names, in its order, where there may be others; else 0, 1, .., alone.
 
     Raises:
         UHFError: no such folder, a name without a channel's number, a channel that is missing or one too many.
     """
     names = ", ".join(one.channel for one in header.inputs)
+    numbers = tuple(range(len(header.inputs))) if channels is None else channels
     wanted = (
-        f"the keeper reads {len(header.inputs)} images together ({names}): give a folder of CASE_0000.nii.gz to "
-        f"CASE_{len(header.inputs) - 1:04d}.nii.gz"
+        f"the keeper reads {len(header.inputs)} images together ({names}): give a folder of "
+        f"{', '.join(f'CASE_{number:04d}.nii.gz' for number in numbers)}"
     )
     if not inputs.is_dir():
         raise UHFError(f"{inputs} is not a folder, but {wanted} (-i)")
@@ -52,9 +55,9 @@ def scans_of(inputs: Path, header: KeeperHeader) -> list[tuple[str, Scan]]:
             raise UHFError(f"{path} has no channel's number, but {wanted}")
         cases.setdefault(name[:-5], {})[int(name[-4:])] = path
     for case, files in cases.items():
-        if sorted(files) != list(range(len(header.inputs))):
+        if not files.keys() >= set(numbers) or (channels is None and len(files) > len(numbers)):
             raise UHFError(f"{inputs}: case {case} has the channels {sorted(files)}, but {wanted}")
-    return [(case, tuple(files[index] for index in sorted(files))) for case, files in cases.items()]
+    return [(case, tuple(files[number] for number in numbers)) for case, files in cases.items()]
 
 
 def require_one_grid(scan: Scan) -> None:

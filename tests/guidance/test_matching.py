@@ -30,13 +30,14 @@ def fit(header: KeeperHeader | None = None, **changes: Any) -> tuple[int, list[f
         "transpose_forward": changes.pop("transpose", [0, 1, 2]),
         "image_reader_writer": changes.pop("reader", "SimpleITKIO"),
     }
-    return match(
+    (guide,), ratio = match(
         header=header or make_header(3),
         configuration="3d_fullres",
         settings=settings | changes,
         plans=plans,
         dataset_json={"channel_names": channels},
     )
+    return guide, ratio
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +203,7 @@ def test_plans_and_dataset_json_of_different_channels_are_refused() -> None:
 
 def notes(header: KeeperHeader, ratio: list[float], **settings: Any) -> list[str]:
     keeper = KeeperEntry(architecture={}, sha256="", provenance=Provenance(header.provenance()))
-    block = GuidedBlock(preset="reference", keeper=keeper, guide_channel=0, spacing_ratio=ratio, fusion={})
+    block = GuidedBlock(preset="reference", keeper=keeper, guide_channels=(0,), spacing_ratio=ratio, fusion={})
     return match_notes(block, **{"spacing": [1.0, 1.0, 1.0], "patch_size": [64, 64, 64]} | settings)
 
 

@@ -47,7 +47,7 @@ def plans(patch: list[int], batch: int, *, preset: str = "efficient", features: 
     block = GuidedBlock(
         preset=preset,
         keeper=KeeperEntry(architecture=architecture, sha256="0" * 64, provenance=Provenance({})),
-        guide_channel=0,
+        guide_channels=(0,),
         spacing_ratio=[1.0] * dim,
         fusion=dict(PRESETS[preset].fusion),
     )

@@ -205,7 +205,7 @@ class UHFGuidance(SafeCheckpoints):
     def _log_guidance(self) -> None:
         """Say which keeper guides, where it comes from, which channel it sees, and how well it fits."""
         block = self.guidance
-        origin, channel = block.keeper.provenance, block.guide_channel
+        origin, names = block.keeper.provenance, channel_names(self.dataset_json)
         guidance = f"UHF guidance by keeper {block.keeper.sha256[:8]}"
         if self.control is not None:
             guidance = f"CONTROL {self.control}, {CONTROLS[self.control].description}. {guidance}"
@@ -218,8 +218,8 @@ class UHFGuidance(SafeCheckpoints):
                 f"held-out quality: {origin.metrics or 'not stated'}"
             )
         self.print_to_log_file(
-            f"The keeper sees channel {channel} ({channel_names(self.dataset_json)[channel]}); preset "
-            f"{block.preset}, fusion {block.fusion}"
+            f"The keeper sees channel {', '.join(f'{index} ({names[index]})' for index in block.guide_channels)}; "
+            f"preset {block.preset}, fusion {block.fusion}"
         )
         planned = self.configuration_manager
         for note in match_notes(block, spacing=planned.spacing, patch_size=planned.patch_size):

@@ -113,7 +113,7 @@ def build_network(backbone: nn.Module, spec: GuidanceSpec) -> KeeperNet:
         backbone,
         guide_of(spec.keeper.network, spec.keeper.architecture),
         KINDS[spec.keeper.network].decoder(**spec.keeper.decoder),
-        guide_channel=spec.guide_channel,
+        guide_channel=spec.guide_channels,
         spacing_ratio=spec.spacing_ratio,
     )
 

@@ -162,4 +162,4 @@ def build_guided_net(
     fusions = [
         build_fusion(spec.fusion, keeper.channels, c, dim=keeper.dim, stage=stage) for stage, c in enumerate(channels)
     ]
-    return network(backbone, keeper, fusions, guide_channel=spec.guide_channel, spacing_ratio=spec.spacing_ratio)
+    return network(backbone, keeper, fusions, guide_channel=spec.guide_channels, spacing_ratio=spec.spacing_ratio)

@@ -31,13 +31,13 @@ class GuidanceSpec:
     Attributes:
         keeper: what gives the guides.
         fusion: the modules that take them, see :mod:`nnunet_uhf.networks.guided.fusion_kinds`.
-        guide_channel: the input channel the keeper sees.
+        guide_channels: the input channels the keeper sees, in its order; one, mostly.
         spacing_ratio: network spacing / keeper spacing per axis; None where they are equal.
         control: a name in :data:`nnunet_uhf.networks.guided.controls.CONTROLS`; None for guidance as it is meant.
     """
 
     keeper: KeeperSpec
     fusion: Mapping[str, Any]
-    guide_channel: int = 0
+    guide_channels: Sequence[int] = (0,)
     spacing_ratio: Sequence[float] | None = None
     control: str | None = None
