@@ -15,7 +15,7 @@ import pytest
 from helpers.support import REPOSITORY
 
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SHAPE = (24, 24, 12)
+SHAPE = (32, 32, 32)
 
 
 def pages() -> list[Path]:
@@ -32,7 +32,7 @@ def name_of(page: Path) -> str:
 def tissues() -> np.ndarray:
     """White matter in grey matter in CSF."""
     labels = np.zeros(SHAPE, dtype=np.uint8)
-    for value, margin in ((1, 2), (2, 3), (3, 5)):
+    for value, margin in ((1, 2), (2, 4), (3, 10)):
         labels[(slice(margin, -margin),) * 3] = value
     return labels
 
