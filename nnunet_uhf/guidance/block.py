@@ -272,9 +272,6 @@ def _check(block: Any, where: str | Path) -> None:
     reason = why_no_guide(network, architecture)
     if reason is not None:
         raise UHFError(f"{where}: the keeper of the uhf block cannot guide: {reason}; {_REMEDY}")
-    reads = KINDS[network].in_channels(architecture)
-    if reads != 1:
-        raise UHFError(f"{where}: the keeper of the uhf block reads {reads} images, and there is one guide channel")
     entries = {
         "keeper.sha256": isinstance(keeper.get("sha256"), str) and len(keeper["sha256"]) == 64,
         "keeper.provenance": isinstance(keeper.get("provenance"), Mapping),

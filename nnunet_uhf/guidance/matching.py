@@ -126,12 +126,6 @@ def match(
             f"Configuration {configuration} is {dim}D, the keeper {header.dim}D. Use a keeper of {dim} dimensions."
         )
     require_guide(header)
-    if header.further_channels:
-        together = ", ".join(one.channel for one in header.inputs)
-        raise MatchError(
-            f"The keeper reads {len(header.inputs)} images together ({together}), but plans name one guide channel. "
-            "Use a keeper of one image."
-        )
     if plans["image_reader_writer"] not in READERS:
         raise MatchError(
             f"The plans read images with {plans['image_reader_writer']}, which need not give the keeper's axes "

@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from helpers.made_plans import make_plans
-from helpers.toy_kind import KIND, ToyKeeper
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.networks import KnowledgeKeeper
-from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.plans_block import put_block
 
 
@@ -140,11 +138,3 @@ def test_a_damaged_entry_of_a_control_is_named(path: tuple[str, ...], value: obj
 def test_what_is_no_guided_block_is_refused_in_one_line(found: object) -> None:
     with pytest.raises(UHFError, match=r"^model/plans\.json: a uhf block of role"):
         GuidedBlock.parse(found, where="model/plans.json")
-
-
-def test_the_keeper_of_a_block_reads_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, KIND.name, KIND)
-    made = block()
-    made["keeper"] |= {"network": KIND.name, "architecture": ToyKeeper(dim=2, in_channels=2).config()}
-    with pytest.raises(UHFError, match=r"model/plans\.json: the keeper of the uhf block reads 2 images"):
-        GuidedBlock.parse(made, where="model/plans.json")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from nnunet_uhf.guidance.attach import match_notes
 from nnunet_uhf.guidance.block import GuidedBlock, KeeperEntry
 from nnunet_uhf.guidance.matching import guide_channel, match, overlapping_cases, spacing_ratio
 from nnunet_uhf.guidance.provenance import Provenance
-from nnunet_uhf.keepers.header import InputChannel, KeeperHeader
+from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.nnunet.dataset_json import channel_names
 
 VARIABLE = "nnUNet_UHF_GUIDE_CHANNEL"
@@ -87,11 +86,6 @@ def test_another_dimension_is_refused() -> None:
     message = refusal(make_header(2))
     assert "3D" in message
     assert "2D" in message
-
-
-def test_a_keeper_of_several_images_is_refused_with_their_names() -> None:
-    further = InputChannel(channel="T2w", normalisation="ZScoreNormalization", use_mask_for_norm=False)
-    assert "2 images together (T1w, T2w)" in refusal(replace(make_header(3), further_channels=(further,)))
 
 
 def test_another_axis_order_is_refused_since_the_anatomy_would_be_rotated() -> None:
