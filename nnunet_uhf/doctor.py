@@ -28,9 +28,9 @@ from nnunet_uhf import __version__
 from nnunet_uhf.errors import UHFError, first_line
 from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, PATHS_VARIABLE, is_registered, opted_out
 
-State = Literal["ok", "note", "failed"]
+RowState = Literal["ok", "note", "failed"]
 
-STYLES: dict[State, str] = {"ok": "green", "note": "yellow", "failed": "bold red"}
+STYLES: dict[RowState, str] = {"ok": "green", "note": "yellow", "failed": "bold red"}
 NNUNET_VERSIONS = ((2, 8, 1), (3,))
 STARTUP_MODULE = "_nnunet_uhf_startup"
 KEEPERS_VARIABLE = "nnUNet_UHF_KKN"
@@ -47,7 +47,7 @@ class Row:
     """One line of the report; a note is worth reading but no fault."""
 
     name: str
-    state: State
+    state: RowState
     found: str
     remedy: str = ""
 

@@ -13,3 +13,5 @@ Mask = NDArray[np.bool_]
 """Where something is (*S)."""
 Affine = NDArray[np.float64]
 """Voxel indices to world coordinates in mm (4, 4), right, anterior, superior as nibabel has them."""
+Spacing = tuple[float, float, float]
+"""Voxel size in mm along three axes."""

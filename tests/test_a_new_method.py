@@ -29,7 +29,7 @@ from nnunet_uhf.inference.inputs import scans_of
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.keepers.file import build_enhancer, build_keeper, read_header, read_keeper, weights_sha256, write_keeper
 from nnunet_uhf.keepers.header import InputChannel, KeeperHeader, header_json
-from nnunet_uhf.keepers.statistics import channel_means, summarise
+from nnunet_uhf.keepers.statistics import channel_means, summarise_features
 from nnunet_uhf.networks.guided.controls import build_network
 from nnunet_uhf.networks.guided.guide import guide
 from nnunet_uhf.networks.kinds import KINDS
@@ -193,7 +193,7 @@ def test_scans_are_held_against_the_statistics_of_its_three_levels(tmp_path: Pat
         data, *_ = preprocess_image(files, *settings)
         assert data.shape[0] == 2
         means.append(channel_means(keeper.features, data, file.header.patch_size))
-    written(model, dim=3, feature_statistics=summarise(means))
+    written(model, dim=3, feature_statistics=summarise_features(means))
     checks = check_inputs(inputs, model)
     assert list(checks) == [f"sub{case}_0000.nii.gz" for case in range(4)]
     assert all(check.verdict == "within" and len(check.levels) == 3 for check in checks.values())

@@ -37,6 +37,26 @@ def test_every_room_says_what_lives_there(folder: Path) -> None:
     assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
 
 
+def public_names(path: Path) -> Iterator[str]:
+    """Classes, functions and aliases of types that a module defines; constants in capitals are its own affair."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+def test_no_name_of_the_package_means_two_things() -> None:
+    """Verbs bear the name of what they run."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for path in sources(*PACKAGE):
+        if path.parent.name != "cli":
+            for name in public_names(path):
+                homes[name].append(str(path.relative_to(REPOSITORY)))
+    several = {name: found for name, found in homes.items() if len(found) > 1}
+    assert {name: found for name, found in several.items() if not name.startswith("_") and not name.isupper()} == {}
+
+
 def code_lines(path: Path) -> list[tuple[int, str]]:
     """Number and text of the lines of code: no blank lines, no imports."""
     text = path.read_text(encoding="utf-8")

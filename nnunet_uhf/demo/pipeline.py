@@ -9,7 +9,7 @@ from rich.console import Console
 
 from nnunet_uhf.demo.chain import build_stages, environment
 from nnunet_uhf.demo.pictures import picture_subjects
-from nnunet_uhf.demo.report import command_lines, render
+from nnunet_uhf.demo.report import command_lines, render_demo
 from nnunet_uhf.demo.scores import dice_table, image_table, read_scores
 from nnunet_uhf.demo.settings import DemoSettings, Folders
 from nnunet_uhf.devices import device_of_command
@@ -57,7 +57,7 @@ def run_demo(
 
     scores = read_scores(settings, folders)
     page = folders.out / "index.html"
-    text = render(
+    text = render_demo(
         settings=settings,
         scores=scores,
         pictures=picture_subjects(settings, folders),

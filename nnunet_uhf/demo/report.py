@@ -10,17 +10,17 @@ from pathlib import Path
 
 from nnunet_uhf import __version__
 from nnunet_uhf.demo.pictures import TISSUE_COLOURS, SubjectPicture
-from nnunet_uhf.demo.scores import IMAGE_ROWS, Scores
+from nnunet_uhf.demo.scores import IMAGE_ROWS, DemoScores
 from nnunet_uhf.demo.settings import CONFIGURATIONS, DemoSettings
 from nnunet_uhf.demo.subjects import TEMPLATE_LICENCE, TISSUES
 from nnunet_uhf.pages.engine import render_page
 from nnunet_uhf.stages import Stage
 
 
-def render(
+def render_demo(
     *,
     settings: DemoSettings,
-    scores: Scores,
+    scores: DemoScores,
     pictures: Sequence[SubjectPicture],
     commands: Sequence[str],
     seconds: float,

@@ -52,7 +52,7 @@ class DiceScore:
 
 
 @dataclass(frozen=True)
-class Scores:
+class DemoScores:
     """All numbers of a finished demo."""
 
     images: list[ImageScore]
@@ -61,7 +61,7 @@ class Scores:
     test_cases: int
 
 
-def read_scores(settings: DemoSettings, folders: Folders) -> Scores:
+def read_scores(settings: DemoSettings, folders: Folders) -> DemoScores:
     """Collect the numbers of a finished demo. Raises UHFError when a file of them is missing or not as expected."""
     images, cases = [], 0
     for configuration in CONFIGURATIONS:
@@ -78,7 +78,7 @@ def read_scores(settings: DemoSettings, folders: Folders) -> Scores:
             tissues = {name: 100 * float(summary["mean"][str(label)]["Dice"]) for name, label in TISSUES.items()}
             mean_dice = 100 * float(summary["foreground_mean"]["Dice"])
             dice.append(DiceScore(model_name, configuration, tissues, mean_dice))
-    return Scores(images, dice, cases, settings.held_out)
+    return DemoScores(images, dice, cases, settings.held_out)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UHFError(f"{path} is missing or damaged: delete the demo folder and run the demo again") from error
 
 
-def image_table(scores: Scores) -> Table:
+def image_table(scores: DemoScores) -> Table:
     """Console table: PSNR and SSIM of input, keeper and teacher for each configuration."""
     table = Table(title=f"Image quality, {scores.validation_cases} subjects outside the keepers' training")
     table.add_column("image")
@@ -102,7 +102,7 @@ def image_table(scores: Scores) -> Table:
     return table
 
 
-def dice_table(scores: Scores) -> Table:
+def dice_table(scores: DemoScores) -> Table:
     """Console table: Dice per tissue of every model and of the ensembles."""
     table = Table(title=f"Dice in percent, {scores.test_cases} held-out subjects")
     for heading in ("model", "configuration"):

@@ -15,9 +15,7 @@ import numpy.typing as npt
 from nilearn import datasets
 from scipy import ndimage
 
-from nnunet_uhf.types import FloatArray
-
-Labels = npt.NDArray[np.uint8]
+from nnunet_uhf.types import FloatArray, LabelArray
 
 TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
 # Mean signal of each tissue on a T1-weighted image, arbitrary units with white matter near 1 (ours).
@@ -41,7 +39,7 @@ class Subject:
     name: str
     image: FloatArray
     """High-field phantom image, skull-stripped: 0 outside the brain, white matter near 1."""
-    labels: Labels
+    labels: LabelArray
     """0 outside the brain, then the values of TISSUES."""
     affine: npt.NDArray[np.float64]
 

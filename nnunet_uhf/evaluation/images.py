@@ -27,7 +27,7 @@ RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
-class Case:
+class ImagePair:
     """The files of one case, on one grid; `mask` is None when the whole image alone is compared."""
 
     name: str
@@ -91,14 +91,14 @@ def evaluate_images(
         return write_record(folder, settings=settings, rows=rows, mean=_means(rows, seed), bootstrap=bootstrap)
 
 
-def _match(reference: Path, prediction: Path, mask: Path | None) -> tuple[list[Case], list[str]]:
+def _match(reference: Path, prediction: Path, mask: Path | None) -> tuple[list[ImagePair], list[str]]:
     """The cases of the reference folder with their files, and the predictions that belong to none."""
     references, predictions = case_files(reference), case_files(prediction)
     masks = None if mask is None else case_files(mask)
     found = dict(_partners(references, predictions, f"{prediction} holds no prediction"))
     inside = {} if masks is None else dict(_partners(references, masks, f"{mask} holds no mask"))
     cases = [
-        Case(name, path, predictions[found[name]], None if masks is None else masks[inside[name]])
+        ImagePair(name, path, predictions[found[name]], None if masks is None else masks[inside[name]])
         for name, path in references.items()
     ]
     for case in cases:
@@ -127,7 +127,7 @@ def _partners(references: Mapping[str, Path], others: Mapping[str, Path], lackin
         yield name, same[0]
 
 
-def _scales(case: Case) -> int:
+def _scales(case: ImagePair) -> int:
     """Scales of MS-SSIM that fit into the case."""
     try:
         return ms_ssim_scales(read_grid(case.reference)[0])
@@ -135,7 +135,7 @@ def _scales(case: Case) -> int:
         raise UHFError(f"{case.reference} is too small ({error}): compare larger images") from error
 
 
-def _measure(case: Case, *, linear_fit: bool, data_range: float | None, scales: int) -> dict[str, Any]:
+def _measure(case: ImagePair, *, linear_fit: bool, data_range: float | None, scales: int) -> dict[str, Any]:
     """One entry of `metric_per_case`."""
     truth, predicted = read_volume(case.reference).data, read_volume(case.prediction).data
     inside = None if case.mask is None else read_volume(case.mask).data > 0

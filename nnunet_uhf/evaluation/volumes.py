@@ -39,7 +39,7 @@ _NAME_IT = "name the dataset.json of the predicted dataset (-djson)"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredVolumes:
     """One segmentation: sizes in the order of the structures, then the total of all of them.
 
     ``soft`` is the volume by probabilities, None where there are none (and of the total of overlapping regions).
@@ -109,7 +109,7 @@ def has_regions(task: Labels) -> bool:
     return any(len(structure.values) > 1 for structure in task.structures)
 
 
-def measure_segmentation(path: Path, task: Labels, *, soft: bool = False) -> Measured:
+def measure_segmentation(path: Path, task: Labels, *, soft: bool = False) -> MeasuredVolumes:
     """Count the voxels of every structure in a segmentation, and with ``soft`` sum its probabilities.
 
     The volume of a voxel is the determinant of the affine: right for any orientation, oblique and sheared grids. Sums
@@ -134,10 +134,10 @@ def measure_segmentation(path: Path, task: Labels, *, soft: bool = False) -> Mea
         channels = read_probabilities(_probabilities_of(path), shape, any_axis_order=True)
         parts = [float(channel.sum(dtype=np.float64)) * voxel for channel in channels[first:]]
         sums = [*parts, sum(parts) if first else None]
-    return Measured(voxel, [sum(count.get(value, 0) for value in group) for group in groups], sums)
+    return MeasuredVolumes(voxel, [sum(count.get(value, 0) for value in group) for group in groups], sums)
 
 
-def _row(case: str, folds: Sequence[Measured], task: Labels) -> dict[str, Any]:
+def _row(case: str, folds: Sequence[MeasuredVolumes], task: Labels) -> dict[str, Any]:
     """One case of the JSON file."""
     named = {}
     for index, name in enumerate([*(structure.name for structure in task.structures), None]):

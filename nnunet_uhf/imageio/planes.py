@@ -12,12 +12,11 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.types import Affine
+from nnunet_uhf.types import Affine, Spacing
 
 THIN = 8  # with fewer voxels along an axis, the planes across it would be bands: several slices are shown instead
 Plane = NDArray[Any]
 MARGIN_MM = 8.0  # around what is shown
-Spacing = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 
 

@@ -62,7 +62,7 @@ def _is_level(value: object) -> bool:
 
 
 def _is_statistics(value: object) -> bool:
-    """What :func:`nnunet_uhf.keepers.statistics.summarise` gives."""
+    """What :func:`nnunet_uhf.keepers.statistics.summarise_features` gives."""
     return (
         isinstance(value, dict)
         and value.keys() == {"cases", "levels", "distances"}

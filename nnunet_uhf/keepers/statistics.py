@@ -125,7 +125,7 @@ def channel_means(
     return [total / len(places) for total in sums]
 
 
-def summarise(training: Sequence[Means], held_out: Sequence[Means] = ()) -> dict[str, Any]:
+def summarise_features(training: Sequence[Means], held_out: Sequence[Means] = ()) -> dict[str, Any]:
     """Statistics of the training cases and the distances of cases they were not taken from, ready for a header.
 
     Distances are those of the held-out cases. Fewer than 20 are joined by the training cases, each held against the

@@ -22,7 +22,7 @@ def header_table(header: KeeperHeader) -> Table:
 
 
 def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
-    fields = " -> ".join(tesla(value) for value in (header.source_field_T, header.target_field_T))
+    fields = " -> ".join(in_tesla(value) for value in (header.source_field_T, header.target_field_T))
     rows = [
         ("dimension", f"{header.dim}D"),
         ("channel" if len(header.inputs) == 1 else "channels", ", ".join(one.channel for one in header.inputs)),
@@ -68,7 +68,7 @@ def _guidance(header: KeeperHeader) -> str:
     return "yes" if reason is None else f"no: {reason}"
 
 
-def tesla(value: object) -> str:
+def in_tesla(value: object) -> str:
     """A field strength for people; what is no number is an unknown one."""
     return f"{value:g} T" if isinstance(value, int | float) else "unknown field"
 

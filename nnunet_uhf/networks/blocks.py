@@ -105,7 +105,7 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear" if x.ndim == 4 else "trilinear", align_corners=False)
 
 
-def initialise(module: nn.Module) -> None:
+def initialise_kaiming(module: nn.Module) -> None:
     """Kaiming fan-in initialisation of every convolution and linear layer below ``module`` (paper)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):

@@ -95,7 +95,7 @@ def analyse(
     return _corrected(results)
 
 
-def summarise(measured: Measured, task: Labels, entries: Sequence[str]) -> list[Summary]:
+def summarise_scores(measured: Measured, task: Labels, entries: Sequence[str]) -> list[Summary]:
     """Mean and standard deviation over subjects of every metric of every entry and structure."""
     summaries = []
     for entry in entries:

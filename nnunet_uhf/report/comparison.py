@@ -15,7 +15,7 @@ from nnunet_uhf.report.analysis import (
     missed,
     primary_structure,
     result_of,
-    summarise,
+    summarise_scores,
 )
 from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.pictures import SubjectPictures
@@ -116,7 +116,7 @@ def compare_measured(
         left_out=left_out,
         tolerance_mm=tolerance_mm,
         measured=measured,
-        summaries=tuple(summarise(measured, task, names)),
+        summaries=tuple(summarise_scores(measured, task, names)),
         results=tuple(results),
         groupings=groupings,
         repeats=repeats,

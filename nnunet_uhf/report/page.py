@@ -26,11 +26,11 @@ from nnunet_uhf.report.plots import COLOURS, ForestRow, curve_plot, distribution
 from nnunet_uhf.report.records import DEFINITIONS
 from nnunet_uhf.report.slices import BOTH_WRONG, ONLY_BASELINE_WRONG, ONLY_MODEL_WRONG
 from nnunet_uhf.report.trainings import CURVES, Cost
-from nnunet_uhf.report.verdict import Kind
+from nnunet_uhf.report.verdict import VerdictKind
 
 TEMPLATE = "compare.html"
 MEAN_TITLE = "mean over structures"
-BADGES: dict[Kind, str] = {
+BADGES: dict[VerdictKind, str] = {
     "better": "better",
     "worse": "worse",
     "unclear": "not shown to differ",

@@ -26,7 +26,7 @@ TRUTH, BASELINE, MODEL = "truth", "baseline", "model"
 
 
 @dataclass(frozen=True)
-class Panel:
+class PicturePanel:
     """One picture: a PNG as data URI, and what it shows."""
 
     title: str
@@ -34,12 +34,12 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Row:
+class PictureRow:
     """The panels of one slice, with the directions at their left, right, top and bottom border."""
 
     plane: str
     marks: tuple[str, str, str, str]
-    panels: tuple[Panel, ...]
+    panels: tuple[PicturePanel, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SubjectPictures:
 
     case: str
     role: str
-    rows: tuple[Row, ...]
+    rows: tuple[PictureRow, ...]
     legend: tuple[tuple[str, str], ...]
     note: str | None = None
 
@@ -118,19 +118,19 @@ def _row(
     *,
     names: tuple[str, str],
     image: bool,
-) -> Row:
+) -> PictureRow:
     axes = PLANES[where.plane]
     steps = spacing_mm[axes.up], spacing_mm[axes.across]
     plane = cut(grey, where)
     pixel_mm = max(n * step for n, step in zip(plane.shape, steps, strict=True)) / PIXELS
     grey = _smooth(plane, steps, pixel_mm)
     shown = {name: _nearest(cut(labels, where), grey.shape) for name, labels in maps.items()}
-    panels = [Panel("image", data_uri(overlay(grey, shown[TRUTH], {})))] if image else []
+    panels = [PicturePanel("image", data_uri(overlay(grey, shown[TRUTH], {})))] if image else []
     for name, title in ((TRUTH, "truth"), (BASELINE, names[0]), (MODEL, names[1])):
-        panels.append(Panel(title, data_uri(overlay(grey, shown[name], classes.colours))))
+        panels.append(PicturePanel(title, data_uri(overlay(grey, shown[name], classes.colours))))
     errors = error_map(grey, shown[TRUTH], shown[BASELINE], shown[MODEL])
-    panels.append(Panel("errors", data_uri(errors)))
-    return Row(where.plane, axes.marks, tuple(panels))
+    panels.append(PicturePanel("errors", data_uri(errors)))
+    return PictureRow(where.plane, axes.marks, tuple(panels))
 
 
 def _grey(image: Path | None, truth: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], str | None]:

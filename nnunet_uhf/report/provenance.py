@@ -9,7 +9,7 @@ from typing import Any
 from nnunet_uhf.guidance.matching import overlapping_cases
 from nnunet_uhf.guidance.provenance import Provenance
 from nnunet_uhf.guidance.stated import NOT_STATED, StatedGuidance, StatedKeeper
-from nnunet_uhf.keepers.table import tesla
+from nnunet_uhf.keepers.table import in_tesla
 from nnunet_uhf.networks.guided.controls import CONTROLS
 from nnunet_uhf.report.entries import Entry
 
@@ -60,7 +60,7 @@ def _facts(
         ("trained on", f"{origin.dataset or '?'}, {origin.configuration or '?'}, {_fold(origin)}"),
         (
             "field",
-            f"{tesla(origin.source_field)} → {tesla(origin.target_field)}, route: {origin.route or NOT_STATED}",
+            f"{in_tesla(origin.source_field)} → {in_tesla(origin.target_field)}, route: {origin.route or NOT_STATED}",
         ),
         ("subjects", f"{len(training)} for training, {len(held_out)} held out"),
         ("held-out quality", _quality(origin.metrics)),

@@ -112,11 +112,15 @@ def repeats_of(
         return None
     first, second = (values[:, known] for values in scores)
     return Repeats(
-        tuple(first.mean(axis=1).tolist()), tuple(second.mean(axis=1).tolist()), interval(first, second, seed=seed)
+        tuple(first.mean(axis=1).tolist()),
+        tuple(second.mean(axis=1).tolist()),
+        interval_over_trainings(first, second, seed=seed),
     )
 
 
-def interval(first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int) -> tuple[float, float]:
+def interval_over_trainings(
+    first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int
+) -> tuple[float, float]:
     """Percentile bootstrap interval of mean(second) - mean(first), both `(trainings, subjects)`.
 
     Subjects are drawn once for both, the trainings of each by themselves: they are not paired.

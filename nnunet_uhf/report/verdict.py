@@ -16,14 +16,14 @@ from nnunet_uhf.report.repeats import Repeats
 ALPHA = 0.05
 FEW = 10  # subjects below which bootstrap intervals are known to be too narrow
 
-Kind = Literal["better", "worse", "unclear", "equal", "spoiled"]
+VerdictKind = Literal["better", "worse", "unclear", "equal", "spoiled"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A headline, what it rests on, and what it leaves open."""
 
-    kind: Kind
+    kind: VerdictKind
     headline: str
     sentences: tuple[str, ...]
 
@@ -59,7 +59,7 @@ def verdict(
         else f"{metric.title} of {result.structure}"
     )
     sentences = []
-    kind: Kind = "unclear"
+    kind: VerdictKind = "unclear"
     if paired.difference is None or paired.baseline_mean is None or paired.model_mean is None:
         return Verdict(kind, f"No subject has the {what} in both models.", ("Nothing can be concluded.",))
     subjects = f"{paired.n} subject{'s' * (paired.n != 1)}"
@@ -94,7 +94,7 @@ def verdict(
     return Verdict(kind, headline, tuple(sentences))
 
 
-def _judge(result: Result, baseline: str, models: int, *, repeated: bool) -> tuple[Kind, str]:
+def _judge(result: Result, baseline: str, models: int, *, repeated: bool) -> tuple[VerdictKind, str]:
     paired = result.paired
     test = f"Wilcoxon's p is {p_value(paired.p)}"
     if models > 1:
@@ -112,7 +112,7 @@ def _judge(result: Result, baseline: str, models: int, *, repeated: bool) -> tup
             f"The 95 % interval leaves out 0, but the signed-rank test does not confirm it ({test}): treat the "
             "difference as not shown."
         )
-    kind: Kind = "better" if better else "worse"
+    kind: VerdictKind = "better" if better else "worse"
     return kind, (
         f"The 95 % interval leaves out 0 and {test}: on subjects like these {result.model} is {kind} than {baseline}, "
         f"as far as {'the mean of these trainings goes' if repeated else 'these very trainings go'}."

@@ -46,11 +46,11 @@ def channel_index(dataset_json: Mapping[str, Any], declared: Mapping[str, Any], 
     return found[0]
 
 
-def tesla(declared: Mapping[str, Any], name: str, where: str) -> float:
+def read_tesla(declared: Mapping[str, Any], name: str, where: str) -> float:
     """The field strength that `uhf.<name>` gives; UHFError for what is none."""
     value = declared[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise UHFError(f"{where}: uhf.{name} is {value!r}; give the field strength in tesla as a number above 0")
+        raise UHFError(f"{where}: uhf.{name} is {value!r}; give the field strength in read_tesla as a number above 0")
     return float(value)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.routes.entries import channel_index, channels_of, check_entries, read_architecture, tesla
+from nnunet_uhf.routes.entries import channel_index, channels_of, check_entries, read_architecture, read_tesla
 from nnunet_uhf.routes.simulation import read_simulation
 from nnunet_uhf.routes.task import EnhancementTask, Route
 
@@ -30,8 +30,8 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         target=str(declared["target"]),
         source_channel=target,
         target_channel=target,
-        source_field_T=tesla(declared, "source_field_T", where) if "source_field_T" in declared else None,
-        target_field_T=tesla(declared, "target_field_T", where),
+        source_field_T=read_tesla(declared, "source_field_T", where) if "source_field_T" in declared else None,
+        target_field_T=read_tesla(declared, "target_field_T", where),
         route=SIMULATED.name,
         architecture=read_architecture(declared, where),
         simulation=simulation,

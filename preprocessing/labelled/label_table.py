@@ -17,9 +17,9 @@ from scipy.ndimage import distance_transform_edt
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.labelled.source_image import SourceImage
 from nnunet_uhf.preprocessing.labelled.structures import LEFT, RIGHT, without_side
+from nnunet_uhf.types import LabelArray
 
 HIGHEST_NUMBER = 65535
-Labels = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class LabelTable:
                 )
         return dataclasses.replace(self, numbers={**self.numbers, **changes})
 
-    def apply(self, source: SourceImage) -> Labels:
+    def apply(self, source: SourceImage) -> LabelArray:
         """New label values of a label map, uint8 (int16 beyond 255 structures), in the source's axis order.
 
         Raises:
@@ -80,7 +80,9 @@ class LabelTable:
                 "say what it is in a JSON file (--mapping)"
             )
         values = self.label_names
-        lookup: Labels = np.zeros(int(present.max(initial=0)) + 1, dtype=np.uint8 if len(values) <= 256 else np.int16)
+        lookup: LabelArray = np.zeros(
+            int(present.max(initial=0)) + 1, dtype=np.uint8 if len(values) <= 256 else np.int16
+        )
         unsided: list[tuple[int, str]] = []
         for number in map(int, present):
             name = self.numbers.get(number)
@@ -88,7 +90,7 @@ class LabelTable:
                 lookup[number] = values[name]
             elif name is not None:
                 unsided.append((number, name))
-        labels: Labels = lookup[numbers]
+        labels: LabelArray = lookup[numbers]
         given = labels.copy()
         for number, name in unsided:
             labels[numbers == number] = self._nearest_side(source, given, numbers == number, name)
@@ -99,7 +101,9 @@ class LabelTable:
         pairs = {name.removeprefix(LEFT) for name in self.structures if name.startswith(LEFT)}
         return {name for name in pairs if RIGHT + name in self.structures}
 
-    def _nearest_side(self, source: SourceImage, labels: Labels, where: npt.NDArray[np.bool_], name: str) -> Labels:
+    def _nearest_side(
+        self, source: SourceImage, labels: LabelArray, where: npt.NDArray[np.bool_], name: str
+    ) -> LabelArray:
         """Value of the left or the right structure `name`, whichever has the nearest voxel (in mm)."""
         values = self.label_names
         sides = np.isin(labels, (values[LEFT + name], values[RIGHT + name]))

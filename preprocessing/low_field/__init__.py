@@ -9,7 +9,13 @@ from nnunet_uhf.preprocessing.low_field.contrast import SNRDistribution
 from nnunet_uhf.preprocessing.low_field.freesurfer import FREESURFER_TISSUES, tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.mixture import parse_brightness, tissues_from_mixture
 from nnunet_uhf.preprocessing.low_field.on_the_fly import CaseIntensities, PairSimulation
-from nnunet_uhf.preprocessing.low_field.presets import PRESETS, Preset, choose_profile, find_preset, profile_for_ratio
+from nnunet_uhf.preprocessing.low_field.presets import (
+    PRESETS,
+    LowFieldPreset,
+    choose_profile,
+    find_preset,
+    profile_for_ratio,
+)
 from nnunet_uhf.preprocessing.low_field.simulator import (
     LowFieldDraw,
     LowFieldResult,
@@ -33,10 +39,10 @@ __all__ = [
     "Artefacts",
     "CaseIntensities",
     "LowFieldDraw",
+    "LowFieldPreset",
     "LowFieldResult",
     "LowFieldSimulator",
     "PairSimulation",
-    "Preset",
     "SNRDistribution",
     "SliceProfile",
     "TissueMaps",

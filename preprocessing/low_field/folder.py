@@ -16,7 +16,7 @@ from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.imageio.nifti import Volume, read_volume, write_volume
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.imageio.planes import check_axis, slice_axis
-from nnunet_uhf.preprocessing.low_field.presets import Preset
+from nnunet_uhf.preprocessing.low_field.presets import LowFieldPreset
 from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator, TissueMeans, target_image
 from nnunet_uhf.preprocessing.low_field.slice_profile import crop_to_multiple, slice_affine
 from nnunet_uhf.preprocessing.low_field.tissue_source import TissueSource
@@ -33,7 +33,7 @@ def simulate_folder(
     simulator: LowFieldSimulator,
     tissues: TissueSource,
     *,
-    preset: Preset,
+    preset: LowFieldPreset,
     axis: str = "axial",
     targets: Path | None = None,
     seed: int = 0,
@@ -93,7 +93,7 @@ def simulate_folder(
     return output / RECORD_NAME
 
 
-def _parameters(simulator: LowFieldSimulator, preset: Preset, *, axis: str) -> dict[str, Any]:
+def _parameters(simulator: LowFieldSimulator, preset: LowFieldPreset, *, axis: str) -> dict[str, Any]:
     """The simulator as JSON; ValueError where one number for all cases would not be true."""
     (low, high), profiles = simulator.noise_scale, simulator.profiles
     if simulator.snr != preset.snr or len(profiles) != 1 or low != high:
@@ -160,7 +160,7 @@ def _require_raw(image: Volume) -> None:
         raise UHFError(f"{image.path} is below 0 in {share}: the simulator needs raw intensities, not z-scores")
 
 
-def _preset_record(preset: Preset) -> dict[str, Any]:
+def _preset_record(preset: LowFieldPreset) -> dict[str, Any]:
     """The preset as JSON, numbers and source."""
     record = dataclasses.asdict(preset)
     return {**record.pop("snr"), **record}

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ from nnunet_uhf.preprocessing.low_field.simulator import (
     tissue_means,
 )
 from nnunet_uhf.preprocessing.low_field.slice_profile import (
+    Scalar,
     SliceProfile,
     at_slices,
     extend_to_multiple,
@@ -41,7 +41,6 @@ DARK_QUANTILE = 0.001
 # second where slices are kept thick: a line has fewer of them
 STRIDE = 4
 NATIVE_STRIDE = 2
-Scalar = TypeVar("Scalar", bound=np.generic)
 OUTSIDE = -1  # nnU-Net's label of voxels outside the nonzero mask, and of padding
 
 

@@ -15,7 +15,7 @@ SIQT = "Lin et al., Medical Image Analysis 2023 (SIQT), constants of the publish
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preset:
+class LowFieldPreset:
     """What a scanner and sequence look like.
 
     Attributes:
@@ -35,17 +35,17 @@ class Preset:
     note: str = ""
 
 
-PRESETS: dict[str, Preset] = {
+PRESETS: dict[str, LowFieldPreset] = {
     preset.name: preset
     for preset in (
-        Preset(
+        LowFieldPreset(
             name="flair_0.36T",
             contrast="FLAIR",
             field_tesla=0.36,
             snr=SNRDistribution(mean=(35.031, 42.329), covariance=((34.048, 39.850), (39.850, 50.293))),
             source=SIQT,
         ),
-        Preset(
+        LowFieldPreset(
             name="t1w_0.36T_probable",
             contrast="T1w",
             field_tesla=0.36,
@@ -68,7 +68,7 @@ PROFILES: dict[int, SliceProfile] = {
 }
 
 
-def find_preset(name: str) -> Preset:
+def find_preset(name: str) -> LowFieldPreset:
     """A preset by name, or from a JSON file of the user's own measurements.
 
     The file holds `contrast`, `field_T`, `mean` [WM, GM], `covariance` [[..], [..]] and `source`.
@@ -88,7 +88,7 @@ def find_preset(name: str) -> Preset:
             mean=(float(wm), float(gm)),
             covariance=((float(wm_wm), float(wm_gm)), (float(gm_wm), float(gm_gm))),
         )
-        return Preset(
+        return LowFieldPreset(
             name=path.stem,
             contrast=str(content["contrast"]),
             field_tesla=float(content["field_T"]),

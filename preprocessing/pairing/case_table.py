@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
-from nnunet_uhf.preprocessing.pairing.geometry import Spacing
+from nnunet_uhf.types import Spacing
 
 REQUIRED = ("case", "lf", "hf")
 LABELS = ("mask", "labels")

@@ -14,11 +14,10 @@ from nibabel.affines import voxel_sizes
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import check_nifti_header
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_right_angles
-from nnunet_uhf.types import Affine, FloatArray
+from nnunet_uhf.types import Affine, FloatArray, Spacing
 
 # nibabel's world is right, anterior, superior; ITK's is left, posterior, superior
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-Spacing = tuple[float, float, float]
 
 
 def read_scan(path: Path, *, spacing: Spacing | None = None) -> Volume:

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.nifti import Volume, require_equal_grids
 from nnunet_uhf.preprocessing.pairing.geometry import covered, resample, to_sitk
-from nnunet_uhf.preprocessing.pairing.registration import Kind, Motion, centre, motion, register
+from nnunet_uhf.preprocessing.pairing.registration import Motion, MotionKind, centre, motion, register
 from nnunet_uhf.preprocessing.pairing.slicewise import (
     aligned_stacks,
     plane,
@@ -90,7 +90,7 @@ class Link:
         )
 
 
-def connect(reference: Volume, moving: Volume, *, kind: Kind, slicewise: bool, seed: int) -> Link:
+def connect(reference: Volume, moving: Volume, *, kind: MotionKind, slicewise: bool, seed: int) -> Link:
     """Register a pair.
 
     Args:

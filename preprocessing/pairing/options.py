@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nnunet_uhf.preprocessing.pairing.case_table import PairFiles
-from nnunet_uhf.preprocessing.pairing.geometry import Spacing
 from nnunet_uhf.preprocessing.pairing.masks import MaskSource
-from nnunet_uhf.preprocessing.pairing.registration import Kind
+from nnunet_uhf.preprocessing.pairing.registration import MotionKind
+from nnunet_uhf.types import Spacing
 
 Side = Literal["lf", "hf"]
 
@@ -30,7 +30,7 @@ class PairingOptions:
             and are registered, since the grid does not tell then.
     """
 
-    registration: Kind = "rigid"
+    registration: MotionKind = "rigid"
     grid: Side = "hf"
     slicewise: bool = False
     n4: tuple[Side, ...] = ()

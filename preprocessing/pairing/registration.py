@@ -13,7 +13,7 @@ from skimage.filters import threshold_otsu
 
 from nnunet_uhf.errors import UHFError
 
-Kind = Literal["none", "rigid", "affine"]
+MotionKind = Literal["none", "rigid", "affine"]
 #: Resolution in mm of each stage, coarse to fine; no stage is finer than the scan.
 LEVELS_MM = (6.0, 3.0, 1.5)
 #: Samples of the metric at each stage: enough for 32 x 32 bins, and time does not grow with the scan.
@@ -45,7 +45,7 @@ class Motion:
         return float(np.linalg.norm(self.translation_mm))
 
 
-def register(fixed: Any, moving: Any, *, kind: Kind, seed: int = 0) -> Any:
+def register(fixed: Any, moving: Any, *, kind: MotionKind, seed: int = 0) -> Any:
     """Find the transform from points of `fixed` to points of `moving`.
 
     Starts from the better (by mutual information) of the headers' own geometry and of coinciding centres of mass of

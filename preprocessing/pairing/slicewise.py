@@ -13,7 +13,7 @@ from nibabel.affines import voxel_sizes
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.nifti import Volume
 from nnunet_uhf.preprocessing.pairing.geometry import without_fine_detail
-from nnunet_uhf.preprocessing.pairing.registration import Kind, register
+from nnunet_uhf.preprocessing.pairing.registration import MotionKind, register
 from nnunet_uhf.types import FloatArray
 
 
@@ -39,7 +39,7 @@ def aligned_stacks(first: Volume, second: Volume) -> tuple[Volume, int]:
     return dataclasses.replace(second, data=np.ascontiguousarray(data), affine=affine), axis
 
 
-def register_slices(fixed: Volume, moving: Volume, *, axis: int, kind: Kind, seed: int) -> list[Any]:
+def register_slices(fixed: Volume, moving: Volume, *, axis: int, kind: MotionKind, seed: int) -> list[Any]:
     """One 2D transform for each slice, from points of the fixed to points of the moving slice.
 
     Coordinates are mm in the slice, from its centre along the array axes: the place of a slice in the world does

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from skimage.metrics import normalized_mutual_information
 
 from nnunet_uhf.nnunet.labels import left_and_right
-from nnunet_uhf.types import FloatArray
+from nnunet_uhf.types import FloatArray, LabelArray
 
 FENCE = 1.5  # times the interquartile range beyond the quartiles: Tukey's rule for outliers
 FAR_FENCE = 3.0  # and for those far out
 LARGEST_FACTOR = 1.5  # between a volume and the median: less is anatomy
 ENOUGH_CASES = 8  # quartiles of fewer mean little
 
-Labels = NDArray[np.int64]
 Structures = Mapping[str, tuple[int, ...]]
 """Name of a structure -> its values in a label map."""
 
@@ -42,7 +41,7 @@ def suspects(values: Sequence[float]) -> list[bool]:
     return [bool(value < lower - FENCE * (upper - lower)) for value in values]
 
 
-def volumes_ml(labels: Labels, structures: Structures, voxel_mm3: float) -> dict[str, float]:
+def volumes_ml(labels: LabelArray, structures: Structures, voxel_mm3: float) -> dict[str, float]:
     """Volume of every structure in millilitres, 0 where it is missing."""
     values, counts = np.unique(labels, return_counts=True)
     of_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
@@ -71,7 +70,7 @@ def unusual_volumes(cases: Sequence[Mapping[str, float]]) -> list[list[str]]:
     return found
 
 
-def exchanged_sides(labels: Labels, structures: Structures) -> list[str]:
+def exchanged_sides(labels: LabelArray, structures: Structures) -> list[str]:
     """A sentence for every left structure that lies to the right of its counterpart.
 
     Labels (X, Y, Z) have standard axes: X grows towards the patient's right. Sides are read from names such as
@@ -85,7 +84,7 @@ def exchanged_sides(labels: Labels, structures: Structures) -> list[str]:
     ]
 
 
-def _centre(labels: Labels, members: tuple[int, ...]) -> float:
+def _centre(labels: LabelArray, members: tuple[int, ...]) -> float:
     """Mean index along X; NaN when the structure is missing."""
     inside = np.isin(labels, members)
     counts = inside.sum(axis=(1, 2))

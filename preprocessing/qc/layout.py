@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
-from nnunet_uhf.imageio.planes import PLANES, THIN, Plane, Slice, Spacing, box_around, cut, plane_across
+from nnunet_uhf.imageio.planes import PLANES, THIN, Plane, Slice, box_around, cut, plane_across
 from nnunet_uhf.pages.colours import YELLOW
+from nnunet_uhf.types import Spacing
 
 PIXELS = 340  # along the longer side of a panel
 SHOWN_SLICES = 3
@@ -40,7 +41,7 @@ class Column:
     paint: Callable[[Axes, Panel], None]
 
 
-def choose_slices(mask: NDArray[np.bool_]) -> list[Slice]:
+def central_slices(mask: NDArray[np.bool_]) -> list[Slice]:
     """The slice of each plane through the centre of the mask (X, Y, Z), which holds at least one voxel.
 
     A volume thinner than 8 voxels gives up to three slices across its thin axis instead.
@@ -68,7 +69,7 @@ def draw_columns(
 
     Volumes and mask are (X, Y, Z) with standard axes; those of whole numbers are resampled without interpolation.
     """
-    slices = choose_slices(mask)
+    slices = central_slices(mask)
     box = box_around(mask, spacing_mm)
     cropped = {name: volume[box] for name, volume in volumes.items()}
     panels = [_panel(cropped, Slice(s.plane, s.index - box[PLANES[s.plane].normal].start), spacing_mm) for s in slices]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from skimage.feature import canny
 from skimage.segmentation import find_boundaries
 
-from nnunet_uhf.imageio.planes import Spacing, standard_axes, standard_spacing
+from nnunet_uhf.imageio.planes import standard_axes, standard_spacing
 from nnunet_uhf.pages.colours import ORANGE, SKY_BLUE
 from nnunet_uhf.preprocessing.qc.layout import Column, Panel, draw_columns
-from nnunet_uhf.types import Affine, FloatArray
+from nnunet_uhf.types import Affine, FloatArray, Spacing
 
 EDGE_SIGMA_MM = 1.5
 EDGE_COLOUR, MASK_COLOUR = ORANGE, SKY_BLUE
@@ -29,7 +29,7 @@ Window = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Pair:
+class ShownPair:
     """A case on one grid: volumes (X, Y, Z) with standard axes, and the voxel size along them in mm."""
 
     source: FloatArray
@@ -38,13 +38,13 @@ class Pair:
     spacing_mm: Spacing
 
 
-def make_pair(source: FloatArray, target: FloatArray, mask: NDArray[np.bool_], affine: Affine) -> Pair:
+def make_pair(source: FloatArray, target: FloatArray, mask: NDArray[np.bool_], affine: Affine) -> ShownPair:
     """The pair in standard axes; the three volumes (X, Y, Z) lie on one grid with this affine (4, 4)."""
     first, second, inside = (standard_axes(volume, affine)[0] for volume in (source, target, mask))
-    return Pair(first, second, inside, standard_spacing(affine, source.shape))
+    return ShownPair(first, second, inside, standard_spacing(affine, source.shape))
 
 
-def draw_pair(pair: Pair, path: Path, *, title: str, source_name: str, target_name: str) -> None:
+def draw_pair(pair: ShownPair, path: Path, *, title: str, source_name: str, target_name: str) -> None:
     """Write the picture of a pair as PNG: source, target, the target's edges on the source, the mask's outline."""
     source, target = (_window(volume, pair.mask) for volume in (pair.source, pair.target))
 

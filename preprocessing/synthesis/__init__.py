@@ -3,7 +3,7 @@
 Imports `low_field` for the tables of tissues, and `imageio`.
 """
 
-from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, Structure, vary_structures
+from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, SimulatedStructure, vary_structures
 from nnunet_uhf.preprocessing.synthesis.image import bias_field, rician, structure_signals, synthesise_image
 from nnunet_uhf.preprocessing.synthesis.relaxation import (
     FIELDS_T,
@@ -26,7 +26,7 @@ __all__ = [
     "SOURCES",
     "Anatomy",
     "Sequence",
-    "Structure",
+    "SimulatedStructure",
     "bias_field",
     "inversion_recovery",
     "rician",

@@ -15,7 +15,7 @@ MAX_DEVIATIONS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Structure:
+class SimulatedStructure:
     """One label of the brain.
 
     Attributes:
@@ -46,7 +46,7 @@ class Anatomy:
 
     index: npt.NDArray[np.intp]
     tissues: npt.NDArray[np.uint8]
-    structures: tuple[Structure, ...]
+    structures: tuple[SimulatedStructure, ...]
     box: tuple[slice, slice, slice]
 
 
@@ -84,7 +84,7 @@ def vary_structures(
             drawn[twin] = _factors(rng, variation)
         t1, decay, density = drawn[twin]
         structures.append(
-            Structure(
+            SimulatedStructure(
                 label=label,
                 tissue=FREESURFER_TISSUES[label],
                 t1_factor=t1,

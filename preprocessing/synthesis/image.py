@@ -7,7 +7,7 @@ from collections.abc import Sequence as SequenceOf
 import numpy as np
 from scipy import ndimage
 
-from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, Structure
+from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, SimulatedStructure
 from nnunet_uhf.preprocessing.synthesis.relaxation import (
     PROTON_DENSITY,
     SNR_EXPONENT,
@@ -26,7 +26,7 @@ REFERENCE_FIELD_T = 3.0
 BIAS_ORDER = 2
 
 
-def structure_signals(structures: SequenceOf[Structure], sequence: Sequence, field_tesla: float) -> Signal:
+def structure_signals(structures: SequenceOf[SimulatedStructure], sequence: Sequence, field_tesla: float) -> Signal:
     """Signal of each structure, intensity units; UHFError where the literature has no values for the field."""
     decay_of = t2_seconds if sequence.decay == "t2" else t2_star_seconds
     density = np.array([PROTON_DENSITY[s.tissue] * s.density_factor for s in structures])
@@ -85,7 +85,7 @@ def bias_field(shape: tuple[int, ...], rng: np.random.Generator, *, strength: fl
 
 def noise_sigma(sequence: Sequence, field_tesla: float, *, snr_at_3t: float) -> float:
     """Noise for published white matter to have this SNR at 3 T; at other fields SNR per signal goes with B0^1.5."""
-    white = Structure(label=2, tissue="wm", t1_factor=1, decay_factor=1, density_factor=1)
+    white = SimulatedStructure(label=2, tissue="wm", t1_factor=1, decay_factor=1, density_factor=1)
     signal = abs(structure_signals([white], sequence, REFERENCE_FIELD_T)[0])
     return float(signal / snr_at_3t * (REFERENCE_FIELD_T / field_tesla) ** SNR_EXPONENT)
 

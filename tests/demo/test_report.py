@@ -11,8 +11,8 @@ from rich.console import Console
 
 from nnunet_uhf.demo.chain import build_stages
 from nnunet_uhf.demo.pictures import Panels, SubjectPicture, draw
-from nnunet_uhf.demo.report import command_lines, render
-from nnunet_uhf.demo.scores import IMAGE_ROWS, DiceScore, ImageScore, Scores, dice_table, image_table, read_scores
+from nnunet_uhf.demo.report import command_lines, render_demo
+from nnunet_uhf.demo.scores import IMAGE_ROWS, DemoScores, DiceScore, ImageScore, dice_table, image_table, read_scores
 from nnunet_uhf.demo.settings import CONFIGURATIONS, KEEPER, MODELS, PAIRS, DemoSettings, Folders
 from nnunet_uhf.demo.subjects import make_subject
 from nnunet_uhf.errors import UHFError
@@ -21,14 +21,14 @@ SETTINGS = DemoSettings()
 MADE_IMAGE = {"input": (21.5, 0.71), "prediction": (24.25, 0.83), "teacher": (31.0, 0.95)}
 
 
-def made_scores() -> Scores:
+def made_scores() -> DemoScores:
     images = [ImageScore(c, row, *values) for c in CONFIGURATIONS for row, values in MADE_IMAGE.items()]
     dice = [
         DiceScore(model, configuration, {"CSF": 61.5, "GM": 72.5, "WM": 83.5}, 72.5)
         for model in MODELS
         for configuration in (*CONFIGURATIONS, "ensemble")
     ]
-    return Scores(images, dice, 2, 4)
+    return DemoScores(images, dice, 2, 4)
 
 
 def made_picture() -> SubjectPicture:
@@ -40,7 +40,7 @@ def made_picture() -> SubjectPicture:
 
 def page(out: Path) -> str:
     stages = build_stages(SETTINGS, Folders(out), device="cpu", epochs_of=lambda _: 1)
-    return render(
+    return render_demo(
         settings=SETTINGS,
         scores=made_scores(),
         pictures=[made_picture()],

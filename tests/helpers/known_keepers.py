@@ -11,7 +11,7 @@ from helpers.support import tiny_keeper
 from helpers.tiny_data import case_affine, make_channel, make_labels, write_image
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.keepers.file import build_keeper, read_keeper
-from nnunet_uhf.keepers.statistics import channel_means, features_of, summarise
+from nnunet_uhf.keepers.statistics import channel_means, features_of, summarise_features
 
 SHAPE = (30, 34, 28)
 TRAINING = range(12)
@@ -38,4 +38,4 @@ def knowing(folder: Path, dim: int, **header: Any) -> Path:
     for seed in TRAINING:
         data, *_ = preprocess_image((save(folder / "scans" / f"{seed}.nii.gz", scan(seed)),), *settings)
         means.append(channel_means(features_of(keeper), data, file.header.patch_size))
-    return tiny_keeper(folder, dim, feature_statistics=summarise(means), **header)
+    return tiny_keeper(folder, dim, feature_statistics=summarise_features(means), **header)

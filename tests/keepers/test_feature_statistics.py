@@ -17,7 +17,7 @@ from nnunet_uhf.keepers.statistics import (
     distances_of,
     familiarity,
     overall_distance,
-    summarise,
+    summarise_features,
 )
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 
@@ -92,7 +92,7 @@ def test_the_distance_counts_standard_deviations() -> None:
     """Channels of equal variance: no shrinkage to speak of, and the mean of many cases is exact."""
     rng = np.random.default_rng(1)
     training = [[rng.standard_normal(50)] for _ in range(400)]
-    statistics = summarise(training)
+    statistics = summarise_features(training)
     level = statistics["levels"][0]
     for shift in (0.0, 3.0, 10.0):
         (distance,) = distances_of([np.array(level["mean"]) + shift * np.array(level["std"])], statistics)
@@ -106,7 +106,7 @@ def test_levels_are_joined_by_the_root_of_their_mean_square() -> None:
 
 
 def test_unseen_cases_of_the_same_kind_are_within_and_others_far_beyond() -> None:
-    statistics = summarise(cases(30), cases(40, seed=1))
+    statistics = summarise_features(cases(30), cases(40, seed=1))
     verdicts = [
         familiarity(overall_distance(distances_of(case, statistics)), statistics["distances"])
         for case in cases(200, seed=2)
@@ -119,16 +119,16 @@ def test_unseen_cases_of_the_same_kind_are_within_and_others_far_beyond() -> Non
 
 def test_a_channel_that_never_varied_does_not_decide_alone() -> None:
     training = [[np.array([0.0, *rng.standard_normal(7)])] for rng in map(np.random.default_rng, range(20))]
-    statistics = summarise(training)
+    statistics = summarise_features(training)
     still = np.array(statistics["levels"][0]["mean"])
     (distance,) = distances_of([still + np.array([0.5, *np.zeros(7)])], statistics)
     assert distance < 1
-    assert all(np.isfinite(distances_of([np.array([1.0, 2.0])], summarise([[np.zeros(2)]] * 3))))
+    assert all(np.isfinite(distances_of([np.array([1.0, 2.0])], summarise_features([[np.zeros(2)]] * 3))))
 
 
 def test_enough_held_out_cases_alone_say_what_is_usual() -> None:
     training, held_out = cases(12), cases(25, seed=1, shift=1.0)
-    statistics = summarise(training, held_out)
+    statistics = summarise_features(training, held_out)
     distances = [overall_distance(distances_of(case, statistics)) for case in held_out]
     assert statistics["distances"]["max"] == pytest.approx(max(distances), rel=1e-3)
     assert statistics["distances"]["p95"] == pytest.approx(np.percentile(distances, 95), rel=1e-3)
@@ -137,16 +137,16 @@ def test_enough_held_out_cases_alone_say_what_is_usual() -> None:
 def test_few_held_out_cases_are_joined_by_training_cases_that_were_left_out() -> None:
     training = cases(12)
     training[0] = [10 * values for values in training[0]]
-    alone = summarise(training)
-    without, others = summarise(training[1:]), training[0]
+    alone = summarise_features(training)
+    without, others = summarise_features(training[1:]), training[0]
     assert alone["distances"]["max"] == pytest.approx(overall_distance(distances_of(others, without)), rel=1e-3)
-    far = summarise(training[1:], cases(2, shift=8, seed=1))
+    far = summarise_features(training[1:], cases(2, shift=8, seed=1))
     assert far["distances"]["max"] > 2 * without["distances"]["max"]
     assert far["levels"][0]["mean"] == without["levels"][0]["mean"], "held-out cases are not in the statistics"
 
 
 def test_statistics_are_short_json() -> None:
-    statistics = summarise(cases(7))
+    statistics = summarise_features(cases(7))
     assert json.loads(json.dumps(statistics, allow_nan=False)) == statistics
     assert statistics["cases"] == 7
     assert [len(level["mean"]) for level in statistics["levels"]] == list(CHANNELS)
@@ -155,11 +155,11 @@ def test_statistics_are_short_json() -> None:
 
 def test_what_makes_no_statistics_is_refused() -> None:
     with pytest.raises(ValueError, match="2 training cases"):
-        summarise(cases(2))
+        summarise_features(cases(2))
     with pytest.raises(ValueError, match="channels"):
-        distances_of([np.zeros(3), np.zeros(8)], summarise(cases(5)))
+        distances_of([np.zeros(3), np.zeros(8)], summarise_features(cases(5)))
     with pytest.raises(ValueError, match="zip"):
-        distances_of([np.zeros(4)], summarise(cases(5)))
+        distances_of([np.zeros(4)], summarise_features(cases(5)))
 
 
 def test_the_verdict_is_far_only_beyond_twice_the_percentile_and_every_unseen_case() -> None:

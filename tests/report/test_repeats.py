@@ -24,7 +24,7 @@ from helpers.report_samples import (
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.report.compare import compare
 from nnunet_uhf.report.entries import Entry
-from nnunet_uhf.report.repeats import interval, mean_of_trainings, parse_again, repeats_of
+from nnunet_uhf.report.repeats import interval_over_trainings, mean_of_trainings, parse_again, repeats_of
 
 ERRORS = {"a": (0.20, 0.24), "b": (0.10, 0.14)}
 
@@ -174,7 +174,7 @@ def test_the_interval_covers_the_truth_where_one_of_subjects_alone_does_not() ->
     for trial in range(60):
         base = rng.normal(0, 1, (1, 20))
         first, second = (base + rng.normal(0, 0.5, (8, 1)) + rng.normal(0, 0.05, (8, 20)) for _ in range(2))
-        low, high = interval(first, second, seed=trial)
+        low, high = interval_over_trainings(first, second, seed=trial)
         covered += low <= 0 <= high
         gains = (second - first).mean(axis=0)
         half = 1.96 * gains.std(ddof=1) / math.sqrt(20)

@@ -14,7 +14,7 @@ from helpers.report_samples import dataset_json
 from helpers.tiny_data import REGIONS, write_image
 from nnunet_uhf.imageio.planes import Slice
 from nnunet_uhf.nnunet.labels import read_structures
-from nnunet_uhf.report.pictures import BASELINE, MODEL, TRUTH, Panel, draw_subject
+from nnunet_uhf.report.pictures import BASELINE, MODEL, TRUTH, PicturePanel, draw_subject
 from nnunet_uhf.report.slices import (
     BOTH_WRONG,
     DIMMED,
@@ -116,7 +116,7 @@ def test_many_structures_have_different_colours() -> None:
     assert len(set(palette(134))) == 134
 
 
-def panel(row_panels: tuple[Panel, ...], title: str) -> np.ndarray:
+def panel(row_panels: tuple[PicturePanel, ...], title: str) -> np.ndarray:
     (found,) = [each for each in row_panels if each.title == title]
     data = base64.b64decode(found.uri.removeprefix("data:image/png;base64,"))
     return np.rint(255 * imread(io.BytesIO(data), format="png")[..., :3]).astype(int)

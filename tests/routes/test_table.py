@@ -13,7 +13,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.inference.enhance import describe_image
 from nnunet_uhf.keepers.file import read_header
 from nnunet_uhf.keepers.trained import SAME_FIELD
-from nnunet_uhf.routes.entries import channel_index, check_entries, tesla
+from nnunet_uhf.routes.entries import channel_index, check_entries, read_tesla
 from nnunet_uhf.routes.table import ROUTES, is_of_pairs, read_task, stored_routes
 from nnunet_uhf.routes.task import EnhancementTask, Route
 
@@ -101,7 +101,7 @@ def read_toy(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where
         source_channel=channel,
         target_channel=channel,
         source_field_T=0.1,
-        target_field_T=tesla(declared, "target_field_T", where),
+        target_field_T=read_tesla(declared, "target_field_T", where),
         route="toy",
         architecture={},
     )

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.header import KeeperHeader
-from nnunet_uhf.keepers.statistics import FEWEST_CASES, channel_means, features_of, source_patch, summarise
+from nnunet_uhf.keepers.statistics import FEWEST_CASES, channel_means, features_of, source_patch, summarise_features
 from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.routes.table import read_task
 from nnunet_uhf.trainers.image_to_image.sources import Planned, pair_source
@@ -47,7 +47,8 @@ def keeper_statistics(
         console: shows a progress bar when given.
 
     Returns:
-        As :func:`nnunet_uhf.keepers.statistics.summarise`; None, with a warning, of fewer than 3 training cases.
+        As :func:`nnunet_uhf.keepers.statistics.summarise_features`; None, with a warning, of fewer than 3 training
+        cases.
 
     Raises:
         UHFError: a case that is not preprocessed or shows no contrast, a preset of the simulation that is gone.
@@ -72,7 +73,7 @@ def keeper_statistics(
             means.append(channel_means(features, source[None], source_patch(header)))
         except ValueError as error:
             raise UHFError(f"case {case} in {preprocessed} is {error}; preprocess it again") from error
-    return summarise(means[: len(chosen[0])], means[len(chosen[0]) :])
+    return summarise_features(means[: len(chosen[0])], means[len(chosen[0]) :])
 
 
 def _sources(

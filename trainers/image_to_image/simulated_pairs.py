@@ -12,7 +12,7 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.low_field.artefacts import Artefacts
 from nnunet_uhf.preprocessing.low_field.on_the_fly import CaseIntensities, PairSimulation
-from nnunet_uhf.preprocessing.low_field.presets import Preset, find_preset, profile_for_ratio
+from nnunet_uhf.preprocessing.low_field.presets import LowFieldPreset, find_preset, profile_for_ratio
 from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator
 from nnunet_uhf.preprocessing.low_field.tissues import check_tissue_labels
 from nnunet_uhf.routes.simulation import SimulationTask
@@ -142,7 +142,7 @@ def simulation_line(record: Mapping[str, Any], *, left_out: Sequence[int]) -> st
     return line
 
 
-def _simulator(task: SimulationTask, preset: Preset, patch_size: Sequence[int]) -> LowFieldSimulator:
+def _simulator(task: SimulationTask, preset: LowFieldPreset, patch_size: Sequence[int]) -> LowFieldSimulator:
     check_tissue_labels(task.tissues)
     # a single slice knows nothing of its neighbours, so its thickness cannot be simulated
     axes = tuple(axis for axis in task.axes if axis >= 3 - len(patch_size))
@@ -171,7 +171,7 @@ def _simulator(task: SimulationTask, preset: Preset, patch_size: Sequence[int]) 
     )
 
 
-def _record(task: SimulationTask, preset: Preset, simulator: LowFieldSimulator) -> dict[str, Any]:
+def _record(task: SimulationTask, preset: LowFieldPreset, simulator: LowFieldSimulator) -> dict[str, Any]:
     """All parameters of the simulation, ready for JSON."""
     return {
         "method": METHOD,

@@ -29,7 +29,7 @@ from nnunet_uhf.trainers.image_to_image.pairs import ImagePairs
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_psnr, patch_ssim
 from nnunet_uhf.trainers.image_to_image.players import Outcome, TrainsPlayers
 from nnunet_uhf.trainers.image_to_image.sources import Planned, pair_source
-from nnunet_uhf.trainers.image_to_image.validation import HeldOutImages, summarise
+from nnunet_uhf.trainers.image_to_image.validation import HeldOutImages, summarise_images
 
 Plans = Mapping[str, Any]
 
@@ -179,7 +179,7 @@ class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
         rows = sorted((row for part in self.gathered(rows) for row in part), key=lambda row: row["case"])
         compute_gaussian.cache_clear()
         if self.local_rank == 0:
-            self._report(summarise(rows), fold.summary)
+            self._report(summarise_images(rows), fold.summary)
 
     def held_out_images(self) -> HeldOutImages:
         """How a whole held-out volume is predicted and measured."""

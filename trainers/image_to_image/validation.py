@@ -133,7 +133,7 @@ def image_quality_of(
     return row
 
 
-def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarise_images(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The content of summary.json: all cases and their means; `foreground_mean` is the prediction's in the brain."""
     images = [name for name in rows[0] if name != "case"]
     mean: dict[str, Quality] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import conv_block, convolution, extend, initialise
+from nnunet_uhf.networks.blocks import conv_block, convolution, extend, initialise_kaiming
 
 
 class PatchDiscriminator(nn.Module):
@@ -27,7 +27,7 @@ class PatchDiscriminator(nn.Module):
         widths = (in_channels, *(base_features * 2**i for i in range(self.HALVINGS)))
         self.blocks = nn.Sequential(*(conv_block(dim, a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)))
         self.score = convolution(dim, widths[-1], 1, 4, padding=1, bias=True)
-        initialise(self)
+        initialise_kaiming(self)
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""

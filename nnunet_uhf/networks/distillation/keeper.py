@@ -17,7 +17,7 @@ from nnunet_uhf.networks.blocks import (
     convolution,
     crop_levels,
     cumulative,
-    initialise,
+    initialise_kaiming,
     initialise_rows,
     normalised,
     pad_to_minimum,
@@ -77,12 +77,12 @@ class GuideBlock(nn.Module):
         super().__init__()
         self.skip = conv_block(dim, dense, channels, kernel_size)
         self.gate = PositionAwareGate(dim=dim, position_branch=position_branch)
-        initialise(self.skip)
+        initialise_kaiming(self.skip)
         if coarser is not None:
             self.narrow = pointwise(dim, coarser, channels, bias=True)
             self.attend_coarse = pointwise(dim, channels, 2, bias=True)
             self.attend_skip = pointwise(dim, channels, 2)
-            initialise(self.narrow)
+            initialise_kaiming(self.narrow)
             for half in (self.attend_coarse, self.attend_skip):  # one 1x1 convolution over both in the paper
                 initialise_rows(half.weight, 2 * channels)
 
@@ -150,7 +150,7 @@ class KnowledgeKeeper(Keeper):
                 step = self.steps[level]
                 kernel = [4 if k == 2 else 3 for k in step]
                 transition = conv_block(dim, width, growths[level - 1], kernel, stride=step, padding=1)
-                initialise(transition)
+                initialise_kaiming(transition)
                 self.transitions.append(transition)
                 width = growths[level - 1]
             block = DenseBlock(dim, width, growth, kernel_size)

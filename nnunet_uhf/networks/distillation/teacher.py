@@ -14,7 +14,7 @@ from nnunet_uhf.networks.blocks import (
     conv_block,
     crop,
     cumulative,
-    initialise,
+    initialise_kaiming,
     pad_to_minimum,
     pointwise,
     resize,
@@ -49,7 +49,7 @@ class TeacherDecoder(Decoder):
         self.narrow = nn.ModuleList(pointwise(dim, deep, fine, bias=True) for fine, deep in pairwise(channels))
         self.merge = nn.ModuleList(conv_block(dim, 2 * fine, fine) for fine in channels[:-1])
         self.output = pointwise(dim, channels[0], 1, bias=True)
-        initialise(self)
+        initialise_kaiming(self)
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this module, ready for JSON."""
@@ -74,7 +74,7 @@ class FeatureReconstruction(nn.Module):
         channels = level_channels(dim, base_features)
         self.narrow = nn.ModuleList(pointwise(dim, deep, fine, bias=True) for fine, deep in pairwise(channels))
         self.refine = nn.ModuleList(conv_block(dim, fine, fine) for fine in channels[:-1])
-        initialise(self)
+        initialise_kaiming(self)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Four reconstructed maps with the shapes of ``maps[:-1]``."""
@@ -136,7 +136,7 @@ class UHFTeacher(nn.Module):
             self.stages.append(nn.Sequential(*pool, *blocks))
         self.decoder = TeacherDecoder(dim=dim, base_features=base_features)
         self.reconstruction = FeatureReconstruction(dim=dim, base_features=base_features)
-        initialise(self.stages)
+        initialise_kaiming(self.stages)
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""

@@ -15,7 +15,7 @@ import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import convolution, initialise, initialise_rows, pointwise, resize
+from nnunet_uhf.networks.blocks import convolution, initialise_kaiming, initialise_rows, pointwise, resize
 
 INITS = ("identity", "reference")
 GATES = ("sigmoid", "relu")
@@ -30,7 +30,7 @@ class ChannelAttention(nn.Module):
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)
         self.gate: nn.Module = nn.Sigmoid() if gate == "sigmoid" else nn.ReLU()
-        initialise(self)
+        initialise_kaiming(self)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Weight per channel, ``(B, C)``, in (0, 1) or [0, inf)."""
@@ -102,8 +102,8 @@ class AdaptiveFusion(nn.Module):
         self.positive = ChannelAttention(channels, gate)
         self.negative = ChannelAttention(channels, gate)
         self.scale = nn.Parameter(torch.zeros(channels)) if init == "identity" else None
-        initialise(self.projections)
-        initialise(self.aggregate)
+        initialise_kaiming(self.projections)
+        initialise_kaiming(self.aggregate)
         for half in (self.combine_guides, self.combine_skip):  # one convolution over both in the paper
             initialise_rows(half.weight, 2 * channels * 3**dim)
 

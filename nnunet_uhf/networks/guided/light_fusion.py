@@ -15,7 +15,7 @@ import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
 from torch import Tensor, nn
 
-from nnunet_uhf.networks.blocks import convolution, initialise, pointwise, resize
+from nnunet_uhf.networks.blocks import convolution, initialise_kaiming, pointwise, resize
 from nnunet_uhf.networks.guided.fusion import ChannelAttention, check_options, weigh_signs
 
 MIN_WIDTH = 4
@@ -58,7 +58,7 @@ class LightFusion(nn.Module):
         self.positive = ChannelAttention(width, gate)
         self.negative = ChannelAttention(width, gate)
         self.widen = pointwise(dim, width, channels)
-        initialise(self)
+        initialise_kaiming(self)
         if init == "identity":
             nn.init.zeros_(self.widen.weight)
 

@@ -88,7 +88,7 @@ class ImageHead(Decoder):
         super().__init__()
         self.dim, self.base_features = dim, base_features
         self.output = pointwise(dim, base_features, 1, bias=True)
-        initialise(self)
+        initialise_glorot(self)
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this module, ready for JSON."""
@@ -100,7 +100,7 @@ class ImageHead(Decoder):
         return crop(image, size)
 
 
-def initialise(module: nn.Module) -> None:
+def initialise_glorot(module: nn.Module) -> None:
     """Glorot's uniform initialisation and zero biases, the original's framework's."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import crop_levels, cumulative, extend
 from nnunet_uhf.networks.contract import EnhancementNet, Keeper
-from nnunet_uhf.networks.siqt.blocks import Core, ImageHead, SkipBottleneck, initialise
+from nnunet_uhf.networks.siqt.blocks import Core, ImageHead, SkipBottleneck, initialise_glorot
 from nnunet_uhf.networks.siqt.masksembles import MaskMaker, check_masks
 
 LEVELS = 5
@@ -95,7 +95,7 @@ class AnisotropicKeeper(Keeper):
         # the deepest level has two Cores, as in the original
         self.decode = nn.ModuleList(Core(dim, 2 * c, c, make_mask) for c in self.channels[:-1])
         self.decode.append(Core(dim, self.channels[-1], self.channels[-1], make_mask))
-        initialise(self)
+        initialise_glorot(self)
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""

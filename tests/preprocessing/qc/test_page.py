@@ -20,7 +20,7 @@ from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.imageio.planes import PLANES, Slice, cut
 from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
 from nnunet_uhf.preprocessing.qc.findings import exchanged_sides, likeness, suspects, unusual_volumes, volumes_ml
-from nnunet_uhf.preprocessing.qc.layout import PIXELS, choose_slices, square_pixels
+from nnunet_uhf.preprocessing.qc.layout import PIXELS, central_slices, square_pixels
 from nnunet_uhf.preprocessing.qc.page import write_pictures
 from nnunet_uhf.preprocessing.qc.pictures import STRUCTURE_COLOURS, draw_labelled, draw_pair, make_pair
 
@@ -92,7 +92,7 @@ def test_voxel_sizes_follow_the_axes_of_a_scan_stored_in_another_order() -> None
 def test_planes_go_through_the_centre_of_the_mask() -> None:
     mask = np.zeros((30, 32, 34), bool)
     mask[4:9, 10:15, 20:25] = True
-    assert choose_slices(mask) == [Slice("axial", 22), Slice("coronal", 12), Slice("sagittal", 6)]
+    assert central_slices(mask) == [Slice("axial", 22), Slice("coronal", 12), Slice("sagittal", 6)]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_planes_go_through_the_centre_of_the_mask() -> None:
     ],
 )
 def test_thin_volumes_show_their_slices(shape: tuple[int, ...], expected: list[Slice]) -> None:
-    assert choose_slices(np.ones(shape, bool)) == expected
+    assert central_slices(np.ones(shape, bool)) == expected
 
 
 def test_a_ball_stays_round_whatever_the_voxels_are() -> None:
