@@ -15,6 +15,14 @@ PACKAGE = ("nnunet_uhf", "trainers", "preprocessing")
 MOST_FLAT_MODULES = 8
 MOST_LINES = 400
 LONGEST_SHARED_RUN = 12
+# entries of the uhf block in plans, guided or of a keeper's training, that bear no other meaning
+BLOCK_ENTRIES = {"role", "guide_channel", "spacing_ratio", "source_plans", "same_field", "planned", "keeper", "control"}
+BLOCK_MODULES = (
+    "nnunet_uhf/guidance/block.py",
+    "nnunet_uhf/guidance/stated.py",
+    "nnunet_uhf/keepers/training_block.py",
+    "nnunet_uhf/nnunet/plans_block.py",
+)
 
 
 def sources(*folders: str) -> list[Path]:
@@ -35,6 +43,34 @@ def test_no_file_of_the_package_is_long() -> None:
 @pytest.mark.parametrize("folder", sorted({path.parent for path in sources(*PACKAGE)}), ids=lambda path: path.name)
 def test_every_room_says_what_lives_there(folder: Path) -> None:
     assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+
+
+def looked_up(path: Path) -> Iterator[str]:
+    """Strings that a module looks up in some mapping: `x["name"]` or `x.get("name")`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        key: ast.expr | None = None
+        if isinstance(node, ast.Subscript):
+            key = node.slice
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "get"
+            and node.args
+        ):
+            key = node.args[0]
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            yield key.value
+
+
+def test_only_the_modules_of_the_blocks_look_into_a_block() -> None:
+    found = {}
+    for path in sources(*PACKAGE):
+        name = path.relative_to(REPOSITORY).as_posix()
+        if name not in BLOCK_MODULES and (keys := BLOCK_ENTRIES.intersection(looked_up(path))):
+            found[name] = keys
+    assert found == {}
+    for name in BLOCK_MODULES:
+        assert BLOCK_ENTRIES.intersection(looked_up(REPOSITORY / name)), f"{name} need not be excepted"
 
 
 def public_names(path: Path) -> Iterator[str]:
