@@ -21,7 +21,10 @@ from nnunet_uhf.demo.settings import (
     DemoSettings,
     Folders,
 )
+from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE
+from nnunet_uhf.guidance.matching import GUIDE_CHANNEL_VARIABLE
 from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, add_trainers
+from nnunet_uhf.networks.presets import PRESET_VARIABLE
 from nnunet_uhf.stages import Stage
 
 PRESET = "t1w_0.36T_probable"
@@ -43,7 +46,7 @@ def environment(folders: Folders) -> dict[str, str]:
         "nnUNet_raw": str(folders.raw),
         "nnUNet_preprocessed": str(folders.preprocessed),
         "nnUNet_results": str(folders.results),
-        "nnUNet_UHF_KKN": str(folders.keepers),
+        KEEPER_VARIABLE: str(folders.keepers),
         "nnUNet_def_n_proc": "1",
         "nnUNet_n_proc_DA": "1",
         "nnUNet_compile": "f",
@@ -53,7 +56,7 @@ def environment(folders: Folders) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     # The demo shows the package at work whatever the user chose for other work in this shell.
-    for name in (OPT_OUT_VARIABLE, "nnUNet_UHF_GUIDE_CHANNEL"):
+    for name in (OPT_OUT_VARIABLE, GUIDE_CHANNEL_VARIABLE, PRESET_VARIABLE):
         variables.pop(name, None)
     add_trainers(variables)
     return variables

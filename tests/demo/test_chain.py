@@ -53,10 +53,11 @@ def test_children_work_inside_the_demo_folder_and_find_the_trainers(
 ) -> None:
     monkeypatch.setenv("nnUNet_raw", "/somewhere/else")
     monkeypatch.setenv("nnUNet_UHF_GUIDE_CHANNEL", "FLAIR")
+    monkeypatch.setenv("nnUNet_UHF_PRESET", "efficient")
     monkeypatch.setenv(OPT_OUT_VARIABLE, "0")
     monkeypatch.setenv("nnUNet_extTrainer", "")
     variables = environment(Folders(tmp_path))
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_UHF_KKN"):
         assert Path(variables[name]).parent == tmp_path
-    assert "nnUNet_UHF_GUIDE_CHANNEL" not in variables
+    assert variables.keys().isdisjoint({"nnUNet_UHF_GUIDE_CHANNEL", "nnUNet_UHF_PRESET"})
     assert trainer_path() in variables["nnUNet_extTrainer"].split(os.pathsep)

@@ -197,7 +197,7 @@ def test_the_keeper_of_the_right_dimension_is_taken(nnunet: Workspace, tmp_path:
     three, two = use_keeper(tmp_path, 3), use_keeper(tmp_path, 2)
     with environment(nnUNet_UHF_KKN=str(tmp_path)):
         trainers = [tiny_trainer(UHFTrainer, nnunet.dataset("single"), name) for name in ("2d", "3d_fullres")]
-    assert [trainer.keeper_file for trainer in trainers] == [two, three]
+    assert [trainer.keeper_file.path for trainer in trainers] == [two, three]
 
 
 @pytest.mark.parametrize(("known", "warned"), [("case_01", True), ("another_case", False)])
