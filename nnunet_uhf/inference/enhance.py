@@ -68,6 +68,9 @@ def enhance(
     the target's typical intensities; each has a JSON note beside it that says what it is. Files that are already
     there are left alone unless ``overwrite``.
 
+    A model that reads several images together takes a folder of ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, .., in the
+    order of its channels and on one grid.
+
     A model of thick slices writes r times the slices; ``axis`` names the one they lie along where it is not the
     training's (see :func:`nnunet_uhf.inference.thick_scans.slice_geometry`). ``uncertainty`` also writes, beside each
     image, the standard deviation over the members of a Masksembles model, in the same units
