@@ -169,7 +169,7 @@ def test_guidance_reaches_the_output_once_the_scale_has_moved() -> None:
 
 
 def test_the_keeper_sees_the_named_channel_only() -> None:
-    guided = guide(make_backbone(2, in_channels=3), 2, guide_channel=1)
+    guided = guide(make_backbone(2, in_channels=3), 2, guide_channels=(1,))
     x = torch.randn(2, 3, 32, 32)
     before = guided.guides(x)
     x[:, [0, 2]] = 0

@@ -42,7 +42,7 @@ def guide(backbone: nn.Module, dim: int, **changes: Any) -> UHFGuidedNet:
     keeper = AnisotropicKeeper(dim=dim, base_features=4)
     spec = GuidanceSpec(
         keeper=KeeperSpec(network="anisotropic_unet", architecture=keeper.config()),
-        guide_channel=1,
+        guide_channels=(1,),
         fusion={"init": "identity", "gate": "sigmoid"},
         **changes,
     )
