@@ -3,7 +3,7 @@
 Exact rewrite, same numbers with less work: a 1x1 convolution is a matrix product, with no copy of its input.
 
 Notation as in the paper (arXiv 2402.08409): CB(k) = convolution k without bias, instance normalisation without
-affine parameters, LeakyReLU(0.01).
+affine parameters, LeakyReLU(0.01); in 2D the authors' code has two of them in a row wherever it keeps the resolution.
 """
 
 from __future__ import annotations
@@ -92,10 +92,38 @@ def conv_block(
     *,
     stride: int | Sequence[int] = 1,
     padding: int | Sequence[int] | None = None,
+    convolutions: int = 1,
 ) -> nn.Sequential:
-    """CB(k) of the paper: ``(B, in_channels, *S) -> (B, out_channels, *S / stride)``."""
-    layer = convolution(dim, in_channels, out_channels, kernel_size, stride=stride, padding=padding)
-    return nn.Sequential(layer, *normalised(dim, out_channels))
+    """CB(k) of the paper: ``(B, in_channels, *S) -> (B, out_channels, *S / stride)``.
+
+    Args:
+        dim: 2 or 3.
+        in_channels: of the map.
+        out_channels: of every convolution.
+        kernel_size: odd where ``padding`` is None.
+        stride: of the first convolution.
+        padding: of the first convolution; None keeps the size.
+        convolutions: how many in a row, each normalised; see :func:`stacked`.
+    """
+    layers: list[nn.Module] = [
+        convolution(dim, in_channels, out_channels, kernel_size, stride=stride, padding=padding),
+        *normalised(dim, out_channels),
+    ]
+    for _ in range(convolutions - 1):
+        layers += [convolution(dim, out_channels, out_channels, kernel_size), *normalised(dim, out_channels)]
+    return nn.Sequential(*layers)
+
+
+def stacked(dim: int, convolutions: int | None) -> int:
+    """How many convolutions a CB has: as many as asked for, else the authors', two in 2D and one in 3D.
+
+    Raises:
+        ValueError: neither 1 nor 2.
+    """
+    count = (2 if dim == 2 else 1) if convolutions is None else convolutions
+    if count not in (1, 2):
+        raise ValueError(f"convolutions must be 1 or 2, got {convolutions}")
+    return count
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -18,6 +18,7 @@ from nnunet_uhf.networks.blocks import (
     pad_to_minimum,
     pointwise,
     resize,
+    stacked,
 )
 from nnunet_uhf.networks.contract import Decoder
 from nnunet_uhf.networks.distillation.levels import checked_strides, level_channels
@@ -39,21 +40,26 @@ class TeacherDecoder(Decoder):
     Args:
         dim: 2 or 3.
         base_features: nf of the paper.
+        convolutions: of every CB, 1 or 2; None is the authors', two in 2D and one in 3D.
     """
 
-    def __init__(self, *, dim: int, base_features: int = 16) -> None:
+    def __init__(self, *, dim: int, base_features: int = 16, convolutions: int | None = None) -> None:
         super().__init__()
         self.dim, self.base_features = dim, base_features
+        self.convolutions = stacked(dim, convolutions)
         channels = level_channels(dim, base_features)
-        self.bottom = conv_block(dim, channels[-1], channels[-1])
+        deepest = channels[-1]
+        self.bottom = conv_block(dim, deepest, deepest, convolutions=self.convolutions)
         self.narrow = nn.ModuleList(pointwise(dim, deep, fine, bias=True) for fine, deep in pairwise(channels))
-        self.merge = nn.ModuleList(conv_block(dim, 2 * fine, fine) for fine in channels[:-1])
+        self.merge = nn.ModuleList(
+            conv_block(dim, 2 * fine, fine, convolutions=self.convolutions) for fine in channels[:-1]
+        )
         self.output = pointwise(dim, channels[0], 1, bias=True)
         initialise_kaiming(self)
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this module, ready for JSON."""
-        return {"dim": self.dim, "base_features": self.base_features}
+        return {"dim": self.dim, "base_features": self.base_features, "convolutions": self.convolutions}
 
     def forward(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Decode five maps to an image ``(B, 1, *size)`` in normalised intensities."""
@@ -67,13 +73,16 @@ class TeacherDecoder(Decoder):
 
 
 class FeatureReconstruction(nn.Module):
-    """Predict every map from the next deeper one: a_l = CB(1x1(up(c_{l+1}))), l = 1..4."""
+    """Predict every map from the next deeper one: a_l = CB(1x1(up(c_{l+1}))), l = 1..4.
 
-    def __init__(self, *, dim: int, base_features: int = 16) -> None:
+    Arguments: those of :class:`TeacherDecoder`.
+    """
+
+    def __init__(self, *, dim: int, base_features: int = 16, convolutions: int | None = None) -> None:
         super().__init__()
-        channels = level_channels(dim, base_features)
+        channels, count = level_channels(dim, base_features), stacked(dim, convolutions)
         self.narrow = nn.ModuleList(pointwise(dim, deep, fine, bias=True) for fine, deep in pairwise(channels))
-        self.refine = nn.ModuleList(conv_block(dim, fine, fine) for fine in channels[:-1])
+        self.refine = nn.ModuleList(conv_block(dim, fine, fine, convolutions=count) for fine in channels[:-1])
         initialise_kaiming(self)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -97,6 +106,8 @@ class UHFTeacher(nn.Module):
         noise_scale: standard deviation (gaussian) or range (uniform).
         noise_probability: share of the samples that get noise. The paper's is 1; a decoder that never met clean
             maps meets them first in use, where its instance normalisation is off, hence 0.5 (ours).
+        convolutions: of every CB of decoder and feature reconstruction, 1 or 2; None is the authors', two in 2D and
+            one in 3D. Version 0.1.0 had one in both. The encoder has the authors' at least.
 
     Examples:
         >>> import torch
@@ -118,6 +129,7 @@ class UHFTeacher(nn.Module):
         noise: str = "gaussian",
         noise_scale: float = 1.0,
         noise_probability: float = 0.5,
+        convolutions: int | None = None,
     ) -> None:
         super().__init__()
         if noise not in NOISES:
@@ -127,15 +139,17 @@ class UHFTeacher(nn.Module):
         self.noise, self.noise_scale, self.noise_probability = noise, noise_scale, noise_probability
         self.channels = level_channels(dim, base_features)
         self.strides = cumulative(self.steps)
-        convolutions = 1 if dim == 3 else 2  # paper: one CB(3) a level in 3D, two in 2D
+        self.convolutions = stacked(dim, convolutions)
+        in_encoder = max(stacked(dim, None), self.convolutions)  # two in 2D in version 0.1.0, too
         self.stages = nn.ModuleList()
         for level, (narrow, wide) in enumerate(pairwise((in_channels, *self.channels))):
-            blocks = [conv_block(dim, narrow if i == 0 else wide, wide) for i in range(convolutions)]
+            blocks = [conv_block(dim, narrow if i == 0 else wide, wide) for i in range(in_encoder)]
             step = self.steps[level]
             pool = [get_matching_pool_op(dimension=dim, pool_type="max")(step, step)] if level else []
             self.stages.append(nn.Sequential(*pool, *blocks))
-        self.decoder = TeacherDecoder(dim=dim, base_features=base_features)
-        self.reconstruction = FeatureReconstruction(dim=dim, base_features=base_features)
+        sizes = {"dim": dim, "base_features": base_features, "convolutions": self.convolutions}
+        self.decoder = TeacherDecoder(**sizes)
+        self.reconstruction = FeatureReconstruction(**sizes)
         initialise_kaiming(self.stages)
 
     def config(self) -> dict[str, Any]:
@@ -148,6 +162,7 @@ class UHFTeacher(nn.Module):
             "noise": self.noise,
             "noise_scale": self.noise_scale,
             "noise_probability": self.noise_probability,
+            "convolutions": self.convolutions,
         }
 
     def encode(self, image: Tensor) -> list[Tensor]:

@@ -23,6 +23,8 @@ LEVELS = 5
 """Number of resolution levels (paper)."""
 FACTORS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 6: (2, 3), 8: (2, 2, 2)}
 """Prime factors of the ratios, finest level first. The paper's are 2, 4 and 8."""
+POOLINGS = {"max": "max", "average": "avg"}
+"""Names of the poolings, and nnU-Net's names of them. The original's is the maximum."""
 
 
 class AnisotropicKeeper(Keeper):
@@ -39,6 +41,7 @@ class AnisotropicKeeper(Keeper):
         slice_axis: the spatial axis of the slices, 0 .. dim - 1; None where the ratio is 1.
         masks: members of a Masksembles ensemble, 2 or more, 16 in the paper; None for none.
         mask_scale: the masks' scale, 1 to 6, 2 in the paper.
+        pooling: between the encoder's levels, ``max`` (the original's) or ``average`` (that of version 0.1.0).
 
     Attributes:
         channels: of the five maps, finest first.
@@ -66,12 +69,16 @@ class AnisotropicKeeper(Keeper):
         slice_axis: int | None = None,
         masks: int | None = None,
         mask_scale: float = 2.0,
+        pooling: str = "max",
     ) -> None:
         super().__init__()
         _check_arguments(dim, base_features, ratio, slice_axis)
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         check_masks(masks, mask_scale)
         self.dim, self.in_channels, self.base_features = dim, in_channels, base_features
         self.ratio, self.slice_axis, self.masks, self.mask_scale = ratio, slice_axis, masks, mask_scale
+        self.pooling = pooling
         self.channels = tuple(base_features * 2**level for level in range(LEVELS))
         factors = FACTORS[ratio]
         spared = len(factors)
@@ -82,7 +89,8 @@ class AnisotropicKeeper(Keeper):
         self.steps = ((1,) * dim, *(self._as_given(step) for step in ups))
         self.strides = cumulative(self.steps)
         make_mask = MaskMaker(masks, mask_scale)
-        pool, up = get_matching_pool_op(dimension=dim), get_matching_convtransp(dimension=dim)
+        pool = get_matching_pool_op(dimension=dim, pool_type=POOLINGS[pooling])
+        up = get_matching_convtransp(dimension=dim)
         self.pools = nn.ModuleList(pool(step) for step in pools)
         before = (in_channels, *self.channels)
         self.encode = nn.ModuleList(Core(dim, before[i], self.channels[i], make_mask) for i in range(LEVELS))
@@ -107,6 +115,7 @@ class AnisotropicKeeper(Keeper):
             "slice_axis": self.slice_axis,
             "masks": self.masks,
             "mask_scale": self.mask_scale,
+            "pooling": self.pooling,
         }
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
@@ -214,6 +223,7 @@ class AnisotropicUNet(EnhancementNet):
         slice_axis: int | None = None,
         masks: int | None = None,
         mask_scale: float = 2.0,
+        pooling: str = "max",
     ) -> None:
         keeper = AnisotropicKeeper(
             dim=dim,
@@ -223,6 +233,7 @@ class AnisotropicUNet(EnhancementNet):
             slice_axis=slice_axis,
             masks=masks,
             mask_scale=mask_scale,
+            pooling=pooling,
         )
         super().__init__(keeper, ImageHead(dim=dim, base_features=base_features))
         self.dim, self.ratio, self.slice_axis, self.masks = dim, ratio, slice_axis, masks

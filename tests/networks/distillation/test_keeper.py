@@ -24,12 +24,27 @@ class TestKnowledgeKeeper(StridedContract):
             expected = [max(1, n // s) for n, s in zip(size, stride, strict=True)]
             assert tuple(guide.shape) == (batch, channels, *expected)
 
-    def test_three_dimensional_reference_has_the_papers_parameters(self) -> None:
+    @pytest.mark.parametrize(
+        ("dim", "base_features", "authors", "biases"),
+        [(3, 16, 34_960_348, 248), (2, 16, 161_823, 72), (2, 32, 643_803, 136)],
+    )
+    def test_the_keeper_has_the_authors_parameters_and_biases_of_its_own(
+        self, dim: int, base_features: int, authors: int, biases: int
+    ) -> None:
         with torch.device("meta"):
-            keeper = KnowledgeKeeper(dim=3, base_features=16)
-        assert sum(p.numel() for p in keeper.parameters()) / 1e6 == pytest.approx(34.96, abs=0.005)
+            keeper = KnowledgeKeeper(dim=dim, base_features=base_features)
+        assert sum(p.numel() for name, p in keeper.named_parameters() if not name.endswith("bias")) == authors
+        assert sum(p.numel() for name, p in keeper.named_parameters() if name.endswith("bias")) == biases
+
+    def test_the_keeper_of_version_0_1_0_had_half_of_the_convolutions_in_2d(self) -> None:
+        with torch.device("meta"):
+            before, now = KnowledgeKeeper(dim=2, convolutions=1), KnowledgeKeeper(dim=2)
+            deep = KnowledgeKeeper(dim=3)
+        assert sum(p.numel() for p in before.parameters()) == 87_415
+        assert before.state_dict().keys() < now.state_dict().keys()
+        assert [network.config()["convolutions"] for network in (before, now, deep)] == [1, 2, 1]
         # conv 7^3 of guide 5, no bias: 224 dense features (a transition of 32 and 3 x 64 grown) to 256
-        assert keeper.guides[-1].skip[0].weight.numel() / 1e6 == pytest.approx(19.7, abs=0.05)
+        assert deep.guides[-1].skip[0].weight.numel() / 1e6 == pytest.approx(19.7, abs=0.05)
 
     @pytest.mark.parametrize("dim", [2, 3])
     def test_guides_have_the_teachers_sizes_and_channels(self, dim: int) -> None:
@@ -44,16 +59,19 @@ class TestKnowledgeKeeper(StridedContract):
         maps = UHFTeacher(dim=3, base_features=4, strides=ANISOTROPIC_STRIDES).encode(image)
         assert [g.shape for g in guides] == [m.shape for m in maps]
 
-    @pytest.mark.parametrize("options", [{"base_features": 6}, {"base_features": 0}, {"kernel_size": 4}])
+    @pytest.mark.parametrize(
+        "options", [{"base_features": 6}, {"base_features": 0}, {"kernel_size": 4}, {"convolutions": 3}]
+    )
     def test_arguments_without_a_meaning_are_refused(self, options: dict[str, int]) -> None:
-        with pytest.raises(ValueError, match=r"multiple of 4|odd"):
+        with pytest.raises(ValueError, match=r"multiple of 4|odd|1 or 2"):
             KnowledgeKeeper(dim=2, **options)
 
 
+@pytest.mark.parametrize("convolutions", [1, 2])
 @pytest.mark.parametrize("dim", [2, 3])
-def test_the_merged_dense_block_equals_three_convolutions_on_concatenations(dim: int) -> None:
+def test_the_merged_dense_block_equals_three_convolutions_on_concatenations(dim: int, convolutions: int) -> None:
     size, width, growth = (9, 10, 11)[:dim], 3, 2
-    block = DenseBlock(dim, width, growth, 7)
+    block = DenseBlock(dim, width, growth, 7, convolutions)
     x = torch.randn(2, width, *size)
     shared, first, second = block.shared.weight, block.from_first.weight, block.from_second.weight
     weights = [
@@ -62,9 +80,16 @@ def test_the_merged_dense_block_equals_three_convolutions_on_concatenations(dim:
         torch.cat((shared[2 * growth :], first[growth:], second), dim=1),
     ]
     convolve = F.conv2d if dim == 2 else F.conv3d
+
+    def cb(maps: Tensor, weight: Tensor) -> Tensor:
+        return F.leaky_relu(F.instance_norm(convolve(maps, weight, padding=3)), 0.01)
+
     seen = x
-    for weight in weights:
-        seen = torch.cat((seen, F.leaky_relu(F.instance_norm(convolve(seen, weight, padding=3)), 0.01)), dim=1)
+    for weight, tail in zip(weights, block.tails, strict=True):
+        grown = cb(seen, weight)
+        if convolutions == 2:
+            grown = cb(grown, tail[2].weight)
+        seen = torch.cat((seen, grown), dim=1)
     torch.testing.assert_close(block(x), seen, atol=1e-5, rtol=1e-5)
 
 
@@ -95,6 +120,19 @@ def test_the_guide_block_equals_attention_over_a_concatenation(dim: int) -> None
     attention = convolve(torch.cat((below, skip), dim=1), weight, block.attend_coarse.bias).sigmoid()
     expected = block.gate(below * attention[:, :1] + skip * attention[:, 1:])
     torch.testing.assert_close(block(dense, coarser), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_two_convolutions_stand_in_dense_blocks_and_guide_skips_and_one_in_transitions() -> None:
+    keeper = KnowledgeKeeper(dim=2, base_features=4)
+
+    def convolutions(module: nn.Module) -> list[tuple[int, ...]]:
+        return [m.kernel_size for m in module.modules() if isinstance(m, nn.Conv2d)]
+
+    for block, guide in zip(keeper.dense, keeper.guides, strict=True):
+        assert [convolutions(tail) for tail in block.tails] == [[(7, 7)]] * 3
+        assert convolutions(guide.skip) == [(7, 7)] * 2
+        assert guide.skip[0].out_channels == guide.skip[3].in_channels == guide.skip[3].out_channels
+    assert [convolutions(transition) for transition in keeper.transitions] == [[(4, 4)]] * 4
 
 
 def test_growth_and_transitions_are_the_papers() -> None:

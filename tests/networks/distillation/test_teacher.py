@@ -38,11 +38,52 @@ class TestTeacherDecoder(NetworkContract):
         assert tuple(output.shape) == (batch, 1, *size)
 
 
-def test_three_dimensional_reference_has_the_papers_parameters() -> None:
+def parameters(module: nn.Module, *, biases: bool = False) -> int:
+    """Without biases of 1x1 convolutions, which are ours and start at zero, unless they are asked for alone."""
+    return sum(p.numel() for name, p in module.named_parameters() if name.endswith("bias") is biases)
+
+
+@pytest.mark.parametrize(
+    ("dim", "base_features", "encoder", "decoder", "reconstruction"),
+    [(3, 16, 1_175_472, 2_988_048, 631_040), (2, 16, 20_880, 33_296, 19_456)],
+)
+def test_the_teacher_has_the_authors_parameters(
+    dim: int, base_features: int, encoder: int, decoder: int, reconstruction: int
+) -> None:
     with torch.device("meta"):
-        teacher = UHFTeacher(dim=3, base_features=16)
-    encoder, decoder = (sum(p.numel() for p in part.parameters()) for part in (teacher.stages, teacher.decoder))
-    assert (encoder + decoder) / 1e6 == pytest.approx(4.16, abs=0.005)
+        teacher = UHFTeacher(dim=dim, base_features=base_features)
+    parts = (teacher.stages, teacher.decoder, teacher.reconstruction)
+    assert [parameters(part) for part in parts] == [encoder, decoder, reconstruction]
+
+
+def test_the_teacher_of_version_0_1_0_had_half_of_the_convolutions_behind_its_encoder_in_2d() -> None:
+    with torch.device("meta"):
+        before, now = UHFTeacher(dim=2, convolutions=1), UHFTeacher(dim=2)
+    sizes = [
+        sum(p.numel() for p in part.parameters()) for part in (before.stages, before.decoder, before.reconstruction)
+    ]
+    assert sizes == [20_880, 21_841, 10_304]
+    assert parameters(before, biases=True) == parameters(now, biases=True) == 65 + 64
+    assert before.state_dict().keys() < now.state_dict().keys()
+
+
+@pytest.mark.parametrize("convolutions", [0, 3])
+def test_other_numbers_of_convolutions_are_refused(convolutions: int) -> None:
+    with pytest.raises(ValueError, match="convolutions must be 1 or 2"):
+        UHFTeacher(dim=2, base_features=4, convolutions=convolutions)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_every_block_that_keeps_the_resolution_has_the_stated_convolutions(dim: int) -> None:
+    for convolutions in (1, 2):
+        teacher = UHFTeacher(dim=dim, base_features=4, convolutions=convolutions)
+        blocks = [teacher.decoder.bottom, *teacher.decoder.merge, *teacher.reconstruction.refine]
+        for block in blocks:
+            layers = [m for m in block.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+            assert len(layers) == convolutions
+            assert all(
+                layer.kernel_size == (3,) * dim and layer.out_channels == layers[0].out_channels for layer in layers
+            )
 
 
 def test_maps_have_the_papers_channels_and_convolutions() -> None:

@@ -30,6 +30,25 @@ def literal_fusion(fusion: AdaptiveFusion, skip: Tensor, guides: list[Tensor], s
     return out
 
 
+@pytest.mark.parametrize(
+    ("channels", "authors"), [((16, 32, 64, 128, 256), 9_625_808), ((16,) * 5, 49_360)], ids=["3d", "2d"]
+)
+def test_five_fusions_have_the_authors_parameters_and_biases_of_convolutions(
+    channels: tuple[int, ...], authors: int
+) -> None:
+    dim = 3 if channels[-1] > channels[0] else 2
+    with torch.device("meta"):
+        fusions = [AdaptiveFusion(channels, c, dim=dim, init="reference", gate="relu") for c in channels]
+    ours = ("projections", "aggregate")  # their convolutions have biases here; those of linear layers are the authors'
+    parameters = [
+        parameter.numel()
+        for fusion in fusions
+        for name, parameter in fusion.named_parameters()
+        if not (name.startswith(ours) and name.endswith("bias"))
+    ]
+    assert sum(parameters) == authors
+
+
 @pytest.mark.parametrize("gate", ["sigmoid", "relu"])
 @pytest.mark.parametrize(("dim", "size"), [*USUAL, (3, PATCHES[3][0])])
 def test_the_rewritten_fusion_equals_the_papers_formula(dim: int, size: tuple[int, ...], gate: str) -> None:
