@@ -18,8 +18,10 @@ from nnunet_uhf.keepers.fields import AXIS_ORDER, FIELDS
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 
 FORMAT_VERSION = 4
-# What each format added. A header is written in the oldest one that holds it, which the most versions read.
+# What each format added. A header is written in the oldest one that holds it, which the most versions read. Format 4
+# also added arguments of networks: those that their kind leaves unsaid where they are what was there before.
 _ADDED = {2: ("simulation",), 3: ("network", "feature_statistics"), 4: ("further_channels",)}
+ARCHITECTURES = ("architecture", "decoder_architecture")
 MAX_HEADER_CHARACTERS = 1_000_000
 
 
@@ -108,14 +110,20 @@ class KeeperHeader:
 def header_json(header: KeeperHeader) -> str:
     """Return the header as one JSON string. Raises ValueError or TypeError for what JSON cannot hold."""
     content = asdict(header)
-    content["format_version"] = _oldest_format(header)
+    kind = KINDS.get(header.network)
+    for name in ARCHITECTURES:
+        if kind is not None and isinstance(content[name], dict):
+            content[name] = kind.said(content[name])
+    content["format_version"] = _oldest_format(header, content)
     for name in _younger_than(content["format_version"]):
         del content[name]
     return json.dumps(content, allow_nan=False, sort_keys=True)
 
 
-def _oldest_format(header: KeeperHeader) -> int:
-    if header.further_channels:
+def _oldest_format(header: KeeperHeader, content: Mapping[str, Any]) -> int:
+    kind = KINDS.get(header.network)
+    said = kind is not None and any(name in (content[part] or {}) for part in ARCHITECTURES for name in kind.unsaid)
+    if header.further_channels or said:
         return 4
     if header.network != DEFAULT_NETWORK or header.feature_statistics is not None:
         return 3
@@ -152,6 +160,10 @@ def parse_header(text: str, *, where: str) -> KeeperHeader:
         if name in known and not fits(content[name]):
             raise _bad(where, f"its header field {name!r} must be {wanted}, not {content[name]!r:.80}")
     _check_agreement(content, where)
+    kind = KINDS[content.get("network", DEFAULT_NETWORK)]
+    content["architecture"] = kind.completed(content["architecture"], kind.arguments)
+    if content["decoder_architecture"] is not None:
+        content["decoder_architecture"] = kind.completed(content["decoder_architecture"], kind.decoder_arguments)
     for name in ("spacing_mm", "transpose_forward", "patch_size"):
         content[name] = tuple(content[name])
     if "further_channels" in content:
@@ -237,12 +249,12 @@ def check_architecture(
         )
     kind = KINDS[network]
     wanted = kind.arguments if name == "architecture" else kind.decoder_arguments
-    differing = sorted(wanted.keys() ^ architecture.keys())
+    differing = sorted(wanted.keys() ^ kind.completed(architecture, wanted).keys())
     if differing:
         problem = "lacks the argument" if differing[0] in wanted else "has the unknown argument"
         raise _bad(where, f"{name} {problem} {differing[0]!r:.80}")
     for key, (fits, range_) in wanted.items():
-        if not fits(architecture[key]):
+        if key in architecture and not fits(architecture[key]):
             raise _bad(where, f"{name} argument {key!r} must be {range_}, not {architecture[key]!r:.80}")
     if architecture["dim"] != dim:
         raise _bad(where, f"{name} has {architecture['dim']} dimensions, the header says {dim}")

@@ -108,6 +108,8 @@ class NetworkKind:
         thick_slices: axis and ratio of a network that makes ``ratio`` slices of one; None where it keeps the grid.
         members: of an ensemble in one network, whose enhancer has ``forward_all()``; None for none.
         trained_decoder: where the network of the trainer has the decoder; the keeper's place is ``keeper.``.
+        unsaid: arguments of keeper or decoder that version 0.1.0 did not have, and what its networks were. Files and
+            plans may leave them out; ``keeper``, ``decoder`` and ``enhancer`` then build those.
     """
 
     name: str
@@ -127,10 +129,21 @@ class NetworkKind:
     thick_slices: Callable[[Arguments], tuple[int, int] | None] = _nothing
     members: Callable[[Arguments], int | None] = _nothing
     trained_decoder: str = "decoder."
+    unsaid: Arguments = field(default_factory=dict)
 
     def decoder_of(self, architecture: Arguments) -> dict[str, Any]:
         """Arguments of the decoder, from those of the network that it was trained in."""
-        return {name: architecture[name] for name in self.decoder_arguments}
+        return {name: architecture[name] for name in self.decoder_arguments if name in architecture}
+
+    def completed(self, arguments: Arguments, wanted: Mapping[str, Check]) -> dict[str, Any]:
+        """Arguments with those that go unsaid, as far as they are ``wanted``."""
+        return {**{name: value for name, value in self.unsaid.items() if name in wanted}, **arguments}
+
+    def said(self, arguments: Arguments) -> dict[str, Any]:
+        """Arguments without those that go unsaid, which every version can read."""
+        return {
+            name: value for name, value in arguments.items() if name not in self.unsaid or value != self.unsaid[name]
+        }
 
 
 def same_width(architecture: Arguments, decoder: Arguments) -> str | None:

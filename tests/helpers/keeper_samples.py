@@ -26,6 +26,7 @@ def architecture(dim: int = 2) -> dict[str, Any]:
         "strides": [[1] * dim] + [[2] * dim] * 4,
         "kernel_size": 3,
         "position_branch": True,
+        "convolutions": 1,
     }
 
 
@@ -64,6 +65,7 @@ def anisotropic(dim: int = 2, **changes: Any) -> dict[str, Any]:
         "slice_axis": None,
         "masks": None,
         "mask_scale": 2.0,
+        "pooling": "average",
         **changes,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nnunet_uhf.checks import DIM, Check, is_int, is_list
 from nnunet_uhf.networks.contract import Arguments, EnhancementNet, NetworkKind, same_width
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
@@ -11,6 +13,8 @@ from nnunet_uhf.networks.distillation.teacher import TeacherDecoder, UHFTeacher
 # Bounds of what a file may ask to be built; the reference keeper has 16 features and kernels of 7.
 MAX_BASE_FEATURES = 64
 MAX_KERNEL_SIZE = 9
+# what version 0.1.0 built, of teachers, too
+UNSAID = {"convolutions": 1}
 
 
 def _is_strides(value: object) -> bool:
@@ -28,9 +32,10 @@ def _strides_problem(architecture: Arguments) -> str | None:
 
 
 def _enhancer(architecture: Arguments, decoder: Arguments) -> EnhancementNet:
-    return EnhancementNet(KnowledgeKeeper(**architecture), TeacherDecoder(**decoder))
+    return EnhancementNet(KnowledgeKeeper(**{**UNSAID, **architecture}), TeacherDecoder(**{**UNSAID, **decoder}))
 
 
+_CONVOLUTIONS: Check = (lambda value: is_int(value, 1, 2), "1 or 2")
 _BASE_FEATURES: Check = (
     lambda value: is_int(value, 4, MAX_BASE_FEATURES) and value % 4 == 0,
     f"a multiple of 4 up to {MAX_BASE_FEATURES}",
@@ -38,8 +43,8 @@ _BASE_FEATURES: Check = (
 
 KIND = NetworkKind(
     name="knowledge_keeper",
-    keeper=KnowledgeKeeper,
-    decoder=TeacherDecoder,
+    keeper=partial(KnowledgeKeeper, **UNSAID),
+    decoder=partial(TeacherDecoder, **UNSAID),
     enhancer=_enhancer,
     arguments={
         "dim": DIM,
@@ -51,16 +56,18 @@ KIND = NetworkKind(
             f"an odd number up to {MAX_KERNEL_SIZE}",
         ),
         "position_branch": (lambda value: isinstance(value, bool), "true or false"),
+        "convolutions": _CONVOLUTIONS,
     },
-    decoder_arguments={"dim": DIM, "base_features": _BASE_FEATURES},
+    decoder_arguments={"dim": DIM, "base_features": _BASE_FEATURES, "convolutions": _CONVOLUTIONS},
     channels=lambda architecture: level_channels(architecture["dim"], architecture["base_features"]),
     citation="arXiv:2402.08409",
     trainers="UHFKeeperTrainer",
     sizes={
-        KnowledgeKeeper: frozenset({"base_features", "kernel_size", "position_branch"}),
-        UHFTeacher: frozenset({"base_features", "noise", "noise_scale", "noise_probability"}),
+        KnowledgeKeeper: frozenset({"base_features", "kernel_size", "position_branch", "convolutions"}),
+        UHFTeacher: frozenset({"base_features", "noise", "noise_scale", "noise_probability", "convolutions"}),
     },
     problem=_strides_problem,
     decoder_problem=same_width,
     trained_decoder="teacher.decoder.",
+    unsaid=UNSAID,
 )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nnunet_uhf.checks import DIM, Check, is_int, is_number
 from nnunet_uhf.networks.contract import Arguments, NetworkKind, same_width
 from nnunet_uhf.networks.siqt.blocks import ImageHead
-from nnunet_uhf.networks.siqt.unet import FACTORS, LEVELS, AnisotropicKeeper, AnisotropicUNet
+from nnunet_uhf.networks.siqt.unet import FACTORS, LEVELS, POOLINGS, AnisotropicKeeper, AnisotropicUNet
 
 # Bounds of what a file may ask to be built; the paper's network has 16 features and 16 masks.
 MAX_BASE_FEATURES = 64
 MAX_MASKS = 64
 RATIOS = tuple(FACTORS)
+# what version 0.1.0 built; no weight tells a pooling, so that a missing entry must never mean another one
+UNSAID = {"pooling": "average"}
 
 
 def _slices_problem(architecture: Arguments) -> str | None:
@@ -29,7 +33,7 @@ def _not_one_grid(architecture: Arguments) -> str | None:
 
 
 def _enhancer(architecture: Arguments, decoder: Arguments) -> AnisotropicUNet:
-    network = AnisotropicUNet(**architecture)
+    network = AnisotropicUNet(**{**UNSAID, **architecture})
     network.decoder = ImageHead(**decoder)
     return network
 
@@ -45,7 +49,7 @@ _BASE_FEATURES: Check = (
 
 KIND = NetworkKind(
     name="anisotropic_unet",
-    keeper=AnisotropicKeeper,
+    keeper=partial(AnisotropicKeeper, **UNSAID),
     decoder=ImageHead,
     enhancer=_enhancer,
     arguments={
@@ -56,15 +60,17 @@ KIND = NetworkKind(
         "slice_axis": (lambda value: value is None or is_int(value, 0, 2), "an axis 0, 1, 2 or null"),
         "masks": (lambda value: value is None or is_int(value, 2, MAX_MASKS), f"2 to {MAX_MASKS} or null"),
         "mask_scale": (lambda value: is_number(value, 1, 6), "a number from 1 to 6"),
+        "pooling": (lambda value: isinstance(value, str) and value in POOLINGS, f"one of {', '.join(POOLINGS)}"),
     },
     decoder_arguments={"dim": DIM, "base_features": _BASE_FEATURES},
     channels=lambda architecture: tuple(architecture["base_features"] * 2**level for level in range(LEVELS)),
     citation="Lin et al., Medical Image Analysis 87, 102807 (2023)",
     trainers='SIQTTrainer in "regrid" mode without masks',
-    sizes={AnisotropicUNet: frozenset({"base_features", "mask_scale"})},
+    sizes={AnisotropicUNet: frozenset({"base_features", "mask_scale", "pooling"})},
     problem=_slices_problem,
     decoder_problem=same_width,
     no_guide=_not_one_grid,
     thick_slices=_thick_slices,
     members=lambda architecture: architecture["masks"],
+    unsaid=UNSAID,
 )
