@@ -1,16 +1,18 @@
-"""What a preset stands for: the fusion modules of a guided network, and how a keeper is built (ours).
+"""What a preset stands for: the fusion modules of a guided network, and how a keeper is built and trained.
 
-``reference`` follows the paper. ``efficient`` was chosen by measurement (docs/BENCHMARKS.md): guidance for at most
-1.15 times the time and memory of plain nnU-Net in training, as accurate as the reference as far as could be told. A
-preset is chosen twice, since a keeper is made once and serves many trainings: in dataset.json where the keeper is
-trained, and in plans or environment where it guides.
+``paper`` is arXiv 2402.08409 as it stands. ``reference`` has its networks and what nnU-Net's trainings made of the rest
+(ours): fusions that start as the plain network and gate by a sigmoid, a shorter training that ends slowly, noise on
+half of the samples; docs/pretraining_a_keeper.md holds the two against each other. ``efficient`` was chosen by
+measurement (docs/BENCHMARKS.md): guidance for at most 1.15 times the time and memory of plain nnU-Net in training, as
+accurate as the reference as far as could be told (ours). A preset is chosen twice, since a keeper is made once and
+serves many trainings: in dataset.json where the keeper is trained, and in plans or environment where it guides.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
@@ -20,18 +22,33 @@ PRESET_VARIABLE = "nnUNet_UHF_PRESET"
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """The `fusion` entry of a guided block, and arguments of the keeper that differ from the paper's."""
+    """What sets a preset apart.
+
+    Attributes:
+        fusion: the `fusion` entry of a guided block.
+        keeper: arguments of keeper and teacher that differ from the paper's.
+        teacher: arguments of the teacher alone that differ from the default.
+        training: entries of `uhf.training` in dataset.json that it stands for, of teacher and keeper.
+    """
 
     fusion: Mapping[str, Any]
-    keeper: Mapping[str, Any]
+    keeper: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 DEFAULT_PRESET = "reference"
 PRESETS = {
-    DEFAULT_PRESET: Preset(fusion={"init": "identity", "gate": "sigmoid"}, keeper={}),
+    DEFAULT_PRESET: Preset(fusion={"init": "identity", "gate": "sigmoid"}),
     "efficient": Preset(
         fusion={"init": "identity", "gate": "sigmoid", "kind": "light", "reduction": [8, 4]},
-        keeper={"base_features": 8, "kernel_size": 3, "position_branch": False},
+        # one convolution, in 2D too: as it was measured
+        keeper={"base_features": 8, "kernel_size": 3, "position_branch": False, "convolutions": 1},
+    ),
+    "paper": Preset(
+        fusion={"init": "reference", "gate": "relu"},
+        teacher={"noise_probability": 1.0},
+        training={"learning_rate": 2e-4, "schedule": "constant"},
     ),
 }
 

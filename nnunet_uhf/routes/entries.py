@@ -62,8 +62,14 @@ def read_architecture(declared: Mapping[str, Any], where: str) -> Mapping[str, A
         raise UHFError(
             f"{where}: uhf.architecture is {architecture!r}; it is an object that may set {', '.join(sorted(known))}"
         )
-    options = dict(architecture)
-    preset = options.pop("preset", DEFAULT_PRESET)
-    if preset not in list(PRESETS):
-        raise UHFError(f"{where}: uhf.architecture.preset is {preset!r}; choose one of {', '.join(PRESETS)}")
-    return {**PRESETS[preset].keeper, **options}
+    options = {name: value for name, value in architecture.items() if name != "preset"}
+    preset = PRESETS[read_preset(declared, where)]
+    return {**preset.keeper, **preset.teacher, **options}
+
+
+def read_preset(declared: Mapping[str, Any], where: str) -> str:
+    """The preset that `uhf.architecture` names, else the default one; UHFError when there is none of that name."""
+    name: str = declared.get("architecture", {}).get("preset", DEFAULT_PRESET)
+    if name not in list(PRESETS):
+        raise UHFError(f"{where}: uhf.architecture.preset is {name!r}; choose one of {', '.join(PRESETS)}")
+    return name

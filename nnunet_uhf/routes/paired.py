@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.routes.entries import channel_index, check_entries, read_architecture, read_tesla
+from nnunet_uhf.routes.entries import channel_index, check_entries, read_architecture, read_preset, read_tesla
 from nnunet_uhf.routes.task import EnhancementTask, Route
+from nnunet_uhf.routes.training import read_training
 
 _REQUIRED = ("source", "target", "source_field_T", "target_field_T")
-_OPTIONAL = ("route", "architecture")
+_OPTIONAL = ("route", "architecture", "training")
 
 
 def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: str) -> EnhancementTask:
@@ -35,6 +36,8 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         target_field_T=read_tesla(declared, "target_field_T", where),
         route=declared.get("route", PAIRED.name),
         architecture=read_architecture(declared, where),
+        preset=read_preset(declared, where),
+        training=read_training(declared, where),
     )
 
 

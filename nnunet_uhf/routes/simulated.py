@@ -6,13 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.routes.entries import channel_index, channels_of, check_entries, read_architecture, read_tesla
+from nnunet_uhf.routes.entries import (
+    channel_index,
+    channels_of,
+    check_entries,
+    read_architecture,
+    read_preset,
+    read_tesla,
+)
 from nnunet_uhf.routes.simulation import read_simulation
 from nnunet_uhf.routes.task import EnhancementTask, Route
+from nnunet_uhf.routes.training import read_training
 
 _REQUIRED = ("target", "target_field_T", "simulate")
 # the source has no channel, and its field strength may be left to the preset
-_OPTIONAL = ("source_field_T", "architecture")
+_OPTIONAL = ("source_field_T", "architecture", "training")
 
 
 def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: str) -> EnhancementTask:
@@ -34,6 +42,8 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         target_field_T=read_tesla(declared, "target_field_T", where),
         route=SIMULATED.name,
         architecture=read_architecture(declared, where),
+        preset=read_preset(declared, where),
+        training=read_training(declared, where),
         simulation=simulation,
     )
 

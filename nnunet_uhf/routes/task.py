@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from nnunet_uhf.networks.kinds import sizes_of
+from nnunet_uhf.networks.presets import DEFAULT_PRESET, PRESETS
 from nnunet_uhf.routes.simulation import SimulationTask
+from nnunet_uhf.routes.training import TrainingWishes, read_training
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnhancementTask:
-    """A pair of channels, the field strengths in tesla they stand for, and optional sizes of the networks.
+    """A pair of channels, the field strengths in tesla they stand for, and wishes for the networks and their training.
 
     With `simulation`, the source is made from the only channel of the dataset while training: both channel numbers are
     that channel's, and `source_field_T` may be None for that of the preset.
@@ -28,11 +30,19 @@ class EnhancementTask:
     target_field_T: float  # noqa: N815
     route: str
     architecture: Mapping[str, Any]
+    preset: str = DEFAULT_PRESET
+    training: TrainingWishes = field(default_factory=TrainingWishes)
     simulation: SimulationTask | None = None
 
     def architecture_of(self, network: type[nn.Module]) -> dict[str, Any]:
         """Those of the user's architecture options that this network has."""
         return {name: value for name, value in self.architecture.items() if name in sizes_of(network)}
+
+    @property
+    def pretraining(self) -> TrainingWishes:
+        """What is asked of the training of teacher and keeper: the user's entries over those of the preset."""
+        preset = read_training({"training": PRESETS[self.preset].training}, f"preset {self.preset}")
+        return self.training.over(preset)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,12 @@ from nnunet_uhf.guidance.choice import refuse_other_keeper
 from nnunet_uhf.guidance.plans import write_plans
 from nnunet_uhf.keepers.file import read_header
 from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher, build_guided_net
+from nnunet_uhf.networks.guided.fusion import AdaptiveFusion
 from nnunet_uhf.networks.guided.light_fusion import LightFusion
 from nnunet_uhf.networks.presets import PRESET_VARIABLE, PRESETS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.table import read_task
+from nnunet_uhf.routes.training import TrainingWishes
 
 DATASET_JSON = {"channel_names": {"0": "T1w"}, "labels": {"background": 0}}
 
@@ -54,7 +56,7 @@ def test_the_environment_names_the_preset_and_an_option_overrules_it(
     assert block_of(tmp_path).preset == "efficient"
     assert block_of(tmp_path, "reference").preset == "reference"
     monkeypatch.setenv(PRESET_VARIABLE, "fast")
-    with pytest.raises(UHFError, match=f"{PRESET_VARIABLE} is 'fast'; choose one of reference, efficient"):
+    with pytest.raises(UHFError, match=f"{PRESET_VARIABLE} is 'fast'; choose one of reference, efficient, paper"):
         block_of(tmp_path)
     with pytest.raises(UHFError, match="--preset is 'slow'"):
         block_of(tmp_path, "slow")
@@ -67,9 +69,10 @@ def test_plans_of_another_preset_have_another_name(tmp_path: Path, monkeypatch: 
     (folder / "nnUNetPlans.json").write_text(json.dumps(make_plans()))
     (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
     keeper = write(tmp_path / "keeper.safetensors", 2, seed=1, spacing_mm=(1.0, 1.0))
-    reference, efficient = (write_plans(700, ["2d"], [keeper], preset=name) for name in PRESETS)
-    assert efficient.stem == f"{reference.stem}_efficient"
-    assert json.loads(efficient.read_text())["configurations"]["2d"]["uhf"]["preset"] == "efficient"
+    written = {name: write_plans(700, ["2d"], [keeper], preset=name) for name in PRESETS}
+    for name in ("efficient", "paper"):
+        assert written[name].stem == f"{written['reference'].stem}_{name}"
+        assert json.loads(written[name].read_text())["configurations"]["2d"]["uhf"]["preset"] == name
 
 
 def test_folds_of_another_preset_are_refused_with_the_variable_that_helps(tmp_path: Path) -> None:
@@ -86,6 +89,18 @@ def test_an_efficient_guided_network_starts_as_the_plain_one(tmp_path: Path) -> 
     guided = build_guided_net(plain, block_of(tmp_path, "efficient").spec).eval()
     assert all(isinstance(fusion, LightFusion) for fusion in guided.fusions)
     torch.testing.assert_close(guided(image), expected, atol=1e-6, rtol=0)
+
+
+def test_the_papers_preset_guides_with_its_initialisation_and_gate_and_without_a_scale(tmp_path: Path) -> None:
+    plain = PlainConvUNet(1, 3, [8, 16, 32], nn.Conv2d, 3, [1, 2, 2], 2, 3, 2, norm_op=nn.InstanceNorm2d).eval()
+    guided = build_guided_net(plain, block=block_of(tmp_path, "paper")).eval()
+    for fusion in guided.fusions:
+        assert type(fusion) is AdaptiveFusion
+        assert fusion.scale is None
+        assert all(isinstance(attention.gate, nn.ReLU) for attention in (fusion.positive, fusion.negative))
+        assert [projection.out_channels for projection in fusion.projections] == [
+            max(1, fusion.combine_skip.in_channels // 5)
+        ] * 5
 
 
 def described(architecture: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +120,30 @@ def test_dataset_json_may_ask_for_an_efficient_keeper_and_say_more() -> None:
     task = read_task(described({"preset": "efficient"}), dataset="D")
     keeper = KnowledgeKeeper(dim=3, **task.architecture_of(KnowledgeKeeper))
     assert (keeper.kernel_size, keeper.position_branch, keeper.base_features) == (3, False, 8)
-    assert task.architecture_of(UHFTeacher) == {"base_features": 8}
+    assert task.architecture_of(UHFTeacher) == {"base_features": 8, "convolutions": 1}
     overruled = read_task(described({"preset": "efficient", "kernel_size": 5}), dataset="D")
     assert overruled.architecture_of(KnowledgeKeeper)["kernel_size"] == 5
-    with pytest.raises(UHFError, match=r"uhf\.architecture\.preset is 'tiny'; choose one of reference, efficient"):
+    with pytest.raises(UHFError, match=r"preset is 'tiny'; choose one of reference, efficient, paper"):
         read_task(described({"preset": "tiny"}), dataset="D")
+
+
+@pytest.mark.parametrize(("dim", "convolutions"), [(2, 2), (3, 1)])
+def test_dataset_json_may_ask_for_the_papers_networks_and_training(dim: int, convolutions: int) -> None:
+    task = read_task(described({"preset": "paper"}), dataset="D")
+    teacher = UHFTeacher(dim=dim, **task.architecture_of(UHFTeacher))
+    assert (teacher.noise, teacher.noise_scale, teacher.noise_probability) == ("gaussian", 1.0, 1.0)
+    keeper = KnowledgeKeeper(dim=dim, **task.architecture_of(KnowledgeKeeper))
+    assert (keeper.base_features, keeper.kernel_size, keeper.position_branch) == (16, 7, True)
+    assert keeper.convolutions == teacher.convolutions == convolutions
+    wishes = task.pretraining
+    assert wishes.learning_rates == dict.fromkeys(("teacher", "keeper", "discriminator"), 2e-4)
+    assert (wishes.schedule, wishes.weights) == ("constant", {})
+    assert task.training == TrainingWishes()  # of a trainer of another method
+
+
+def test_what_dataset_json_says_of_the_training_overrules_the_preset() -> None:
+    description = described({"preset": "paper"})
+    description["uhf"]["training"] = {"learning_rate": {"keeper": 1e-4}, "weights": {"adversarial": 0}}
+    wishes = read_task(description, dataset="D").pretraining
+    assert wishes.learning_rates == {"teacher": 2e-4, "keeper": 1e-4, "discriminator": 2e-4}
+    assert (wishes.schedule, wishes.weights) == ("constant", {"adversarial": 0.0})

@@ -49,7 +49,7 @@ class DenseBlock(nn.Module):
         for _ in range(3):
             seconds = [conv_block(dim, growth, growth, kernel_size) for _ in range(convolutions - 1)]
             self.tails.append(nn.Sequential(*normalised(dim, growth), *(layer for block in seconds for layer in block)))
-        initialise(self.tails)
+        initialise_kaiming(self.tails)
         self._initialise(in_channels, kernel_size**dim)
 
     def _initialise(self, in_channels: int, taps: int) -> None:

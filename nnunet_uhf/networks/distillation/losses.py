@@ -5,7 +5,7 @@ Every function returns its terms by name, so that a log can show them; the sum o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,11 +14,17 @@ from torch.nn import functional as F
 from nnunet_uhf.networks.distillation.teacher import TeacherOutput
 from nnunet_uhf.networks.distillation.training import DistillationOutput
 
-IMAGE_WEIGHT = 100.0
-"""Weight of the L1 image term in both losses (paper)."""
+Weights = Mapping[str, float]
+"""Factors of a loss's terms by name; a term that is not named keeps the paper's."""
 
-ADVERSARIAL_WEIGHT = 0.5
-"""Weight of the generator's adversarial term and of the discriminator's loss (paper)."""
+TEACHER_WEIGHTS: Weights = {"image": 100.0, "reconstruction": 1.0}
+"""Of the terms of L_T (paper)."""
+
+KEEPER_WEIGHTS: Weights = {"features": 1.0, "statistics": 1.0, "image": 100.0, "adversarial": 0.5}
+"""Of the terms of L_K (paper)."""
+
+DISCRIMINATOR_WEIGHTS: Weights = {"discriminator": 0.5}
+"""Of the discriminator's loss (paper)."""
 
 
 def feature_reconstruction_loss(
@@ -64,38 +70,47 @@ def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.sqrt(variance + torch.finfo(x.dtype).tiny)
 
 
-def teacher_loss(output: TeacherOutput, image: Tensor, *, detach_target: bool = False) -> dict[str, Tensor]:
-    """L_T = 100 L1(y, y_hat) + L_FR."""
-    return {
-        "image": IMAGE_WEIGHT * F.l1_loss(output.image, image),
+def teacher_loss(
+    output: TeacherOutput, image: Tensor, *, detach_target: bool = False, weights: Weights = TEACHER_WEIGHTS
+) -> dict[str, Tensor]:
+    """L_T = 100 L1(y, y_hat) + L_FR, with other ``weights`` on request."""
+    terms = {
+        "image": F.l1_loss(output.image, image),
         "reconstruction": feature_reconstruction_loss(
             output.features, output.reconstructed, detach_target=detach_target
         ),
     }
+    return _weighted(terms, {**TEACHER_WEIGHTS, **weights})
 
 
-def distillation_loss(output: DistillationOutput, target: Tensor, *, reduction: str = "mean") -> dict[str, Tensor]:
+def distillation_loss(
+    output: DistillationOutput, target: Tensor, *, reduction: str = "mean", weights: Weights = KEEPER_WEIGHTS
+) -> dict[str, Tensor]:
     """L_K = sum_l MSE(g_l, t_l) + sum_l L_dm(g_l, t_l) + 100 L1(T_dec(g), y) + 0.5 MSE(D(y_hat), 1).
 
-    The last term is left out when the output has no scores.
+    Other ``weights`` on request. The last term is left out when the output has no scores.
     """
     pairs = list(zip(output.guides, output.targets, strict=True))
     terms = {
         "features": torch.stack([F.mse_loss(g, t) for g, t in pairs]).sum(),
         "statistics": torch.stack([channel_statistics_loss(g, t, reduction=reduction) for g, t in pairs]).sum(),
-        "image": IMAGE_WEIGHT * F.l1_loss(output.image, target),
+        "image": F.l1_loss(output.image, target),
     }
     if output.generator_score is not None:
-        terms["adversarial"] = ADVERSARIAL_WEIGHT * _distance_to(output.generator_score, 1.0)
-    return terms
+        terms["adversarial"] = _distance_to(output.generator_score, 1.0)
+    return _weighted(terms, {**KEEPER_WEIGHTS, **weights})
 
 
-def discriminator_loss(output: DistillationOutput) -> dict[str, Tensor]:
-    """LSGAN: 0.5 [MSE(D(y), 1) + MSE(D(y_hat), 0)]; empty when the output has no scores."""
+def discriminator_loss(output: DistillationOutput, *, weights: Weights = DISCRIMINATOR_WEIGHTS) -> dict[str, Tensor]:
+    """LSGAN: 0.5 [MSE(D(y), 1) + MSE(D(y_hat), 0)], another weight on request; empty without scores."""
     if output.real_score is None or output.fake_score is None:
         return {}
     judged = _distance_to(output.real_score, 1.0) + _distance_to(output.fake_score, 0.0)
-    return {"discriminator": ADVERSARIAL_WEIGHT * judged}
+    return _weighted({"discriminator": judged}, {**DISCRIMINATOR_WEIGHTS, **weights})
+
+
+def _weighted(terms: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    return {name: weights[name] * term for name, term in terms.items()}
 
 
 def _distance_to(score: Tensor, label: float) -> Tensor:

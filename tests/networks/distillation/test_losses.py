@@ -102,6 +102,21 @@ def test_the_discriminators_loss_is_least_squares() -> None:
     assert discriminator_loss(output)["discriminator"].item() == pytest.approx(0.5 * (0.25 + 0.0625))
 
 
+def test_every_term_can_be_given_another_weight_and_those_not_named_keep_the_papers() -> None:
+    taught = TeacherOutput(torch.zeros(1, 1, 4, 4), [torch.zeros(1, 2, 4, 4)] * 2, [torch.full((1, 2, 4, 4), 2.0)])
+    image = torch.full((1, 1, 4, 4), 0.25)
+    terms = teacher_loss(taught, image, weights={"reconstruction": 0.5})
+    assert {name: term.item() for name, term in terms.items()} == {"image": 25.0, "reconstruction": 2.0}
+    guides, targets = [torch.full((1, 2, 4, 4), 3.0)] * 5, [torch.full((1, 2, 4, 4), 1.0)] * 5
+    output = DistillationOutput(torch.zeros(1, 1, 4, 4), guides, targets, **scores(0.5, 0.25))
+    weights = {"features": 2.0, "statistics": 0.0, "image": 10.0, "discriminator": 7.0}
+    terms = distillation_loss(output, image, weights=weights)
+    expected = {"features": 2 * 5 * 4.0, "statistics": 0.0, "image": 2.5, "adversarial": 0.5 * 0.75**2}
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected)
+    judged = discriminator_loss(output, weights=weights)
+    assert judged["discriminator"].item() == pytest.approx(7 * (0.25 + 0.0625))
+
+
 def test_a_perfect_copy_costs_nothing() -> None:
     image = torch.randn(1, 1, 32, 32)
     maps = UHFTeacher(dim=2, base_features=4).eval().encode(image)
