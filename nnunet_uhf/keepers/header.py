@@ -15,6 +15,7 @@ from typing import Any
 from nnunet_uhf import __version__
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keepers.fields import AXIS_ORDER, FIELDS
+from nnunet_uhf.networks.contract import without
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 
 FORMAT_VERSION = 4
@@ -113,7 +114,7 @@ def header_json(header: KeeperHeader) -> str:
     kind = KINDS.get(header.network)
     for name in ARCHITECTURES:
         if kind is not None and isinstance(content[name], dict):
-            content[name] = kind.said(content[name])
+            content[name] = without(kind.unsaid, content[name])
     content["format_version"] = _oldest_format(header, content)
     for name in _younger_than(content["format_version"]):
         del content[name]

@@ -12,7 +12,8 @@ from typing import Any, Literal, cast, get_args
 
 from nnunet_uhf.checks import is_int
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.networks.kinds import DEFAULT_NETWORK
+from nnunet_uhf.networks.contract import Arguments, without
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 from nnunet_uhf.nnunet.plans_block import FORMAT, block_in, role_of
 
 TrainingRole = Literal["teacher", "keeper"]
@@ -30,10 +31,6 @@ class TeacherEntry:
     sha256: str
     psnr: float
     input_psnr: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        """As it stands in the block."""
-        return {**vars(self), "architecture": dict(self.architecture)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +54,17 @@ class NetworksEntry:
         return self.parts.get(name)
 
     def as_json(self) -> dict[str, Any]:
-        """The entries of the block; the kind that the first versions had goes without saying."""
+        """The entries of the block; what the first versions had goes without saying."""
+        unsaid = _unsaid(self.network)
+        teacher = self.teacher
         return {
             **({} if self.network == DEFAULT_NETWORK else {"network": self.network}),
-            "architecture": dict(self.architecture),
-            **({} if self.teacher is None else {"teacher": self.teacher.as_json()}),
+            "architecture": without(unsaid, self.architecture),
+            **(
+                {}
+                if teacher is None
+                else {"teacher": {**vars(teacher), "architecture": without(unsaid, teacher.architecture)}}
+            ),
             **self.parts,
         }
 
@@ -140,14 +143,16 @@ class TrainingBlock:
         wrong = [name for name, fits in entries.items() if not fits]
         if wrong:
             raise UHFError(f"{where}: the uhf block has no valid {', '.join(wrong)}; {_REMEDY}")
+        network = block.get("network", DEFAULT_NETWORK)
+        unsaid = _unsaid(network)
         return cls(
             role=cast(TrainingRole, role),
             source_channel=block["source_channel"],
             target_channel=block["target_channel"],
             networks=NetworksEntry(
-                architecture=block["architecture"],
-                network=block.get("network", DEFAULT_NETWORK),
-                teacher=None if teacher is None else _teacher(teacher),
+                architecture={**unsaid, **block["architecture"]},
+                network=network,
+                teacher=None if teacher is None else _teacher(teacher, unsaid),
                 parts={name: value for name, value in block.items() if name not in _KNOWN},
             ),
             same_field=bool(block.get("same_field", False)),
@@ -175,9 +180,14 @@ def _is_simulation(record: Any) -> bool:
     return isinstance(preset, Mapping) and isinstance(preset.get("field_T"), int | float)
 
 
-def _teacher(entry: Mapping[str, Any]) -> TeacherEntry:
+def _unsaid(network: str) -> Arguments:
+    """What goes unsaid of a network's arguments, and of its teacher's."""
+    return KINDS[network].unsaid if network in KINDS else {}
+
+
+def _teacher(entry: Mapping[str, Any], unsaid: Arguments) -> TeacherEntry:
     return TeacherEntry(
-        architecture=entry["architecture"],
+        architecture={**unsaid, **entry["architecture"]},
         trainer=entry["trainer"],
         sha256=entry["sha256"],
         psnr=entry["psnr"],

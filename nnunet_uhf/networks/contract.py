@@ -139,11 +139,10 @@ class NetworkKind:
         """Arguments with those that go unsaid, as far as they are ``wanted``."""
         return {**{name: value for name, value in self.unsaid.items() if name in wanted}, **arguments}
 
-    def said(self, arguments: Arguments) -> dict[str, Any]:
-        """Arguments without those that go unsaid, which every version can read."""
-        return {
-            name: value for name, value in arguments.items() if name not in self.unsaid or value != self.unsaid[name]
-        }
+
+def without(unsaid: Arguments, arguments: Arguments) -> dict[str, Any]:
+    """Arguments but for those that are what goes unsaid: every version can read the rest."""
+    return {name: value for name, value in arguments.items() if name not in unsaid or value != unsaid[name]}
 
 
 def same_width(architecture: Arguments, decoder: Arguments) -> str | None:

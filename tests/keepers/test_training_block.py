@@ -49,6 +49,23 @@ def test_what_stands_in_plans_comes_back_as_it_was(name: str, changes: dict[str,
     assert TrainingBlock.parse(block, where="plans.json").as_json() == block
 
 
+def test_what_version_0_1_0_left_unsaid_of_its_networks_is_what_it_built() -> None:
+    teacher, keeper, siqt = (TrainingBlock.parse(written(name), where="plans.json").networks for name in PLANS)
+    assert teacher.architecture["convolutions"] == keeper.architecture["convolutions"] == 1
+    assert keeper.teacher is not None
+    assert keeper.teacher.architecture["convolutions"] == 1
+    assert siqt.architecture["pooling"] == "average"
+
+
+@pytest.mark.parametrize(("name", "entry", "value"), [("keeper", "convolutions", 2), ("siqt", "pooling", "max")])
+def test_what_later_networks_have_stands_in_the_block(name: str, entry: str, value: object) -> None:
+    block = written(name)
+    block["architecture"][entry] = value
+    parsed = TrainingBlock.parse(block, where="plans.json")
+    assert parsed.networks.architecture[entry] == value
+    assert parsed.as_json() == block
+
+
 def test_a_block_is_found_in_plans_and_written_into_them() -> None:
     plans = plans_of("keeper")
     block = TrainingBlock.of(plans, "2d", where="plans.json")

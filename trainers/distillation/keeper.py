@@ -17,10 +17,12 @@ from nnunet_uhf.networks.distillation.losses import discriminator_loss, distilla
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.distillation.training import DistillationNet
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
 from nnunet_uhf.trainers.distillation.teacher import planned_strides
+from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, trainable
 from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
@@ -61,9 +63,16 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         teacher_architecture, weights = read_teacher(teacher.checkpoint, configuration)
         self.teacher_checkpoint = teacher.checkpoint  # not in the block, which travels to other people's machines
         dim, strides = len(planned.patch_size), planned_strides(planned)
-        options = {"dim": dim, "strides": strides, **task.architecture_of(KnowledgeKeeper)}
+        folder = ModelFolder.of(dataset, type(self).__name__, plans["plans_name"], configuration)
+        options = {
+            "dim": dim,
+            "strides": strides,
+            "convolutions": teacher_architecture["convolutions"],
+            **of_folds(task.architecture_of(KnowledgeKeeper), folder, configuration),
+        }
         keeper = checked_config(KnowledgeKeeper, options, dataset=dataset)
-        differing = [k for k in ("dim", "base_features", "strides") if keeper[k] != teacher_architecture[k]]
+        shared = ("dim", "base_features", "strides", "convolutions")
+        differing = [name for name in shared if keeper[name] != teacher_architecture[name]]
         if differing:
             raise UHFError(
                 f"{teacher.checkpoint}: the teacher was trained with another {', '.join(differing)} than dataset.json "

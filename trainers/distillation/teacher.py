@@ -12,7 +12,9 @@ from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, Trai
 from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.distillation.losses import explained_variance, teacher_loss
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
 from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
@@ -32,10 +34,11 @@ class UHFTeacherTrainer(ImageToImageTrainer):
         self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
     ) -> NetworksEntry:
         """`architecture`: all arguments of the teacher."""
+        folder = ModelFolder.of(plans["dataset_name"], type(self).__name__, plans["plans_name"], configuration)
         options = {
             "dim": len(planned.patch_size),
             "strides": planned_strides(planned),
-            **task.architecture_of(UHFTeacher),
+            **of_folds(task.architecture_of(UHFTeacher), folder, configuration),
         }
         return NetworksEntry(architecture=checked_config(UHFTeacher, options, dataset=plans["dataset_name"]))
 

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.siqt.kind import KIND
 from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
+from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_ssim
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
@@ -43,6 +45,7 @@ class SIQTTrainer(ImageToImageTrainer):
     ) -> NetworksEntry:
         """`architecture`: all arguments of the anisotropic U-Net."""
         dim = len(planned.patch_size)
+        folder = ModelFolder.of(plans["dataset_name"], type(self).__name__, plans["plans_name"], configuration)
         stretch = self.pairs.stretch(dim)
         ratio = max(stretch)
         options = {
@@ -50,7 +53,7 @@ class SIQTTrainer(ImageToImageTrainer):
             "ratio": ratio,
             "slice_axis": None if ratio == 1 else stretch.index(ratio),
             "masks": self.masks,
-            **task.architecture_of(AnisotropicUNet),
+            **of_folds(task.architecture_of(AnisotropicUNet), folder, configuration),
         }
         architecture = checked_config(AnisotropicUNet, options, dataset=plans["dataset_name"])
         return NetworksEntry(network=KIND.name, architecture=architecture)

@@ -14,7 +14,7 @@ from nnunet_uhf.networks.distillation.teacher import TeacherDecoder, UHFTeacher
 MAX_BASE_FEATURES = 64
 MAX_KERNEL_SIZE = 9
 # what version 0.1.0 built, of teachers, too
-UNSAID = {"convolutions": 1}
+UNSAID: Arguments = {"convolutions": 1}
 
 
 def _is_strides(value: object) -> bool:

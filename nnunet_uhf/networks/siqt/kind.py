@@ -14,7 +14,7 @@ MAX_BASE_FEATURES = 64
 MAX_MASKS = 64
 RATIOS = tuple(FACTORS)
 # what version 0.1.0 built; no weight tells a pooling, so that a missing entry must never mean another one
-UNSAID = {"pooling": "average"}
+UNSAID: Arguments = {"pooling": "average"}
 
 
 def _slices_problem(architecture: Arguments) -> str | None:

@@ -74,6 +74,7 @@ def test_the_block_describes_the_network_in_plans_and_checkpoint(trained: Any) -
         "slice_axis": AXIS - 1,
         "masks": None,
         "mask_scale": 2.0,
+        "pooling": "max",
     }
     network = SIQTTrainer.network_of(TrainingBlock.parse(block, where="plans.json"))
     network.load_state_dict(content["network_weights"], strict=True)
