@@ -24,6 +24,8 @@ from nnunet_uhf.guidance.memory import LiveTensors, tensors_of
 from nnunet_uhf.networks.guided.network import UHFGuidedNet
 
 PARTS = ("plain", "guided", "keeper", "fusions")
+MEASURED = ("reference", "efficient")
+"""Presets whose cost is worth a column: the fusions of `paper` are the reference's but for a factor a channel."""
 
 
 @dataclass(frozen=True)

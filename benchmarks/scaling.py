@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from costs import Cost, Setting, counted, markdown, time_ratio
+from costs import MEASURED, Cost, Setting, counted, markdown, time_ratio
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from overhead import CLOCKS, default_network, guide, set_up
 from rich.console import Console
@@ -47,7 +47,7 @@ class Case:
             asked = {} if self.keeper_features is None else {"base_features": self.keeper_features}
             return guide(plain(), setting, keeper={**PRESETS[name].keeper, **asked}, fusion=PRESETS[name].fusion)
 
-        return {"plain": plain} | {name: lambda name=name: guided(name) for name in PRESETS}
+        return {"plain": plain} | {name: lambda name=name: guided(name) for name in MEASURED}
 
     @property
     def setting(self) -> Setting:
@@ -77,7 +77,7 @@ def counted_row(case: Case) -> list[str]:
     row = ["x".join(map(str, case.patch)), *map(str, (case.batch, case.stages, case.channels, case.classes))]
     row += [f"{plain.training_flop / 1e9:.0f}", f"{plain.peak_bytes / 2**30:.2f}"]
     for key in ("training_flop", "saved_bytes", "peak_bytes", "forward_flop"):
-        row += [f"{getattr(costs[name], key) / getattr(plain, key):.3f}" for name in PRESETS]
+        row += [f"{getattr(costs[name], key) / getattr(plain, key):.3f}" for name in MEASURED]
     return row
 
 
@@ -153,7 +153,7 @@ def main(
         return
     head = ["patch", "batch", "stages", "channels", "classes", "plain, training GFLOP", "plain, peak GiB"]
     for quantity in ("training FLOP", "activations", "peak", "prediction FLOP"):
-        head += [f"{quantity}, {name}" for name in PRESETS]
+        head += [f"{quantity}, {name}" for name in MEASURED]
     cases = dict.fromkeys(replace(c, keeper_features=keeper_features) for group in CASES.values() for c in group)
     rows = [counted_row(case) for case in track(list(cases), "counting", console=console, transient=True)]
     console.print(markdown([head, *rows]), soft_wrap=True)

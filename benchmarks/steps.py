@@ -27,6 +27,7 @@ from nnunet_uhf.networks.presets import PRESETS
 
 REFERENCE, EFFICIENT = PRESETS["reference"], PRESETS["efficient"]
 PAPER = {"base_features": 16}
+SINGLE = {**PAPER, "convolutions": 1}  # as the paper has in 3D
 SMALL = {**EFFICIENT.keeper, **PAPER}
 LIGHT = EFFICIENT.fusion
 NARROW = {**LIGHT, "reduction": 8}
@@ -145,12 +146,13 @@ class Step:
 TAKEN = (
     Step(name="reference", against="", fusion=REFERENCE.fusion),
     Step(name="light fusion", against="reference"),
-    Step(name="keeper kernel 3", against="light fusion", keeper={**PAPER, "kernel_size": 3}),
+    Step(name="one convolution (2D)", against="light fusion", keeper=SINGLE),
+    Step(name="keeper kernel 3", against="one convolution (2D)", keeper={**SINGLE, "kernel_size": 3}),
     Step(name="no position branch", against="keeper kernel 3", keeper=SMALL),
     Step(name="8 keeper features", against="no position branch", keeper=EFFICIENT.keeper),
     Step(name="reduction 4 below: efficient", against="8 keeper features", keeper=EFFICIENT.keeper, fusion=LIGHT),
 )
-_BASE = TAKEN[3].name
+_BASE = TAKEN[4].name
 TRIED = (
     Step(name="4 keeper features", against=_BASE, keeper={**SMALL, "base_features": 4}),
     Step(name="fusion reduction 4", against=_BASE, keeper=SMALL, fusion={**NARROW, "reduction": 4}),

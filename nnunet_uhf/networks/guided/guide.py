@@ -30,7 +30,8 @@ def guide(
             their channels in ``.encoder.output_channels``, and with ``.decoder``, which takes the list of skips. All of
             nnU-Net's networks are like that, and so is any of yours after one line.
         keeper: what :func:`~nnunet_uhf.keepers.load.load_keeper` gives; of as many dimensions as the network.
-        preset: the fusion modules: ``reference`` (the paper's) or ``efficient`` (less time and memory).
+        preset: the fusion modules: ``reference``, ``paper`` (its initialisation and gate) or ``efficient`` (less time
+            and memory).
         guide_channel: the input channel the keeper sees, or those of a keeper of several, in its order; normalised as
             the keeper's header says.
         spacing_ratio: spacing of the network's input / that of the keeper, per axis; the keeper then runs on a resized
