@@ -1,6 +1,7 @@
 """Epoch time of plain and guided trainings, by nnU-Net's own benchmark trainers (CUDA).
 
-Runs `nnUNetv2_train` for every trainer and, guided, for the presets that differ in cost; results go to a folder of their own.
+Runs `nnUNetv2_train` for every trainer and, guided, for the presets that differ in cost; results go to a folder of
+their own.
 """
 
 from __future__ import annotations

@@ -136,7 +136,9 @@ def plan(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", metavar="PRESET", help="reference (default), efficient or paper; else nnUNet_UHF_PRESET."),
+        typer.Option(
+            "--preset", metavar="PRESET", help="reference (default), efficient or paper; else nnUNet_UHF_PRESET."
+        ),
     ] = None,
     reserve: Annotated[
         bool,

@@ -15,7 +15,7 @@ from typing import Any
 from nnunet_uhf import __version__
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.keepers.fields import AXIS_ORDER, FIELDS
-from nnunet_uhf.networks.contract import without
+from nnunet_uhf.networks.contract import NetworkKind, without
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 
 FORMAT_VERSION = 4
@@ -123,12 +123,16 @@ def header_json(header: KeeperHeader) -> str:
 
 def _oldest_format(header: KeeperHeader, content: Mapping[str, Any]) -> int:
     kind = KINDS.get(header.network)
-    said = kind is not None and any(name in (content[part] or {}) for part in ARCHITECTURES for name in kind.unsaid)
-    if header.further_channels or said:
+    if header.further_channels or (kind is not None and _says_more(content, kind)):
         return 4
     if header.network != DEFAULT_NETWORK or header.feature_statistics is not None:
         return 3
     return 1 if header.simulation is None else 2
+
+
+def _says_more(content: Mapping[str, Any], kind: NetworkKind) -> bool:
+    """Whether it has arguments of networks that version 0.1.0 does not know."""
+    return any(name in (content[part] or {}) for part in ARCHITECTURES for name in kind.unsaid)
 
 
 def _younger_than(version: int) -> set[str]:
@@ -200,10 +204,10 @@ def _check_agreement(content: Mapping[str, Any], where: str) -> None:
     if content["format_version"] == 2 and content["simulation"] is None:
         raise _bad(where, "its header field 'simulation' must not be null in format 2")
     further = content.get("further_channels", [])
-    if content["format_version"] == 4 and not further:
-        raise _bad(where, "its header field 'further_channels' must not be empty in format 4")
     architecture, decoder = content["architecture"], content["decoder_architecture"]
     check_architecture(architecture, dim=dim, where=where, network=network)
+    if content["format_version"] == 4 and not further and not _says_more(content, KINDS[network]):
+        raise _bad(where, "its header field 'further_channels' must not be empty in format 4")
     names = [content["channel"], *(one["channel"] for one in further)]
     wanted = KINDS[network].in_channels(architecture)
     if len(names) != wanted or len({name.casefold() for name in names}) != wanted:
