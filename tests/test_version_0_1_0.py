@@ -274,12 +274,35 @@ def test_an_old_keeper_training_continues_with_its_old_teacher(old: Path, folder
     assert any(key.startswith("keeper.") and key not in same for key in before)
 
 
-def made(trainer: type, model: Path, description: dict[str, Any], *, continue_training: bool = False) -> Any:
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(
+    ("trainer", "model", "entry", "value"),
+    [
+        ("UHFTeacherTrainer", f"{PAIRS}/UHFTeacherTrainer__nnUNetPlans__2d", "convolutions", 1),
+        ("SIQTTrainerMasksembles", f"{HIGH_FIELD}/SIQTTrainerMasksembles__nnUNetPlans__2d", "pooling", "average"),
+    ],
+)
+def test_an_old_training_and_its_other_folds_keep_their_network(
+    old: Path, folders: Path, fold: int, trainer: str, model: str, entry: str, value: object
+) -> None:
+    folder = folders / "results" / model
+    description = json.loads((folder / "dataset.json").read_text())
+    started = made(getattr(trainers, trainer), folder, description, fold=fold)
+    assert started.block.networks.architecture[entry] == value
+    network = started.network_of(started.block)
+    assert network.config()[entry] == value
+    network.load_state_dict(checkpoint(folder)["network_weights"], strict=True)
+    shutil.rmtree(folder / "fold_0")
+    anew = made(getattr(trainers, trainer), old / "results" / model, description, fold=fold)
+    assert anew.block.networks.architecture[entry] == {"convolutions": 2, "pooling": "max"}[entry]
+
+
+def made(trainer: type, model: Path, description: dict[str, Any], *, fold: int = 0, continue_training: bool = False) -> Any:
     """A trainer of nnU-Net's plans of a model, which its own trainer had not changed yet."""
     plans = json.loads((model / "plans.json").read_text())
     del plans["configurations"]["2d"]["uhf"]
     plans["continue_training"] = continue_training
-    return trainer(plans, "2d", 0, description, device=torch.device("cpu"))
+    return trainer(plans, "2d", fold, description, device=torch.device("cpu"))
 
 
 def continued(name: str, dataset: TinyDataset, model: Path) -> None:

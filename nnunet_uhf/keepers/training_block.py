@@ -19,7 +19,7 @@ from nnunet_uhf.nnunet.plans_block import FORMAT, block_in, role_of
 TrainingRole = Literal["teacher", "keeper"]
 _REMEDY = "restore the file from a copy, or train again"
 _KNOWN = {"format", "role", "source_channel", "target_channel", "network", "architecture", "teacher"}
-_KNOWN |= {"same_field", "simulation"}
+_KNOWN |= {"same_field", "simulation", "training"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,8 @@ class TrainingBlock:
         networks: what its networks are built from.
         same_field: the target is the low-field source itself, as a control.
         simulation: all parameters of a source that is simulated; None for pairs.
+        training: learning rates, schedule and weights of the losses, in the words of `uhf.training` of dataset.json;
+            None of a training of version 0.1.0, which did not write them down.
     """
 
     role: TrainingRole
@@ -88,6 +90,7 @@ class TrainingBlock:
     networks: NetworksEntry
     same_field: bool = False
     simulation: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
 
     @property
     def learnt_channel(self) -> int:
@@ -115,6 +118,7 @@ class TrainingBlock:
             **self.networks.as_json(),
             **({"same_field": True} if self.same_field else {}),
             **({} if self.simulation is None else {"simulation": dict(self.simulation)}),
+            **({} if self.training is None else {"training": dict(self.training)}),
         }
 
     @classmethod
@@ -131,7 +135,7 @@ class TrainingBlock:
             raise UHFError(
                 f"{where}: uhf block of format {block['format']!r:.80}, this version reads {FORMAT}; update it"
             )
-        simulation, teacher = block.get("simulation"), block.get("teacher")
+        simulation, teacher, training = (block.get(name) for name in ("simulation", "teacher", "training"))
         entries = {
             "source_channel": is_int(block.get("source_channel"), 0, 999),
             "target_channel": is_int(block.get("target_channel"), 0, 999),
@@ -139,6 +143,7 @@ class TrainingBlock:
             "network": isinstance(block.get("network", DEFAULT_NETWORK), str),
             "teacher": teacher is None or _is_teacher(teacher),
             "simulation": simulation is None or _is_simulation(simulation),
+            "training": training is None or isinstance(training, Mapping),
         }
         wrong = [name for name, fits in entries.items() if not fits]
         if wrong:
@@ -157,6 +162,7 @@ class TrainingBlock:
             ),
             same_field=bool(block.get("same_field", False)),
             simulation=simulation,
+            training=training,
         )
 
     @classmethod

@@ -15,7 +15,8 @@ from nnunet_uhf.networks.distillation.losses import DISCRIMINATOR_WEIGHTS, KEEPE
 
 LEARNERS = ("teacher", "keeper", "discriminator")
 """Networks that a learning rate can be given for; the anisotropic U-Net of SIQT counts as a keeper."""
-SCHEDULES = ("polynomial", "constant")
+POLYNOMIAL, CONSTANT = "polynomial", "constant"
+SCHEDULES = (POLYNOMIAL, CONSTANT)
 """nnU-Net's, from the learning rate to nearly 0; and the paper's."""
 WEIGHTS = tuple(dict.fromkeys((*TEACHER_WEIGHTS, *KEEPER_WEIGHTS, *DISCRIMINATOR_WEIGHTS)))
 """Terms of the losses of teacher, keeper and discriminator that a weight can be given for."""

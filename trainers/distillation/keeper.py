@@ -13,7 +13,13 @@ from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.keepers.training_block import NetworksEntry, TeacherEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
-from nnunet_uhf.networks.distillation.losses import discriminator_loss, distillation_loss
+from nnunet_uhf.networks.distillation.losses import (
+    DISCRIMINATOR_WEIGHTS,
+    KEEPER_WEIGHTS,
+    Weights,
+    discriminator_loss,
+    distillation_loss,
+)
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.distillation.training import DistillationNet
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
@@ -40,12 +46,16 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     """
 
     role: ClassVar[TrainingRole] = "keeper"
+    learners: ClassVar[tuple[str, ...]] = (KEEPER, DISCRIMINATOR)
+    own_weights: ClassVar[Weights] = {**KEEPER_WEIGHTS, **DISCRIMINATOR_WEIGHTS}
+    follows_preset: ClassVar[bool] = True
     teacher_trainer: ClassVar[str] = DEFAULT
     """Where there is no teacher of the keeper's own name."""
     adversarial: ClassVar[bool] = True
     """Train against a discriminator. Realistic detail may be invented detail: report features with and without."""
-    clips_apart: ClassVar[bool] = False
-    """Whether keeper and discriminator are clipped each by its own norm of the gradients, or by their joint one."""
+    clips_apart: ClassVar[bool] = True
+    """Whether keeper and discriminator are clipped each by its own norm of the gradients, or by their joint one, as in
+    version 0.1.0, where the keeper's long gradients cut those of the discriminator to a thirtieth."""
 
     def describe_networks(
         self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
@@ -169,21 +179,15 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         parts: dict[str, nn.Module] = {KEEPER: network.keeper}
         if network.discriminator is not None:
             parts[DISCRIMINATOR] = network.discriminator
-        return tuple(
-            Player(
-                name=name,
-                parameters=trainable(part),
-                learning_rate=self.initial_lr,
-                betas=self.betas,
-                clips_apart=self.clips_apart,
-            )
-            for name, part in parts.items()
-        )
+        return tuple(self.player(name, trainable(part), clips_apart=self.clips_apart) for name, part in parts.items())
 
     def compute(self, pair: Pair) -> Outcome:
         """L_K for the keeper, the discriminator's loss for the discriminator."""
         output = self.network(pair.source, pair.target)
-        terms = {KEEPER: distillation_loss(output, pair.target), DISCRIMINATOR: discriminator_loss(output)}
+        terms = {
+            KEEPER: distillation_loss(output, pair.target, weights=self.weights),
+            DISCRIMINATOR: discriminator_loss(output, weights=self.weights),
+        }
         losses = {name: torch.stack(list(part.values())).sum() for name, part in terms.items() if part}
         return Outcome(losses=losses, terms={**terms[KEEPER], **terms[DISCRIMINATOR]}, image=output.image)
 
@@ -196,3 +200,5 @@ class UHFKeeperTrainerNoAdversarial(UHFKeeperTrainer):
     """Without a discriminator: for reporting what the adversarial term adds, or where invented detail is a risk."""
 
     adversarial = False
+    learners = (KEEPER,)
+    own_weights = {name: weight for name, weight in KEEPER_WEIGHTS.items() if name != "adversarial"}  # noqa: RUF012

@@ -10,7 +10,7 @@ from torch import nn
 
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.distillation.levels import level_strides
-from nnunet_uhf.networks.distillation.losses import explained_variance, teacher_loss
+from nnunet_uhf.networks.distillation.losses import TEACHER_WEIGHTS, Weights, explained_variance, teacher_loss
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import EnhancementTask
@@ -27,6 +27,9 @@ class UHFTeacherTrainer(ImageToImageTrainer):
     """
 
     role: ClassVar[TrainingRole] = "teacher"
+    learners: ClassVar[tuple[str, ...]] = ("teacher",)
+    own_weights: ClassVar[Weights] = TEACHER_WEIGHTS
+    follows_preset: ClassVar[bool] = True
     detach_target: ClassVar[bool] = False
     """Stop the gradient of the feature reconstruction at the features; the paper's code does not."""
 
@@ -53,7 +56,7 @@ class UHFTeacherTrainer(ImageToImageTrainer):
         A level close to 1 early in training has easy features: they carry no more than the level below.
         """
         output = self.network(pair.target, return_features=True)
-        terms = teacher_loss(output, pair.target, detach_target=self.detach_target)
+        terms = teacher_loss(output, pair.target, detach_target=self.detach_target, weights=self.weights)
         loss = torch.stack(list(terms.values())).sum()
         with torch.no_grad():
             pairs = zip(output.features[:-1], output.reconstructed, strict=True)

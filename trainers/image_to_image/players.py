@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nnunet_uhf.routes.training import CONSTANT, POLYNOMIAL
 from nnunet_uhf.trainers.base import SafeCheckpoints, unwrap
 
 GRADIENT_NORM = 12.0  # nnU-Net's clip
@@ -27,6 +28,14 @@ Schedule = Callable[[int, int], float]
 def polynomial(epoch: int, epochs: int) -> float:
     """nnU-Net's schedule: the share of its learning rate with which a player learns in an epoch, 1 to nearly 0."""
     return float((1 - epoch / epochs) ** 0.9)
+
+
+def constant(_epoch: int, _epochs: int) -> float:
+    """The whole learning rate in every epoch (paper)."""
+    return 1.0
+
+
+SCHEDULES: dict[str, Schedule] = {POLYNOMIAL: polynomial, CONSTANT: constant}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +106,27 @@ class TrainsPlayers(SafeCheckpoints):
 
     learning_rate: ClassVar[float] = 1e-3  # ours, for nnU-Net's schedule and batches; paper 2e-4 at batch 1
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # paper
+    schedule: Schedule = staticmethod(polynomial)
+
+    def rate_of(self, player: str) -> float:
+        """The learning rate of a player at the start."""
+        return self.initial_lr
 
     def players(self) -> tuple[Player, ...]:
         """Who learns; the log shows the learning rate of the first. One by default: all that is not frozen."""
         everything = trainable(unwrap(self.network))
-        return (Player(name=EVERYTHING, parameters=everything, learning_rate=self.initial_lr, betas=self.betas),)
+        return (self.player(EVERYTHING, everything),)
+
+    def player(self, name: str, parameters: tuple[nn.Parameter, ...], **options: Any) -> Player:
+        """A player with the trainer's rate and schedule."""
+        return Player(
+            name=name,
+            parameters=parameters,
+            learning_rate=self.rate_of(name),
+            betas=self.betas,
+            schedule=self.schedule,
+            **options,
+        )
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PlayerRates]:
         """Adam with a group of parameters for each player, and the players' learning rates by epoch.

@@ -22,19 +22,20 @@ from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.routes.table import read_task
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
+from nnunet_uhf.trainers.image_to_image.asked import TrainsAsAsked
 from nnunet_uhf.trainers.image_to_image.epochs import ImageEpochs
 from nnunet_uhf.trainers.image_to_image.logger import ImageLogger
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.pairs import ImagePairs
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_psnr, patch_ssim
-from nnunet_uhf.trainers.image_to_image.players import Outcome, TrainsPlayers
+from nnunet_uhf.trainers.image_to_image.players import Outcome
 from nnunet_uhf.trainers.image_to_image.sources import Planned, pair_source
 from nnunet_uhf.trainers.image_to_image.validation import HeldOutImages, summarise_images
 
 Plans = Mapping[str, Any]
 
 
-class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
+class ImageToImageTrainer(ImagePairs, TrainsAsAsked, ImageEpochs):
     """Planning, sampling, folds, schedule, DDP, resuming: nnU-Net's. Loss, augmentation, log, validation: of images.
 
     A subclass gives its `role`, its `uhf` block, the network of a block, and its loss.
@@ -69,6 +70,7 @@ class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
         masked = bool(planned.use_mask_for_norm[task.target_channel])
         of_plans = Planned(patch_size=planned.patch_size, masked=masked, dataset=plans["dataset_name"])
         self.pairs = pair_source(task, of_plans)
+        self.take_wishes(task)
         if max(self.pairs.stretch(dim=3)) > 1 and not self.takes_thick_slices:
             raise UHFError(
                 f"uhf.simulate in dataset.json of {plans['dataset_name']}: {type(self).__name__} cannot train on thick "
@@ -81,6 +83,7 @@ class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
             networks=self.describe_networks(task, planned, plans=plans, configuration=configuration, fold=fold),
             same_field=self.same_field,
             simulation=self.pairs.record,
+            training=self.training_record(),
         )
         patch_size = self.pairs.fitted(planned.patch_size)
         changed = {} if patch_size == list(planned.patch_size) else {"patch_size": patch_size}
@@ -134,8 +137,8 @@ class ImageToImageTrainer(ImagePairs, TrainsPlayers, ImageEpochs):
 
     @exit_on_user_error
     def on_train_start(self) -> None:
-        """As nnU-Net; the log says what there is to say of the pairs."""
-        for line in self.pairs.log_lines():
+        """As nnU-Net; the log says what there is to say of the pairs and the training."""
+        for line in (*self.pairs.log_lines(), self.training_line()):
             self.print_to_log_file(line)
         super().on_train_start()
 

@@ -1,0 +1,56 @@
+"""Learning rates, schedule and weights of losses as dataset.json asks for them (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.routes.training import POLYNOMIAL, TrainingWishes
+from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, SCHEDULES, TrainsPlayers
+
+
+class TrainsAsAsked(TrainsPlayers):
+    """Players whose rates and schedule, and losses whose weights, dataset.json may set (`uhf.training`).
+
+    A trainer says what it has of its own; the log and the `uhf` block say what was taken.
+    """
+
+    learners: ClassVar[tuple[str, ...]] = ("keeper",)
+    """Names of its networks in `learning_rate`; the first is that of the only player of a network that has one."""
+    own_weights: ClassVar[Mapping[str, float]] = {}
+    """Of the terms of its losses, by name; dataset.json may replace each of them."""
+    follows_preset: ClassVar[bool] = False
+    """Whether the training of the preset that dataset.json names is meant for it: of teacher and keeper."""
+    wishes: TrainingWishes = TrainingWishes()
+
+    def take_wishes(self, task: EnhancementTask) -> None:
+        """Train from now on as the dataset asks for."""
+        self.wishes = task.pretraining if self.follows_preset else task.training
+        self.schedule = SCHEDULES[self.wishes.schedule or POLYNOMIAL]
+
+    def rate_of(self, player: str) -> float:
+        """The learning rate that is asked for, else the trainer's own."""
+        learner = self.learners[0] if player == EVERYTHING else player
+        return self.wishes.learning_rates.get(learner, self.initial_lr)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Of the terms of the losses, by name."""
+        return {name: self.wishes.weights.get(name, own) for name, own in self.own_weights.items()}
+
+    def training_record(self) -> dict[str, Any]:
+        """What the `uhf` block says of the training, in the words of dataset.json."""
+        rates = self.wishes.learning_rates
+        return {
+            "learning_rate": {name: rates.get(name, self.learning_rate) for name in self.learners},
+            "schedule": self.wishes.schedule or POLYNOMIAL,
+            "weights": dict(self.weights),
+        }
+
+    def training_line(self) -> str:
+        """The same for the log."""
+        rates = ", ".join(f"{name} {self.rate_of(name):g}" for name in self.learners)
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
+        line = f"Learning rate: {rates}, {self.wishes.schedule or POLYNOMIAL}"
+        return f"{line}; weights of the loss: {weights}" if weights else line
