@@ -297,7 +297,9 @@ def test_an_old_training_and_its_other_folds_keep_their_network(
     assert anew.block.networks.architecture[entry] == {"convolutions": 2, "pooling": "max"}[entry]
 
 
-def made(trainer: type, model: Path, description: dict[str, Any], *, fold: int = 0, continue_training: bool = False) -> Any:
+def made(
+    trainer: type, model: Path, description: dict[str, Any], *, fold: int = 0, continue_training: bool = False
+) -> Any:
     """A trainer of nnU-Net's plans of a model, which its own trainer had not changed yet."""
     plans = json.loads((model / "plans.json").read_text())
     del plans["configurations"]["2d"]["uhf"]
