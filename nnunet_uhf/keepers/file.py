@@ -147,7 +147,7 @@ def read_keeper(path: str | Path) -> KeeperFile:
         >>> from nnunet_uhf import read_keeper, write_untrained_keeper
         >>> file = read_keeper(write_untrained_keeper("keeper.safetensors", dim=2))
         >>> sum(tensor.numel() for tensor in file.keeper_state.values())
-        5833
+        10488
         >>> len(file.header.sha256)
         64
     """

@@ -85,8 +85,9 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         differing = [name for name in shared if keeper[name] != teacher_architecture[name]]
         if differing:
             raise UHFError(
-                f"{teacher.checkpoint}: the teacher was trained with another {', '.join(differing)} than dataset.json "
-                "and plans ask of the keeper; train the teacher again or restore the entry of uhf.architecture"
+                f"{teacher.checkpoint}: the teacher was trained with another value of {', '.join(differing)} than "
+                "dataset.json and plans ask of the keeper; train the teacher again or restore the entry of "
+                "uhf.architecture"
             )
         judge = {"dim": dim, "base_features": keeper["base_features"]}
         return NetworksEntry(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -130,4 +131,17 @@ def test_a_teacher_of_another_width_is_refused(
     description["uhf"]["architecture"] = {"base_features": 8}
     plans = {**pairs.plans(), "continue_training": False}
     error = only_line(capsys, lambda: UHFKeeperTrainer(plans, "2d", 0, description, device=torch.device("cpu")))
-    assert "another base_features" in error
+    assert "another value of base_features" in error
+
+
+def test_a_keeper_has_the_convolutions_of_its_teacher_unless_dataset_json_asks_for_others(
+    teacher: Any, pairs: TinyDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    description = pairs.dataset_json()
+    plans = {**pairs.plans(), "continue_training": False}
+    follower = UHFKeeperTrainer(deepcopy(plans), "2d", 0, deepcopy(description), device=torch.device("cpu"))
+    assert follower.block.networks.architecture["convolutions"] == 2
+    assert follower.teacher.architecture["convolutions"] == 2
+    description["uhf"]["architecture"]["convolutions"] = 1
+    error = only_line(capsys, lambda: UHFKeeperTrainer(plans, "2d", 0, description, device=torch.device("cpu")))
+    assert "another value of convolutions" in error
