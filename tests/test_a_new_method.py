@@ -210,13 +210,16 @@ def test_it_guides_and_only_the_rest_is_trained(dim: int, preset: str) -> None:
     plain, x = make_backbone(dim), torch.randn(2, 3, *[16] * dim)
     expected = plain(x)
     guided = guide(plain, ToyKeeper(dim=dim), preset=preset, guide_channel=[2, 0]).train()
-    torch.testing.assert_close(guided(x), expected, atol=1e-6, rtol=0)
+    starts_as_plain = torch.allclose(guided(x), expected, atol=1e-6, rtol=0)
+    assert starts_as_plain is (preset != "paper")  # whose fusions add from the first step
     assert torch.equal(guided.source(x), x[:, [2, 0]])
     wake(guided)
     before = weights_sha256(guided.keeper.state_dict())
     optimiser = torch.optim.SGD([p for p in guided.parameters() if p.requires_grad], lr=0.1)
     guided(x).square().mean().backward()
-    assert all(p.grad is not None and p.grad.any() for p in guided.fusions.parameters())
+    assert all(p.grad is not None for p in guided.fusions.parameters())
+    if preset != "paper":  # whose ReLU gates may be shut
+        assert all(p.grad.any() for p in guided.fusions.parameters())
     assert all(p.grad is None for p in guided.keeper.parameters())
     optimiser.step()
     assert weights_sha256(guided.keeper.state_dict()) == before

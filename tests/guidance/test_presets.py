@@ -93,7 +93,7 @@ def test_an_efficient_guided_network_starts_as_the_plain_one(tmp_path: Path) -> 
 
 def test_the_papers_preset_guides_with_its_initialisation_and_gate_and_without_a_scale(tmp_path: Path) -> None:
     plain = PlainConvUNet(1, 3, [8, 16, 32], nn.Conv2d, 3, [1, 2, 2], 2, 3, 2, norm_op=nn.InstanceNorm2d).eval()
-    guided = build_guided_net(plain, block=block_of(tmp_path, "paper")).eval()
+    guided = build_guided_net(plain, block_of(tmp_path, "paper").spec).eval()
     for fusion in guided.fusions:
         assert type(fusion) is AdaptiveFusion
         assert fusion.scale is None
