@@ -139,9 +139,10 @@ def test_a_keeper_has_the_convolutions_of_its_teacher_unless_dataset_json_asks_f
 ) -> None:
     description = pairs.dataset_json()
     plans = {**pairs.plans(), "continue_training": False}
-    follower = UHFKeeperTrainer(deepcopy(plans), "2d", 0, deepcopy(description), device=torch.device("cpu"))
+    fresh = type("UHFKeeperTrainerFresh", (UHFKeeperTrainer,), {})  # no folds of it are there
+    follower = fresh(deepcopy(plans), "2d", 0, deepcopy(description), device=torch.device("cpu"))
     assert follower.block.networks.architecture["convolutions"] == 2
     assert follower.teacher.architecture["convolutions"] == 2
     description["uhf"]["architecture"]["convolutions"] = 1
-    error = only_line(capsys, lambda: UHFKeeperTrainer(plans, "2d", 0, description, device=torch.device("cpu")))
+    error = only_line(capsys, lambda: fresh(plans, "2d", 0, description, device=torch.device("cpu")))
     assert "another value of convolutions" in error

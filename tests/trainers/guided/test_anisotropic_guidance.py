@@ -39,7 +39,8 @@ def keeper_file(nnunet_module: Workspace, tmp_path_factory: pytest.TempPathFacto
 
 def test_the_file_names_network_data_and_paper(keeper_file: Path, nnunet_module: Workspace) -> None:
     header = read_header(keeper_file)
-    assert (header.format_version, header.network, header.channel) == (3, "anisotropic_unet", "LF")
+    assert (header.format_version, header.network, header.channel) == (4, "anisotropic_unet", "LF")
+    assert header.architecture["pooling"] == "max"
     assert header.decoder_architecture == {"dim": 2, "base_features": header.architecture["base_features"]}
     assert header.training_cases
     assert "Lin et al." in header.citation
