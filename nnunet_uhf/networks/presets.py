@@ -1,7 +1,7 @@
 """What a preset stands for: the fusion modules of a guided network, and how a keeper is built and trained.
 
 ``paper`` is arXiv 2402.08409 as it stands. ``reference`` has its networks and what nnU-Net's trainings made of the rest
-(ours): fusions that start as the plain network and gate by a sigmoid, a shorter training that ends slowly, noise on
+(ours): fusions that start as the plain network and gate by a sigmoid, a larger learning rate that decays, noise on
 half of the samples; docs/howto/pretraining_a_keeper.md holds the two against each other. ``efficient`` was chosen by
 measurement (docs/BENCHMARKS.md): guidance for at most 1.15 times the time and memory of plain nnU-Net in training, as
 accurate as the reference as far as could be told (ours). A preset is chosen twice, since a keeper is made once and

@@ -23,7 +23,8 @@ def guide(
     """Guide an encoder-decoder by a keeper: one fusion module for each skip, the keeper frozen.
 
     At the start the fusion modules pass the skips through, so that the guided network computes what ``network`` does
-    (its trained weights are of use). ``network`` is not copied: the guided network trains its encoder and decoder.
+    (its trained weights are of use); not so with the preset ``paper``. ``network`` is not copied: the guided network
+    trains its encoder and decoder.
 
     Args:
         network: with ``.encoder``, which maps ``(B, C, *S)`` to its skips ``(B, C_s, *S_s)``, finest first, and lists

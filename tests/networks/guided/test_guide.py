@@ -55,7 +55,10 @@ class Own(nn.Module):
 def test_before_training_a_guided_network_computes_what_the_network_does(dim: int, preset: str) -> None:
     own, image = Own(dim), torch.rand(1, 2, *[16] * dim)
     guided = guide(own, KnowledgeKeeper(dim=dim, base_features=4), preset=preset, guide_channel=1)
-    torch.testing.assert_close(guided(image), own(image), atol=1e-5, rtol=0)
+    if preset == "paper":  # whose fusions add to the skips from the first step
+        assert not torch.allclose(guided(image), own(image), atol=1e-2)
+    else:
+        torch.testing.assert_close(guided(image), own(image), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("dim", [2, 3])

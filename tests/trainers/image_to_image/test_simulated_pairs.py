@@ -151,7 +151,7 @@ def test_a_whole_held_out_case_is_the_same_in_every_training(configuration: str,
 
 def test_the_keeper_file_says_that_its_source_was_simulated_and_how(keeper: Any, keeper_file: Path) -> None:
     header = read_header(keeper_file)
-    assert (header.route, header.channel, header.format_version) == ("simulated", "LF", 3)
+    assert (header.route, header.channel, header.format_version) == ("simulated", "LF", 4)
     assert (header.source_field_T, header.target_field_T) == (0.36, 3.0)  # the preset's, and the declared one
     assert header.simulation is not None
     assert header.feature_statistics is not None
