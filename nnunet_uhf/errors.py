@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -22,6 +24,53 @@ class UHFError(Exception):
         ...     print(error)
         nowhere.safetensors does not exist. Give the path of a keeper file (see nnUNet_UHF_KKN).
     """
+
+
+class LeftOutError(UHFError):
+    """Some cases could not be done while the others were; commands end with status 1."""
+
+
+class Odd:
+    """Cases that could not be done; the others go on.
+
+    Attributes:
+        reasons: by name of the case, why not.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, UHFError] = {}
+
+    @contextmanager
+    def kept(self, case: str) -> Iterator[None]:
+        """Keep a :class:`UHFError` that the block raises as the reason of a case."""
+        try:
+            yield
+        except UHFError as error:
+            self.reasons[case] = error
+
+    def require_others(self, cases: int) -> None:
+        """Raise the first reason when none of so many cases is left."""
+        if self.reasons and len(self.reasons) >= cases:
+            raise next(iter(self.reasons.values()))
+
+    def tell(self) -> None:
+        """:class:`LeftOutError` that names the cases when there are any, once the others are done."""
+        if self.reasons:
+            count = f"{len(self.reasons)} case was" if len(self.reasons) == 1 else f"{len(self.reasons)} cases were"
+            reasons = "; ".join(str(reason) for reason in self.reasons.values())
+            raise LeftOutError(f"{count} left out, the others are done: {reasons}")
+
+
+class UHFWarning(UserWarning):
+    """Something the user should know though the work goes on; one line like :class:`UHFError`'s."""
+
+
+@contextmanager
+def already_told() -> Iterator[None]:
+    """No warning of ours in the block: it reads copies of files that were read, and told of, before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UHFWarning)
+        yield
 
 
 class KeeperFileError(UHFError):

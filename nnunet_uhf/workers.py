@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
 
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, UHFWarning
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -31,9 +33,23 @@ def each_done(function: Callable[[Job], Done], jobs: Sequence[Job], processes: i
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            for future in as_completed([pool.submit(function, job) for job in jobs]):
-                yield future.result()
+            for future in as_completed([pool.submit(partial(_with_warnings, function), job) for job in jobs]):
+                done, told = future.result()
+                for message in told:
+                    warnings.warn(message, UHFWarning, stacklevel=2)
+                yield done
         except BrokenProcessPool:
             raise UHFError("a worker was killed, most likely for want of memory: use fewer at a time (-np)") from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _with_warnings(function: Callable[[Job], Done], job: Job) -> tuple[Done, list[str]]:
+    """What the function returns, and our own warnings, for the process that can show them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UHFWarning)
+        done = function(job)
+    for other in caught:
+        if not issubclass(other.category, UHFWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return done, [str(each.message) for each in caught if issubclass(each.category, UHFWarning)]

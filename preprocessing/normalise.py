@@ -14,6 +14,7 @@ from rich.progress import track
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid, write_volume
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.nnunet.files import read_json
@@ -69,7 +70,7 @@ def normalise_folder(
             image = read_volume(files[case])
             brain = _brain(image, brains.get(case))
             changed = np.where(brain, to_scale(image.data, histograms[case], scale), np.float32(0))
-            write_volume(staged / f"{case}.nii.gz", changed, image.affine, header=image.header)
+            write_volume(staged / f"{case}.nii.gz", changed, header=image.header)
         record = {
             "format": 1,
             "package_version": nnunet_uhf.__version__,
@@ -98,10 +99,10 @@ def read_landmarks(path: Path) -> Landmarks:
 
 def _brain(image: Volume, mask: Path | None) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Voxels of the mask, or those that are not zero; UHFError when none is zero, so that the brain is not known."""
-    inside = (image.data if mask is None else read_volume(mask).data) != 0
-    if mask is None and inside.all():
+    brain = image.data != 0 if mask is None else inside(read_volume(mask).data)
+    if mask is None and brain.all():
         raise UHFError(f"{image.path} has no voxel that is zero, so that the brain is not known: give masks (--masks)")
-    return np.asarray(inside)
+    return np.asarray(brain)
 
 
 def _shown(cases: list[str], console: Console | None, what: str) -> list[str]:

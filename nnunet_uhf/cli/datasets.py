@@ -10,6 +10,7 @@ import typer
 
 from nnunet_uhf.cli import convert_labels, convert_pairs
 from nnunet_uhf.cli.arguments import InputFolder, OutputFolder, add_verbs
+from nnunet_uhf.errors import Odd
 
 GROUP = "Datasets"
 
@@ -40,7 +41,10 @@ def qc(
 
     from nnunet_uhf.preprocessing.qc.page import write_pictures
 
-    sys.stdout.write(f"wrote {write_pictures(dataset, output, console=Console(stderr=True))}\n")
+    odd = Odd()
+    page = write_pictures(dataset, output, console=Console(stderr=True), odd=odd)
+    sys.stdout.write(f"wrote {page}\n")
+    odd.tell()
 
 
 def normalise(

@@ -19,7 +19,7 @@ from nnunet_uhf.cli.arguments import (
     require_folders,
     torch_device,
 )
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import Odd, UHFError
 
 Keeper = Annotated[Path, typer.Option("--keeper", metavar="FILE", help="Keeper file.")]
 
@@ -214,10 +214,11 @@ def check_input(
 
     from nnunet_uhf.inference.input_check import check_inputs, checks_table
 
-    used = torch_device(device)
-    checks = check_inputs(images, model, output=output, device=used, console=Console(stderr=True))
-    Console().print(checks_table(checks))
+    used, odd = torch_device(device), Odd()
+    checks = check_inputs(images, model, output=output, device=used, console=Console(stderr=True), odd=odd)
+    Console().print(checks_table(checks, odd))
     if output is not None:
         sys.stdout.write(f"wrote {output}\n")
+    odd.tell()
     if strict and any(check.verdict != "within" for check in checks.values()):
         raise typer.Exit(1)

@@ -5,9 +5,12 @@ Verbs import what they need when they run, so that ``--help`` and ``--version`` 
 
 from __future__ import annotations
 
+import io
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -15,7 +18,7 @@ from rich.text import Text
 
 from nnunet_uhf import __version__
 from nnunet_uhf.cli import datasets, images, installation, keepers, segmentations, simulation
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import LeftOutError, UHFError, UHFWarning
 
 # typer brings its own copy of click, whose names are not public
 UsageError = typer.BadParameter.__bases__[0]
@@ -41,9 +44,22 @@ def _nnunet_uhf(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit status: 2 for whatever the user can put right."""
+    """Run the command line and leave with its exit status: 2 for whatever the user can put right, 1 for cases left out.
+
+    What a console cannot show is replaced; warnings of ours are one line.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UHFWarning)
+        warnings.showwarning = partial(_show, set())
+        _run(given, debug=debug)
+
+
+def _run(given: list[str], *, debug: bool) -> None:
     try:
         status = app(
             repeat_list_options([argument for argument in given if argument != "--debug"]),
@@ -55,8 +71,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug or message is None:
             raise
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {message}", style="red"))
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, LeftOutError) else 2)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show(
+    shown: set[str],
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line for our own warnings, each once; Python's way for those of others."""
+    if issubclass(category, UHFWarning):
+        text = f"warning: {' '.join(str(message).split())}"
+        if text not in shown:
+            shown.add(text)
+            Console(stderr=True, soft_wrap=True).print(Text(text, style="yellow"))
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def repeat_list_options(arguments: Sequence[str]) -> list[str]:

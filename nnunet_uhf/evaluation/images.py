@@ -18,6 +18,7 @@ from nnunet_uhf.evaluation.image_record import write_record
 from nnunet_uhf.evaluation.multiscale import ms_ssim, ms_ssim_scales
 from nnunet_uhf.evaluation.statistics import CONFIDENCE, bootstrap_interval
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files
+from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import read_grid, read_volume, require_same_grid
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.types import Mask
@@ -96,9 +97,9 @@ def _match(reference: Path, prediction: Path, mask: Path | None) -> tuple[list[I
     references, predictions = case_files(reference), case_files(prediction)
     masks = None if mask is None else case_files(mask)
     found = dict(_partners(references, predictions, f"{prediction} holds no prediction"))
-    inside = {} if masks is None else dict(_partners(references, masks, f"{mask} holds no mask"))
+    masked = {} if masks is None else dict(_partners(references, masks, f"{mask} holds no mask"))
     cases = [
-        ImagePair(name, path, predictions[found[name]], None if masks is None else masks[inside[name]])
+        ImagePair(name, path, predictions[found[name]], None if masks is None else masks[masked[name]])
         for name, path in references.items()
     ]
     for case in cases:
@@ -138,10 +139,10 @@ def _scales(case: ImagePair) -> int:
 def _measure(case: ImagePair, *, linear_fit: bool, data_range: float | None, scales: int) -> dict[str, Any]:
     """One entry of `metric_per_case`."""
     truth, predicted = read_volume(case.reference).data, read_volume(case.prediction).data
-    inside = None if case.mask is None else read_volume(case.mask).data > 0
-    if inside is not None and not inside.any():
+    brain = None if case.mask is None else inside(read_volume(case.mask).data)
+    if brain is not None and not brain.any():
         raise UHFError(f"{case.mask} is empty: mark the brain, or remove case {case.name}")
-    regions: dict[str, Mask | None] = {"whole": None} if inside is None else {"whole": None, "brain": inside}
+    regions: dict[str, Mask | None] = {"whole": None} if brain is None else {"whole": None, "brain": brain}
     row: dict[str, Any] = {
         "case": case.name,
         "reference": case.reference.name,

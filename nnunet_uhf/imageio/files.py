@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
-import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError, first_line
+from nnunet_uhf.imageio.opening import UNREADABLE, opened, require_file
+from nnunet_uhf.imageio.place import quiet_itk, read_place, unit_mm, warn_of_contradiction
 
 ENDINGS = (".nii.gz", ".nii")
 #: Behind the name of a case in the name of an image as nnU-Net wants it, the file's ending taken off.
 CHANNEL_SUFFIX = re.compile(r"_\d{4}$")
-#: What nibabel raises on files that are damaged, cut short, or something else.
-UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
 
 
 def is_nifti(path: Path) -> bool:
@@ -100,17 +97,22 @@ def require_grey_scale(path: Path, dtype: np.dtype[Any]) -> None:
 
 
 def check_nifti_header(path: Path, *, dim: int) -> None:
-    """UHFError unless the file's header is that of one 3D (or, for a 2D keeper, 2D) grey-scale image."""
+    """UHFError unless the file's header is that of one 3D (or, for a 2D keeper, 2D) grey-scale image.
+
+    A header that is read in two ways is told in a :class:`nnunet_uhf.errors.UHFWarning`.
+    """
+    require_file(path)
     try:
         image = nibabel.load(path)
         shape, dtype = image.shape, image.get_data_dtype()
     except UNREADABLE as error:
         raise UHFError(f"{path} is not a readable NIfTI image ({first_line(error, kind=False)})") from error
     require_grey_scale(path, dtype)
-    if len(shape) > 3:
+    if any(n != 1 for n in shape[3:]):
         raise UHFError(f"{path} has {len(shape)} dimensions {shape}; give one 3D volume a file")
-    if dim == 3 and (len(shape) < 3 or min(shape) == 1):
+    if dim == 3 and (len(shape) < 3 or min(shape[:3]) == 1):
         raise UHFError(f"{path} is a single slice {shape}, but the keeper is 3D; use a 2D keeper")
+    warn_of_contradiction(path, read_place(path, image), shape)
 
 
 def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -118,8 +120,10 @@ def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
 
     Checked with nibabel, because ITK reads NaN, and what is missing of a file that is cut short, as 0 without a word.
     """
+    require_file(path)
     try:
-        values = np.asanyarray(nibabel.load(path).dataobj)
+        with opened(path) as image:
+            values, unit = np.asanyarray(image.dataobj), unit_mm(image.header)
     except UNREADABLE as error:
         raise UHFError(f"{path} cannot be read ({first_line(error, kind=False)}); copy or convert it anew") from error
     if not np.isfinite(values).all():
@@ -127,7 +131,9 @@ def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     if values.min() == values.max():
         raise UHFError(f"{path} has the same intensity everywhere: there is no image in it")
     try:
-        return SimpleITKIO().read_images([str(path)])
+        with quiet_itk():
+            return SimpleITKIO().read_images([str(path)])
     except RuntimeError:
         # ITK refuses sheared or slightly non-orthonormal world matrices, which nibabel reads in the same axis order.
-        return NibabelIO().read_images([str(path)])
+        data, properties = NibabelIO().read_images([str(path)])
+        return data, {**properties, "spacing": [step * unit for step in properties["spacing"]]}

@@ -8,8 +8,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import nibabel
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TaskID
@@ -17,10 +21,11 @@ from torch import Tensor, nn
 
 from nnunet_uhf import __version__
 from nnunet_uhf.devices import checked_device
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.imageio.files import check_nifti_header, note_path
+from nnunet_uhf.imageio.nifti import write_volume
 from nnunet_uhf.imageio.output import written_whole
-from nnunet_uhf.imageio.restore import export_image
+from nnunet_uhf.imageio.restore import restore_grid
 from nnunet_uhf.inference.input_check import InputCheck, check_for_enhancing, without_statistics
 from nnunet_uhf.inference.inputs import Scan, scans_and_outputs
 from nnunet_uhf.inference.predictor import ImagePredictor
@@ -79,9 +84,9 @@ def enhance(
     Where the keeper file has feature statistics, each input is held against them: the note has the distances, and the
     console a warning for an image unlike those of the training (see :mod:`nnunet_uhf.inference.input_check`).
 
-    Raises UHFError before anything is computed when an input is no single 3D NIfTI image or has its slices along
-    another axis, the model cannot enhance or has no uncertainty, or the device is absent; later when an image holds
-    NaN or no contrast.
+    A file that is no single 3D NIfTI image, has its slices along another axis, holds NaN or has no contrast is left
+    out; when the others are done, LeftOutError names it. Raises UHFError before anything is computed when no file is
+    left, the model cannot enhance or has no uncertainty, or the device is absent.
 
     Examples:
         >>> import nibabel
@@ -107,10 +112,13 @@ def enhance(
         twice = sorted({target for _, target in tasks} & {uncertainty_path(target) for _, target in tasks})
         if twice:
             raise UHFError(f"{twice[0]} would be an image and the uncertainty of another one: rename its input")
+    odd, geometries = Odd(), {}
     for scan, _ in tasks:
-        for source in scan:
-            check_nifti_header(source, dim=header.dim)
-    geometries = {scan: slice_geometry(header, scan[0], axis=axis) for scan, _ in tasks}
+        with odd.kept(scan[0].name):
+            for source in scan:
+                check_nifti_header(source, dim=header.dim)
+            geometries[scan] = slice_geometry(header, scan[0], axis=axis)
+    odd.require_others(len(tasks))
     waiting = [(scan, target) for scan, target in tasks if overwrite or not _all_there(target, uncertainty)]
     if len(waiting) < len(tasks):
         console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
@@ -132,28 +140,64 @@ def enhance(
     with Progress(console=console, disable=not progress) as bar:
         task = bar.add_task("enhance", total=len(waiting))
         for index, (scan, target) in enumerate(waiting):
-            source, geometry = scan[0], geometries[scan]
-            bar.update(task, description=escape(source.name))
-            if geometry is not None and geometry.warning:
-                console.print(f"warning: {source.name}: {geometry.warning}", highlight=False, markup=False)
-            read = managers(header if geometry is None else geometry.header)
-            data, mask, properties = preprocess_image(scan, *read)
-            check = check_for_enhancing(header, enhancer.network, data, device, source, console)
+            bar.update(task, description=escape(scan[0].name))
+            if scan in geometries:
+                with odd.kept(scan[0].name):
+                    given = _read(scan, geometries[scan], enhancer, device, console)
+            if scan[0].name in odd.reasons:
+                console.print(f"error: {odd.reasons[scan[0].name]}", style="red", highlight=False, markup=False)
+                continue
             report = functools.partial(_report, bar, task, index)
-            images = predictor.predict_image(torch.from_numpy(data), on_patch=report)
-            written = read
-            if geometry is not None:
-                written = managers(geometry.written_header)
-                mask, properties = geometry.mask(mask), geometry.properties(properties)
-            # first, so that no image is ever without it
-            _write_note(target, scan, enhancer, geometry=geometry, uncertainty=uncertainty, check=check)
-            intensity = header.target_intensity
-            scales = {target: (intensity["mean"], intensity["std"]), uncertainty_path(target): (0.0, intensity["std"])}
-            for image, (path, (mean, std)) in reversed(list(zip(images, scales.items(), strict=False))):
-                inside = mask if header.use_mask_for_norm else None
-                export_image(image[None], path, properties, *written, mean=mean, std=std, mask=inside)
+            images = predictor.predict_image(torch.from_numpy(given.data), on_patch=report)
+            _write(target, given, images, enhancer, uncertainty=uncertainty)
             bar.update(task, completed=index + 1)
+    odd.require_others(len(tasks))
+    odd.tell()
     return [target for _, target in waiting]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A scan as the network reads it, and what is needed to write its image; geometry: of thick slices."""
+
+    scan: Scan
+    data: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    properties: dict[str, Any]
+    geometry: SliceGeometry | None
+    check: InputCheck | None
+
+
+def _read(
+    scan: Scan, geometry: SliceGeometry | None, enhancer: Enhancer, device: torch.device, console: Console
+) -> _Read:
+    """Read and check one scan; UHFError when it is none that can be enhanced."""
+    header = enhancer.headers[0]
+    if geometry is not None and geometry.warning:
+        console.print(f"warning: {scan[0].name}: {geometry.warning}", highlight=False, markup=False)
+    read = managers(header if geometry is None else geometry.header)
+    data, mask, properties = preprocess_image(scan, *read)
+    check = check_for_enhancing(header, enhancer.network, data, device, scan[0], console)
+    return _Read(scan, data, mask, properties, geometry, check)
+
+
+def _write(target: Path, read: _Read, images: Tensor, enhancer: Enhancer, *, uncertainty: bool) -> None:
+    """Write what was predicted of a scan, in its geometry; the note first, so that no image is ever without it."""
+    header, geometry, mask, properties = enhancer.headers[0], read.geometry, read.mask, read.properties
+    image = nibabel.load(read.scan[0])
+    shape, step, written = list(image.shape[:3]), None, managers(header)
+    if geometry is not None:
+        written, step = managers(geometry.written_header), geometry.step
+        shape[geometry.file_axis] *= geometry.ratio
+        mask, properties = geometry.mask(mask), geometry.properties(properties)
+    _write_note(target, read.scan, enhancer, geometry=geometry, uncertainty=uncertainty, check=read.check)
+    intensity = header.target_intensity
+    scales = {target: (intensity["mean"], intensity["std"]), uncertainty_path(target): (0.0, intensity["std"])}
+    for predicted, (path, (mean, std)) in reversed(list(zip(images, scales.items(), strict=False))):
+        inside = mask if header.use_mask_for_norm else None
+        volume = restore_grid(predicted[None], properties, *written, mean=mean, std=std, mask=inside)
+        with written_whole(path) as temporary:
+            write_volume(temporary, volume.T.reshape(shape), header=image.header, step=step)
 
 
 def _all_there(target: Path, uncertainty: bool) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.guidance.guided_model import ModelKeeper, read_model_keeper
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files, case_name, check_nifti_header
 from nnunet_uhf.imageio.output import write_table
@@ -36,6 +38,7 @@ from nnunet_uhf.keepers.statistics import (
 from nnunet_uhf.networks.contract import EnhancementNet
 
 ALL_LEVELS = "all"
+NOT_CHECKED = "not checked"
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ def check_inputs(
     output: Path | None = None,
     device: torch.device | str = "cpu",
     console: Console | None = None,
+    odd: Odd | None = None,
 ) -> dict[str, InputCheck]:
     """Check every image, as nnU-Net would preprocess it for the keeper; by file name.
 
@@ -166,6 +170,7 @@ def check_inputs(
         output: CSV file with a line for every level of every image, and one for all levels; replaced if it is there.
         device: where to run the keeper.
         console: shows a progress bar when given.
+        odd: keeps the images that cannot be checked, while some can; without it the first of them is an error.
 
     Raises:
         UHFError: a keeper without statistics, unreadable images, a name that is no .csv.
@@ -190,27 +195,36 @@ def check_inputs(
     if header.feature_statistics is None:
         raise UHFError(f"{model}: {without_statistics(header)}")
     scans = _scans(images, keeper)
+    geometries = {}  # of thick slices: where they lie, and how thick they are
     for scan in scans:
-        for path in scan:
-            check_nifti_header(path, dim=header.dim)
-    # of thick slices: where they lie, and how thick they are
-    geometries = {scan: slice_geometry(header, scan[0], axis=None) for scan in scans}
+        with nullcontext() if odd is None else odd.kept(scan[0].name):
+            for path in scan:
+                check_nifti_header(path, dim=header.dim)
+            geometries[scan] = slice_geometry(header, scan[0], axis=None)
+    _require_some(geometries, odd, scans)
     # what cannot guide has no keeper by itself, but one within its enhancer
     file = keeper.file
     network = build_keeper(file) if file.decoder_state is None else build_enhancer(file).keeper
     features = features_of(network.to(device))
     checks = {}
-    for scan in scans if console is None else track(scans, description="check", console=console):
+    for scan in geometries if console is None else track(list(geometries), description="check", console=console):
         geometry, first = geometries[scan], scan[0]
-        image, _, _ = preprocess_image(scan, *managers(header if geometry is None else geometry.header))
-        checks[first.name] = compare_with_training(header, features, image, device=device, name=str(first))
+        with nullcontext() if odd is None else odd.kept(first.name):
+            image, _, _ = preprocess_image(scan, *managers(header if geometry is None else geometry.header))
+            checks[first.name] = compare_with_training(header, features, image, device=device, name=str(first))
+    _require_some(checks, odd, scans)
     if output is not None:
-        _write(output, checks)
+        _write(output, checks, odd)
     return checks
 
 
-def checks_table(checks: dict[str, InputCheck]) -> Table:
-    """A line for every image: its distance, that of every level, and the verdict."""
+def _require_some(found: Sized, odd: Odd | None, files: Sized) -> None:
+    if odd is not None and not found:
+        odd.require_others(len(files))
+
+
+def checks_table(checks: dict[str, InputCheck], odd: Odd | None = None) -> Table:
+    """A line for every image: its distance, that of every level, and the verdict; for the odd ones the reason."""
     usual = next(iter(checks.values()))
     table = Table(title="Distance to the images the keeper was trained on, by level", title_justify="left")
     table.add_column("", overflow="fold", min_width=20)  # a name that is cut cannot be told from another one
@@ -220,6 +234,8 @@ def checks_table(checks: dict[str, InputCheck]) -> Table:
     for name, check in checks.items():
         cells = [Text(f"{one.distance:.2f}", _STYLES[one.verdict]) for one in (*check.levels, check.overall)]
         table.add_row(Text(name), *cells, Text(check.verdict, _STYLES[check.verdict]))
+    for name, reason in () if odd is None else odd.reasons.items():
+        table.add_row(Text(name), *[""] * (len(usual.levels) + 1), Text(f"{NOT_CHECKED}: {reason}", "red"))
     table.add_section()
     for title, value in (("95 % of its own cases below", "usual_p95"), ("furthest of its own cases", "usual_max")):
         table.add_row(title, *(f"{getattr(one, value):.2f}" for one in (*usual.levels, usual.overall)), "")
@@ -245,10 +261,11 @@ def _scans(images: Path, keeper: ModelKeeper) -> list[Scan]:
     return seen
 
 
-def _write(path: Path, checks: dict[str, InputCheck]) -> None:
-    lines = [
+def _write(path: Path, checks: dict[str, InputCheck], odd: Odd | None) -> None:
+    lines: list[dict[str, Any]] = [
         {"image": name, **asdict(one), "distance": f"{one.distance:.4f}"}
         for name, check in checks.items()
         for one in (*check.levels, check.overall)
     ]
+    lines += [{"image": name, "level": ALL_LEVELS, "verdict": NOT_CHECKED} for name in odd.reasons] if odd else []
     write_table(path, lines)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import nibabel
-import numpy as np
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files, case_name, pair_files
+from nnunet_uhf.imageio.nifti import Grid, require_equal_grids
+from nnunet_uhf.imageio.place import read_place
 from nnunet_uhf.keepers.header import KeeperHeader
 
 Scan = tuple[Path, ...]
@@ -62,8 +63,13 @@ def scans_of(inputs: Path, header: KeeperHeader, channels: tuple[int, ...] | Non
 
 def require_one_grid(scan: Scan) -> None:
     """UHFError unless all images of a scan lie on the grid of the first."""
-    first = nibabel.load(scan[0])
+    first = _grid_of(scan[0])
     for path in scan[1:]:
-        image = nibabel.load(path)
-        if image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-3):
-            raise UHFError(f"{path} does not lie on the grid of {scan[0].name}: resample it there, or register it")
+        require_equal_grids(scan[0], first, path, _grid_of(path))
+
+
+def _grid_of(path: Path) -> Grid:
+    """The grid of an image, which may be a single slice."""
+    image = nibabel.load(path)
+    place = read_place(path, image)
+    return Grid((*image.shape, 1, 1)[:3], place.affine, place.other)

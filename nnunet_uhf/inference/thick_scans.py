@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.matching import SPACING_TOLERANCE
+from nnunet_uhf.imageio.place import read_place
 from nnunet_uhf.imageio.planes import slice_axis
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.networks.kinds import KINDS
+from nnunet_uhf.types import Affine
 
 SAME_SPACING = 1.01  # factor; scanners and converters round
 
@@ -62,6 +64,13 @@ class SliceGeometry:
             f"model was trained to make slices {self.trained_spacing_mm:.3g} mm apart and may do worse here"
         )
 
+    @property
+    def step(self) -> Affine:
+        """(4, 4), voxel index of the image to voxel index of the scan."""
+        step = np.eye(4)
+        step[self.file_axis, self.file_axis] = 1 / self.ratio
+        return step
+
     def properties(self, properties: dict[str, Any]) -> dict[str, Any]:
         """nnU-Net's properties of the scan -> those of the image."""
         changed = copy.deepcopy(properties)
@@ -72,14 +81,6 @@ class SliceGeometry:
         box[self.axis] = [bound * self.ratio for bound in box[self.axis]]
         changed["bbox_used_for_cropping"] = box
         changed["spacing"] = _changed(changed["spacing"], stored, changed["spacing"][stored] / self.ratio)
-        if "sitk_stuff" in changed:
-            spacing = changed["sitk_stuff"]["spacing"]
-            divided = spacing[self.file_axis] / self.ratio
-            changed["sitk_stuff"]["spacing"] = tuple(_changed(spacing, self.file_axis, divided))
-        else:
-            affine = np.array(changed["nibabel_stuff"]["original_affine"], dtype=np.float64)
-            affine[:3, self.file_axis] /= self.ratio
-            changed["nibabel_stuff"]["original_affine"] = affine
         return changed
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -125,7 +126,7 @@ def slice_geometry(header: KeeperHeader, path: Path, *, axis: str | None = None)
         if axis is not None:
             raise UHFError("this model keeps the grid of its input, so it has no slice axis: leave --axis out")
         return None
-    affine = nibabel.load(path).affine
+    affine = read_place(path, nibabel.load(path)).affine
     sizes = voxel_sizes(affine)
     model_axis = _model_axis(header)
     default = 2 - header.transpose_forward[model_axis]

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.nifti import read_volume, require_distinct
+from nnunet_uhf.imageio.label_maps import label_values
+from nnunet_uhf.imageio.nifti import require_distinct
+from nnunet_uhf.imageio.opening import require_file
 from nnunet_uhf.imageio.output import require_free
 
 DATASET_NAME = re.compile(r"(Dataset\d{3})_\S+")
@@ -79,9 +79,8 @@ def check_cases(
     everything = {**named, **tests, "test labels": test_labels}
     all_files = {f"{case} ({what})": path for what, files in everything.items() for case, path in files.items()}
     for path in all_files.values():
-        if not path.is_file():
-            raise UHFError(f"{path} does not exist: check the name and the folder")
-    require_distinct(all_files)
+        require_file(path)
+    require_distinct({name: path for name, path in all_files.items() if "labels" not in name})
 
 
 def check_case_names(cases: list[str]) -> None:
@@ -97,7 +96,6 @@ def check_case_names(cases: list[str]) -> None:
 
 def check_label_map(path: Path, values: set[int]) -> None:
     """UHFError unless a label map holds whole numbers that have a name."""
-    found = np.unique(read_volume(path).data)
-    unknown = [float(value) for value in found if value not in values]
+    unknown = [value for value in label_values(path) if value not in values]
     if unknown:
-        raise UHFError(f"{path} holds label {unknown[0]:g}, which has no name: add it to the label names")
+        raise UHFError(f"{path} holds label {unknown[0]}, which has no name: add it to the label names")

@@ -202,17 +202,17 @@ def _copy_case(
     for index, files in enumerate(channels.values()):
         require_same_grid(first, files[case])
         read_volume(files[case])  # a damaged file or NaN must not surface hours later
-        _copy_to(folder / f"images{part}", files[case], f"{case}_{index:04d}.nii.gz")
+        _copy_to(folder / f"images{part}", files[case], f"{case}_{index:04d}.nii.gz", pattern=first)
     if case in labels:
         require_same_grid(first, labels[case])
         check_label_map(labels[case], values)
-        _copy_to(folder / f"labels{part}", labels[case], f"{case}.nii.gz")
+        _copy_to(folder / f"labels{part}", labels[case], f"{case}.nii.gz", pattern=first)
 
 
-def _copy_to(folder: Path, source: Path, name: str) -> None:
-    """Copy a file into a folder that is made when it is first needed."""
+def _copy_to(folder: Path, source: Path, name: str, *, pattern: Path) -> None:
+    """Copy a file into a folder that is made when it is first needed; all files of a case lie where `pattern` does."""
     folder.mkdir(exist_ok=True)
-    copy_compressed(source, folder / name)
+    copy_compressed(source, folder / name, pattern=pattern)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from nibabel.affines import voxel_sizes
 from scipy.ndimage import distance_transform_edt
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.label_maps import whole_numbers
 from nnunet_uhf.preprocessing.labelled.source_image import SourceImage
 from nnunet_uhf.preprocessing.labelled.structures import LEFT, RIGHT, without_side
 from nnunet_uhf.types import LabelArray
@@ -122,7 +123,7 @@ def read_mapping(path: Path) -> dict[int, str | None]:
         UHFError: no such file, no JSON object, a key that is no number, a value that is neither name nor null.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UHFError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -148,11 +149,8 @@ def _structure_name(path: Path, key: str, name: Any) -> str | None:
 
 def _whole_numbers(source: SourceImage) -> npt.NDArray[np.int32]:
     """Label numbers as integers."""
-    data = source.data
-    numbers = np.rint(data).astype(np.int64)
-    if data.dtype.kind == "f" and not np.array_equal(numbers, data):
-        raise UHFError(f"{source.path} holds fractional labels: use the label map as it was drawn, not interpolated")
+    numbers = whole_numbers(source.path, source.data)
     if numbers.min() < 0 or numbers.max() > HIGHEST_NUMBER:
         wrong = numbers.min() if numbers.min() < 0 else numbers.max()
         raise UHFError(f"{source.path} holds label {wrong}: labels are whole numbers from 0 to {HIGHEST_NUMBER}")
-    return numbers.astype(np.int32)
+    return numbers

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 import nnunet_uhf
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, already_told
 from nnunet_uhf.imageio.nifti import require_distinct, require_equal_grids
 from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.nnunet.labels import tells_sides_apart
@@ -108,7 +108,7 @@ def write_labelled_scans(
                 first = first or image
                 _check_image(image, first)
                 images[channel][case] = temporary / f"{index}_{number}.nii.gz"
-                write_plain(images[channel][case], image.data, first.affine)
+                write_plain(images[channel][case], image.data, first.geometry)
                 unoriented += [] if image.oriented else [image.path]
             if scan.labels is not None and first is not None:
                 source = read_source(scan.labels)
@@ -117,20 +117,21 @@ def write_labelled_scans(
                 values = table.apply(placed)
                 present.update(np.unique(values).tolist())
                 labels[case] = temporary / f"{index}_labels.nii.gz"
-                write_plain(labels[case], values, first.affine)
+                write_plain(labels[case], values, first.geometry)
         told += _what_to_know(label_names, present, unoriented)
         if moved:
             told.append(f"{moved[0]} was put on its image voxel for voxel ({len(moved)} files): look at the result")
-        write_segmentation_dataset(
-            output,
-            channels={name: _of(files, tests, inside=False) for name, files in images.items()},
-            labels=_of(labels, tests, inside=False),
-            label_names=label_names,
-            test_channels={name: _of(files, tests, inside=True) for name, files in images.items()},
-            test_labels=_of(labels, tests, inside=True),
-            record=_record(layout, scans, table, told),
-            console=console,
-        )
+        with already_told():
+            write_segmentation_dataset(
+                output,
+                channels={name: _of(files, tests, inside=False) for name, files in images.items()},
+                labels=_of(labels, tests, inside=False),
+                label_names=label_names,
+                test_channels={name: _of(files, tests, inside=True) for name, files in images.items()},
+                test_labels=_of(labels, tests, inside=True),
+                record=_record(layout, scans, table, told),
+                console=console,
+            )
     return Conversion(output, tuple(told))
 
 
@@ -153,9 +154,8 @@ def leave_out_incomplete(
 
 
 def _require_own_files(scans: Mapping[str, LabelledScan]) -> None:
-    """UHFError when one file is used twice."""
+    """UHFError when one scan is used twice; scans on a template may share its label map."""
     files = {f"{case} ({name})": path for case, scan in scans.items() for name, path in scan.images.items()}
-    files |= {f"{case} (labels)": scan.labels for case, scan in scans.items() if scan.labels is not None}
     require_distinct(files)
 
 
@@ -185,7 +185,7 @@ def _check_image(image: SourceImage, first: SourceImage) -> None:
 
 def _on_grid(labels: SourceImage, image: SourceImage, *, same_voxels: bool) -> SourceImage:
     """The label map, on the grid of its image by its own affine, or voxel for voxel; UHFError when it is not."""
-    placed = dataclasses.replace(labels, affine=image.affine) if same_voxels else labels
+    placed = dataclasses.replace(labels, affine=image.affine, other=image.other) if same_voxels else labels
     require_equal_grids(image.path, image.grid, placed.path, placed.grid)
     return placed
 

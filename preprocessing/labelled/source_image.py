@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.files import UNREADABLE, is_nifti
-from nnunet_uhf.imageio.nifti import Grid, require_regular, require_right_angles
+from nnunet_uhf.imageio.files import is_nifti
+from nnunet_uhf.imageio.header import geometry_of, with_one_place
+from nnunet_uhf.imageio.nifti import Grid, require_regular, require_right_angles, require_volume, write_volume
+from nnunet_uhf.imageio.opening import UNREADABLE, opened, require_file
+from nnunet_uhf.imageio.place import Place, read_place, warn_of_contradiction
 from nnunet_uhf.types import Affine
 
 MGH_ENDINGS = (".mgz", ".mgh")
@@ -29,17 +32,21 @@ class SourceImage:
         affine: (4, 4), voxel index to world mm (right, anterior, superior).
         path: where it was read from.
         oriented: whether the file says which side is left; where not, the affine is only a convention.
+        geometry: NIfTI header with both forms of the place in mm, and nothing else of the source's.
+        other: the affine as nibabel reads it.
     """
 
     data: npt.NDArray[Any]
     affine: Affine
     path: Path
     oriented: bool
+    geometry: nib.Nifti1Header
+    other: Affine
 
     @property
     def grid(self) -> Grid:
-        """Shape and affine."""
-        return self.data.shape, self.affine
+        """Shape and both affines."""
+        return Grid(self.data.shape, self.affine, self.other)
 
 
 def read_source(path: Path) -> SourceImage:
@@ -48,8 +55,7 @@ def read_source(path: Path) -> SourceImage:
     Raises:
         UHFError: missing, damaged, several volumes, colours, NaN, or a singular or sheared affine.
     """
-    if not path.is_file():
-        raise UHFError(f"{path} does not exist: check the name and the folder")
+    require_file(path)
     if not is_nifti(path) and not path.name.lower().endswith(MGH_ENDINGS):
         raise UHFError(f"{path} is neither NIfTI nor MGH: convert it to .nii.gz first")
     try:
@@ -57,34 +63,39 @@ def read_source(path: Path) -> SourceImage:
         shape, dtype = image.shape, image.get_data_dtype()
     except UNREADABLE as error:
         raise UHFError(f"{path} cannot be read as an image: copy or convert it again") from error
-    if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
-        raise UHFError(f"{path} has shape {shape}: split it into 3D volumes first")
+    require_volume(path, shape)
     if dtype.fields is not None or dtype.kind == "c":
         raise UHFError(f"{path} holds colours or complex numbers: give a magnitude image or a label map")
-    affine = np.asarray(image.affine, dtype=np.float64)
-    require_regular(path, affine)
-    require_right_angles(path, affine)
+    require_regular(path, image.affine)
+    place = read_place(path, image)
+    require_regular(path, place.affine)
+    require_right_angles(path, place.affine)
+    warn_of_contradiction(path, place, shape)
     try:
-        data = np.asanyarray(image.dataobj).reshape(shape[:3])
+        with opened(path) as whole:
+            data = np.asanyarray(whole.dataobj).reshape(shape[:3])
     except UNREADABLE as error:
         raise UHFError(f"{path} cannot be read, its data are damaged: copy or convert it again") from error
     if not np.isfinite(data).all():
         raise UHFError(f"{path} contains NaN or infinite values: replace them before using the image")
-    return SourceImage(data, affine, path, _says_sides(image.header))
+    return SourceImage(data, place.affine, path, _says_sides(image.header), _geometry(image.header, place), place.other)
 
 
-def write_plain(path: Path, data: npt.NDArray[Any], affine: Affine) -> None:
-    """Write a 3D NIfTI whose sform and qform both say `affine`, so that every program reads the same place.
+def write_plain(path: Path, data: npt.NDArray[Any], geometry: nib.Nifti1Header) -> None:
+    """Write a 3D NIfTI with the geometry of a source, which every program reads as it reads the source.
 
-    Nothing of the source's header goes along: it may hold names and dates.
+    Nothing else of the source's header goes along: it may hold names and dates.
     """
     native = data.dtype.newbyteorder("=")
     kept = native if any(native == np.dtype(kind) for kind in KEPT_TYPES) else np.dtype(np.float32)
-    image = nib.Nifti1Image(np.ascontiguousarray(data, dtype=kept), affine)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    image.header.set_xyzt_units("mm")
-    nib.save(image, path)
+    write_volume(path, np.ascontiguousarray(data), header=geometry, dtype=kept.type)
+
+
+def _geometry(header: Any, place: Place) -> nib.Nifti1Header:
+    """Both forms of a NIfTI header in mm; of MGH, which has one, that one in both."""
+    if "sform_code" in header:
+        return geometry_of(header)
+    return with_one_place(nib.Nifti1Header(), place.affine)
 
 
 def _says_sides(header: Any) -> bool:

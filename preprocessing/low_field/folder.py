@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
@@ -132,14 +133,14 @@ def _simulate_case(
         result = simulator.apply(image.data, tissues, draw, means=means)
     except UHFError as error:
         raise UHFError(f"{image.path}: {error}") from error
-    affine, target = image.affine, target_image(image.data, tissues)
+    step, target = None, target_image(image.data, tissues)
     if simulator.grid == "native":
-        affine = slice_affine(image.affine, ratio=draw.profile.ratio, axis=draw.axis)
+        step = slice_affine(np.eye(4), ratio=draw.profile.ratio, axis=draw.axis)
         target = crop_to_multiple(target, ratio=draw.profile.ratio, axis=draw.axis)
     name = f"{case}.nii.gz"
-    write_volume(staged[0] / name, result.image, affine, header=image.header)
+    write_volume(staged[0] / name, result.image, header=image.header, step=step)
     if len(staged) > 1:
-        write_volume(staged[1] / name, target, image.affine, header=image.header)
+        write_volume(staged[1] / name, target, header=image.header)
     return {
         "file": name,
         "draw": dataclasses.asdict(draw),

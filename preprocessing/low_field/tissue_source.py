@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.files import CHANNEL_SUFFIX
+from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_name, is_nifti
+from nnunet_uhf.imageio.label_maps import inside, label_volume
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid
 from nnunet_uhf.preprocessing.low_field.freesurfer import tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, mixture_means, tissues_from_mixture
@@ -79,10 +80,11 @@ class TissueSource:
 
     def read(self, files: Mapping[str, Path], image: Volume) -> TissueMaps:
         """Tissue maps of one case; UHFError, with the file's name, when it has none."""
-        arrays = {name: read_volume(path).data for name, path in files.items()}
+        read = {name: label_volume if name == "labels" else read_volume for name in files}
+        arrays = {name: read[name](path).data for name, path in files.items()}
         try:
             if self.kind == "gmm":
-                mask = arrays["mask"] > 0 if "mask" in arrays else None
+                mask = inside(arrays["mask"]) if "mask" in arrays else None
                 return tissues_from_mixture(image.data, mask, brightness=self.brightness, seed=self.seed)
             if self.kind == "freesurfer":
                 return tissues_from_freesurfer(arrays["labels"], smoothing=self.smoothing)
@@ -149,8 +151,8 @@ def _names_of(case: str) -> list[str]:
 
 
 def _file_of(folder: Path, name: str) -> Path | None:
-    """NAME.nii.gz or NAME.nii in a folder; UHFError when both are there."""
-    found = [path for ending in (".nii.gz", ".nii") if (path := folder / f"{name}{ending}").is_file()]
+    """The NIfTI file of a name in a folder, whatever its ending; UHFError when there are two."""
+    found = sorted(path for path in folder.iterdir() if is_nifti(path) and case_name(path) == name)
     if len(found) > 1:
         raise UHFError(f"{folder} holds {found[0].name} and {found[1].name}: remove one of them")
     return found[0] if found else None

@@ -13,6 +13,7 @@ from nibabel.affines import voxel_sizes
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import check_nifti_header
+from nnunet_uhf.imageio.header import with_one_place
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_right_angles
 from nnunet_uhf.types import Affine, FloatArray, Spacing
 
@@ -50,7 +51,7 @@ def with_spacing(volume: Volume, spacing: Spacing | None) -> Volume:
         raise UHFError(f"voxel size {spacing} for {volume.path} is impossible: give three lengths in mm above 0")
     affine = volume.affine.copy()
     affine[:3, :3] *= np.asarray(spacing) / voxel_sizes(affine)
-    return dataclasses.replace(volume, affine=affine)
+    return dataclasses.replace(volume, affine=affine, other=None, header=with_one_place(volume.header, affine))
 
 
 def to_sitk(data: npt.NDArray[Any], affine: Affine) -> Any:

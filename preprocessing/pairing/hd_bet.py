@@ -36,7 +36,7 @@ def brain_by_hd_bet(scan: Volume) -> Mask:
         )
     with tempfile.TemporaryDirectory(prefix="hd_bet_") as folder:
         image, brain = Path(folder) / "scan.nii.gz", Path(folder) / "brain.nii.gz"
-        write_volume(image, scan.data, scan.affine, header=scan.header)
+        write_volume(image, scan.data, header=scan.header)
         device = ("cuda",) if torch.cuda.is_available() else ("cpu", "--disable_tta")
         command = [program, "-i", image, "-o", brain, "--save_bet_mask", "--no_bet_image", "-device", *device]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

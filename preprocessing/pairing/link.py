@@ -106,9 +106,9 @@ def connect(reference: Volume, moving: Volume, *, kind: MotionKind, slicewise: b
     if kind == "none":
         require_equal_grids(
             reference.path,
-            (reference.data.shape, reference.affine),
+            reference.grid,
             moving.path,
-            (moving.data.shape, moving.affine),
+            moving.grid,
         )
         return Link(reference, moving, [])
     axis = None

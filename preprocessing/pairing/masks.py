@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import Volume, read_volume
 from nnunet_uhf.preprocessing.pairing.foreground import brain_of_stripped, foreground
 from nnunet_uhf.preprocessing.pairing.hd_bet import brain_by_hd_bet
@@ -41,6 +43,7 @@ def read_mask(path: Path) -> Volume:
         UHFError: unreadable or empty.
     """
     mask = read_volume(path)
-    if not mask.data.any():
+    found = inside(mask.data)
+    if not found.any():
         raise UHFError(f"{path} is an empty mask: draw it or leave the case out")
-    return Volume((mask.data != 0).astype(np.float32), mask.affine, mask.header, path)
+    return dataclasses.replace(mask, data=found.astype(np.float32))

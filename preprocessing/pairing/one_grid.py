@@ -9,14 +9,8 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.nifti import (
-    read_volume,
-    require_same_grid,
-    require_whole_numbers,
-    says_one_geometry,
-    write_labels,
-    write_volume,
-)
+from nnunet_uhf.imageio.label_maps import label_volume
+from nnunet_uhf.imageio.nifti import require_same_grid, write_labels, write_volume
 from nnunet_uhf.preprocessing.pairing.alignment import Alignment, measure_alignment
 from nnunet_uhf.preprocessing.pairing.bias_field import without_bias_field
 from nnunet_uhf.preprocessing.pairing.case_table import PairFiles
@@ -56,15 +50,15 @@ def write_on_one_grid(folder: Path, files: PairFiles, link: Link, options: Pairi
         moved = scan is link.moving and bool(link.transforms)
         source = files.files[side]
         replaced = side in options.n4 or options.spacing(side, files) is not None
-        if moved or replaced or not says_one_geometry(source, link.reference.affine):
+        if moved or replaced:
             data = link.bring(scan.data) if moved else scan.data
             paths[side] = folder / f"{side}.nii.gz"
-            write_volume(paths[side], data, link.reference.affine, header=link.reference.header)
+            write_volume(paths[side], data, header=link.reference.header)
         else:
             paths[side] = source
     labels = _labels(files, link, options)
     paths["labels"] = folder / "labels.nii.gz"
-    write_labels(paths["labels"], labels, link.reference.affine, header=link.reference.header)
+    write_labels(paths["labels"], labels, header=link.reference.header)
     return paths
 
 
@@ -73,8 +67,7 @@ def _labels(files: PairFiles, link: Link, options: PairingOptions) -> np.ndarray
     path = files.mask or files.labels
     if path is None:
         return mask_of_scan(link.reference, options.mask)
-    given = read_mask(path) if files.mask is not None else read_volume(path)
-    require_whole_numbers(given)
+    given = read_mask(path) if files.mask is not None else label_volume(path)
     if _drawn_on(path, files, link, options) == options.grid:
         return given.data
     if link.axis is not None:

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import track
 
 import nnunet_uhf
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, already_told
 from nnunet_uhf.imageio.nifti import require_distinct
+from nnunet_uhf.imageio.opening import require_file
 from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.preprocessing.datasets.checks import check_case_names, check_dataset_folder
 from nnunet_uhf.preprocessing.datasets.write import paired_block, write_paired_dataset
@@ -83,26 +84,27 @@ def convert_paired(
                 "motions": [asdict(found) for found in link.motions()],
             }
         flag_outliers(report)
-        write_paired_dataset(
-            output,
-            sources=staged["lf"],
-            targets=staged["hf"],
-            labels=staged["labels"],
-            label_names=names,
-            source_channel=source_channel,
-            target_channel=target_channel,
-            source_field_T=source_field_T,
-            target_field_T=target_field_T,
-            route=block["route"],
-            record={
-                "format": 1,
-                "package_version": nnunet_uhf.__version__,
-                "converter": "paired",
-                "parameters": asdict(options),
-                "cases": {case: {**record[case], "alignment": asdict(report[case])} for case in report},
-            },
-            notes={TABLE_NAME: alignment_table(report)},
-        )
+        with already_told():
+            write_paired_dataset(
+                output,
+                sources=staged["lf"],
+                targets=staged["hf"],
+                labels=staged["labels"],
+                label_names=names,
+                source_channel=source_channel,
+                target_channel=target_channel,
+                source_field_T=source_field_T,
+                target_field_T=target_field_T,
+                route=block["route"],
+                record={
+                    "format": 1,
+                    "package_version": nnunet_uhf.__version__,
+                    "converter": "paired",
+                    "parameters": asdict(options),
+                    "cases": {case: {**record[case], "alignment": asdict(report[case])} for case in report},
+                },
+                notes={TABLE_NAME: alignment_table(report)},
+            )
     return report
 
 
@@ -124,9 +126,11 @@ def _check(
     names = dict(label_names) if label_names is not None else mask_labels(options.mask, given="mask" in given)
     check_dataset_folder(output, names)
     check_case_names(list(cases))
-    files = {f"{case} ({part})": path for case, pair in cases.items() for part, path in pair.files.items()}
-    for path in files.values():
-        if not path.is_file():
-            raise UHFError(f"{path} does not exist: check the name and the folder")
-    require_distinct(files)
+    scans = {}
+    for case, pair in cases.items():
+        for part, path in pair.files.items():
+            require_file(path)
+            if part not in LABELS:  # scans that lie on a template share its mask
+                scans[f"{case} ({part})"] = path
+    require_distinct(scans)
     return names

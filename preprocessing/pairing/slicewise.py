@@ -36,7 +36,7 @@ def aligned_stacks(first: Volume, second: Volume) -> tuple[Volume, int]:
             f"{second.path} has {data.shape[axis]} slices but {first.path} has {first.data.shape[axis]}: "
             "keep the matching ones"
         )
-    return dataclasses.replace(second, data=np.ascontiguousarray(data), affine=affine), axis
+    return dataclasses.replace(second, data=np.ascontiguousarray(data), affine=affine, other=None), axis
 
 
 def register_slices(fixed: Volume, moving: Volume, *, axis: int, kind: MotionKind, seed: int) -> list[Any]:

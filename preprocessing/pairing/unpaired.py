@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import track
 
 import nnunet_uhf
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, already_told
 from nnunet_uhf.imageio.files import case_files
-from nnunet_uhf.imageio.nifti import require_same_grid, says_one_geometry, write_labels, write_volume
+from nnunet_uhf.imageio.nifti import require_same_grid, write_labels
 from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.preprocessing.datasets.checks import check_case_names, check_dataset_folder
 from nnunet_uhf.preprocessing.datasets.write import paired_block, write_segmentation_dataset
@@ -90,19 +90,20 @@ def convert_unpaired(
             folder = temporary / f"{number:05d}"
             folder.mkdir()
             images[case], labels[case] = _stage(folder, scans[case], masks.get(case), mask)
-        write_segmentation_dataset(
-            output,
-            channels={channel: images},
-            labels=labels,
-            label_names=names,
-            uhf={"unpaired": {**fields, "domains": domains}},
-            record={
-                "format": 1,
-                "package_version": nnunet_uhf.__version__,
-                "converter": "unpaired",
-                "cases": {case: str(path) for case, path in scans.items()},
-            },
-        )
+        with already_told():
+            write_segmentation_dataset(
+                output,
+                channels={channel: images},
+                labels=labels,
+                label_names=names,
+                uhf={"unpaired": {**fields, "domains": domains}},
+                record={
+                    "format": 1,
+                    "package_version": nnunet_uhf.__version__,
+                    "converter": "unpaired",
+                    "cases": {case: str(path) for case, path in scans.items()},
+                },
+            )
     return output
 
 
@@ -114,7 +115,7 @@ def _require_masks(files: Mapping[str, Path], masks: Mapping[str, Path], folder:
 
 
 def _stage(folder: Path, scan_file: Path, mask_file: Path | None, source: MaskSource) -> tuple[Path, Path]:
-    """The scan (the source itself, unless its header names two places) and its mask as uint8."""
+    """The scan, which is the source itself, and its mask as uint8."""
     scan = read_scan(scan_file)
     if mask_file is None:
         inside = mask_of_scan(scan, source)
@@ -122,9 +123,5 @@ def _stage(folder: Path, scan_file: Path, mask_file: Path | None, source: MaskSo
         require_same_grid(scan_file, mask_file)
         inside = read_mask(mask_file).data > 0
     labels = folder / "labels.nii.gz"
-    write_labels(labels, inside, scan.affine, header=scan.header)
-    if says_one_geometry(scan_file, scan.affine):
-        return scan_file, labels
-    image = folder / "image.nii.gz"
-    write_volume(image, scan.data, scan.affine, header=scan.header)
-    return image, labels
+    write_labels(labels, inside, header=scan.header)
+    return scan_file, labels

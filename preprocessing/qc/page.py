@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import track
 
 import nnunet_uhf
-from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid, require_whole_numbers
+from nnunet_uhf.errors import Odd, UHFError
+from nnunet_uhf.imageio.label_maps import label_volume
+from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.imageio.planes import standard_axes, standard_spacing
 from nnunet_uhf.nnunet.dataset_json import channel_names
@@ -39,15 +40,17 @@ PAGE_NAME = "index.html"
 
 @dataclass(frozen=True)
 class Shown:
-    """What the page says of a case: facts, and warnings that want a look."""
+    """What the page says of a case: facts, and warnings that want a look; no picture where it could not be read."""
 
     case: str
-    picture: str
+    picture: str | None
     facts: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
 
-def write_pictures(dataset_folder: Path, output: Path, *, console: Console | None = None) -> Path:
+def write_pictures(
+    dataset_folder: Path, output: Path, *, console: Console | None = None, odd: Odd | None = None
+) -> Path:
     """Draw every training case of a raw dataset, and a contact sheet `index.html` that shows them.
 
     Pictures are three planes through the centre of the labels, in mm, with the directions marked. For pairs they show
@@ -62,12 +65,13 @@ def write_pictures(dataset_folder: Path, output: Path, *, console: Console | Non
         dataset_folder: raw nnU-Net dataset of NIfTI files; pairs are those that `uhf` in dataset.json names.
         output: new or empty folder.
         console: shows a progress bar when given.
+        odd: keeps the cases that cannot be drawn, which the page then names; without it the first of them is an error.
 
     Returns:
         Path of `index.html`.
 
     Raises:
-        UHFError: no such dataset, a missing or damaged file, unequal grids, an empty label map.
+        UHFError: no such dataset, a missing or damaged file, unequal grids, pairs without a mask.
     """
     if not dataset_folder.is_dir():
         raise UHFError(f"{dataset_folder} is not a folder: name a raw nnU-Net dataset, DatasetXXX_NAME")
@@ -79,21 +83,28 @@ def write_pictures(dataset_folder: Path, output: Path, *, console: Console | Non
     with appearing_together(output) as (folder,):
         cases = files if console is None else track(files, description="drawing cases", console=console)
         if task is None:
-            shown = _labelled(cases, folder, dataset_folder, description)
+            shown = _labelled(cases, folder, dataset_folder, description, odd)
         else:
-            shown = _pairs(cases, folder, task, recorded_alignment(dataset_folder))
+            shown = _pairs(cases, folder, task, recorded_alignment(dataset_folder), odd)
+        if odd is not None:
+            odd.require_others(len(files))
+            shown += [Shown(case, None, (), (str(reason),)) for case, reason in odd.reasons.items()]
+            shown.sort(key=lambda one: one.case)
         page = _render(shown, dataset_folder.absolute().name, task)
         (folder / PAGE_NAME).write_text(page, encoding="utf-8")
     return output / PAGE_NAME
 
 
 def _pairs(
-    cases: Iterable[CaseFiles], folder: Path, task: EnhancementTask, alignment: dict[str, list[str]]
+    cases: Iterable[CaseFiles], folder: Path, task: EnhancementTask, alignment: dict[str, list[str]], odd: Odd | None
 ) -> list[Shown]:
     """Draw pairs; those far less alike than the others, and those that `convert paired` flagged, get warnings."""
     shown, alike = [], []
     for files in cases:
-        source, target, label = _read(files.images[task.source_channel], files.images[task.target_channel], files.label)
+        volumes = _read(files, (task.source_channel, task.target_channel), odd, empty=False)
+        if volumes is None:
+            continue
+        source, target, label = volumes
         pair = make_pair(source.data, target.data, label.data > 0, source.affine)
         heading, facts = _describe(files.case, pair.mask, pair.spacing_mm)
         names = {"source_name": task.source, "target_name": task.target}
@@ -109,7 +120,7 @@ def _pairs(
 
 
 def _labelled(
-    cases: Iterable[CaseFiles], folder: Path, dataset_folder: Path, description: dict[str, Any]
+    cases: Iterable[CaseFiles], folder: Path, dataset_folder: Path, description: dict[str, Any], odd: Odd | None
 ) -> list[Shown]:
     """Draw labelled scans; missing, unusual and exchanged structures get warnings."""
     where = dataset_folder / "dataset.json"
@@ -118,8 +129,10 @@ def _labelled(
     members = {structure.name: structure.values for structure in meaning.structures}
     shown, sizes = [], []
     for files in cases:
-        *images, label = _read(*files.images[: len(names)], files.label)
-        require_whole_numbers(label)
+        volumes = _read(files, range(len(names)), odd, empty=True)
+        if volumes is None:
+            continue
+        *images, label = volumes
         labels = standard_axes(label.data.astype(np.int64), label.affine)[0]
         spacing = standard_spacing(label.affine, label.data.shape)
         heading, facts = _describe(files.case, labels > 0, spacing)
@@ -136,13 +149,23 @@ def _labelled(
     ]
 
 
-def _read(*paths: Path) -> list[Volume]:
-    """Volumes of one grid, the last of them a label map that is not empty."""
-    for path in paths[1:]:
-        require_same_grid(paths[0], path)
-    volumes = [read_volume(path) for path in paths]
-    if not (volumes[-1].data > 0).any():
-        raise UHFError(f"{paths[-1]} is empty: mark the brain, or remove the case")
+def _read(files: CaseFiles, channels: Iterable[int], odd: Odd | None, *, empty: bool) -> list[Volume] | None:
+    """Volumes of one grid, the last of them the label map; None, and kept, where they cannot be read.
+
+    A label map may be empty where that says something, as that nobody found a lesion.
+    """
+    paths = [*(files.images[channel] for channel in channels), files.label]
+    try:
+        for path in paths[1:]:
+            require_same_grid(paths[0], path)
+        volumes = [*(read_volume(path) for path in paths[:-1]), label_volume(paths[-1])]
+        if not empty and not (volumes[-1].data > 0).any():
+            raise UHFError(f"{paths[-1]} is empty: mark the brain, or remove the case")
+    except UHFError as error:
+        if odd is None:
+            raise
+        odd.reasons[files.case] = error
+        return None
     return volumes
 
 

@@ -82,12 +82,12 @@ def draw_labelled(
 
     Args:
         images: channels (X, Y, Z) by name, with standard axes.
-        labels: (X, Y, Z), above 0 somewhere.
+        labels: (X, Y, Z); where there is none, planes go through the centre of the volume.
         spacing_mm: voxel size along the axes.
         path: of the picture.
         title: its first line.
     """
-    mask = labels > 0
+    mask = labels > 0 if (labels > 0).any() else np.ones(labels.shape, dtype=bool)
     windows = {name: _window(image, mask) for name, image in images.items()}
     first = next(iter(images))
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import voxel_sizes
 from rich.console import Console
 from rich.progress import track
 
 import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
-from nnunet_uhf.imageio.nifti import Volume, read_volume, write_labels, write_volume
+from nnunet_uhf.imageio.label_maps import label_volume
+from nnunet_uhf.imageio.nifti import Volume, write_labels, write_volume
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.preprocessing.low_field.tissues import TISSUE_VALUES
 from nnunet_uhf.preprocessing.synthesis.anatomy import Anatomy, vary_structures
@@ -37,6 +38,7 @@ from nnunet_uhf.preprocessing.synthesis.relaxation import (
 )
 from nnunet_uhf.preprocessing.synthesis.signal import Sequence
 from nnunet_uhf.seeds import case_generator
+from nnunet_uhf.types import Affine
 
 RECORD_NAME = "synthesis.json"
 TISSUE_FOLDER = "tissues"
@@ -135,7 +137,7 @@ def synthesise_folder(
         progress = files if console is None else track(files, description="synthesising images", console=console)
         for case in progress:
             record["cases"][case] = _synthesise_case(
-                read_volume(files[case]), folder, case=case, names=names, sequence=sequence, options=options, seed=seed
+                label_volume(files[case]), folder, case=case, names=names, sequence=sequence, options=options, seed=seed
             )
         (folder / RECORD_NAME).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return output / RECORD_NAME
@@ -166,14 +168,14 @@ def _synthesise_case(
         image = synthesise_image(anatomy, sequence, field, blur_voxels=blur, bias=bias)
         if options.snr is not None:
             image = rician(image, rng, sigma=noise_sigma(sequence, field, snr_at_3t=options.snr))
-        data, affine = _on_grid(image, anatomy, labels, crop=options.crop is not None)
+        data, step = _on_grid(image, anatomy, labels, crop=options.crop is not None)
         header = labels.header.copy()
         header["descrip"] = f"simulated {field:g} T {sequence.kind}".encode()
-        write_volume(folder / name / f"{case}.nii.gz", data, affine, header=header)
-    tissues, affine = _on_grid(anatomy.tissues, anatomy, labels, crop=options.crop is not None)
+        write_volume(folder / name / f"{case}.nii.gz", data, header=header, step=step)
+    tissues, step = _on_grid(anatomy.tissues, anatomy, labels, crop=options.crop is not None)
     header = labels.header.copy()
     header["descrip"] = b"tissue labels CSF 1, GM 2, WM 3"
-    write_labels(folder / TISSUE_FOLDER / f"{case}.nii.gz", tissues, affine, header=header)
+    write_labels(folder / TISSUE_FOLDER / f"{case}.nii.gz", tissues, header=header, step=step)
     return {
         "file": f"{case}.nii.gz",
         "box": [[axis.start, axis.stop] for axis in anatomy.box],
@@ -186,15 +188,15 @@ def _synthesise_case(
 
 def _on_grid(
     data: npt.NDArray[Any], anatomy: Anatomy, labels: Volume, *, crop: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    """Data of the brain's box with its affine: the box itself, or filled up to the label map's grid."""
+) -> tuple[npt.NDArray[Any], Affine | None]:
+    """Data of the brain's box and the step to the label map's voxels; or filled up to its grid, and None."""
     if crop:
-        affine = labels.affine.copy()
-        affine[:3, 3] = apply_affine(labels.affine, [axis.start for axis in anatomy.box])
-        return data, affine
+        step = np.eye(4)
+        step[:3, 3] = [axis.start for axis in anatomy.box]
+        return data, step
     whole = np.zeros(labels.data.shape, data.dtype)
     whole[anatomy.box] = data
-    return whole, labels.affine
+    return whole, None
 
 
 def _field_record(sequence: Sequence, field_tesla: float, options: SynthesisOptions) -> dict[str, Any]:

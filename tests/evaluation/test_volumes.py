@@ -11,6 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from nibabel.affines import voxel_sizes
 
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
@@ -51,6 +52,7 @@ def folder_of(
     for name, array in cases.items():
         image = nibabel.Nifti1Image(array, None)
         image.set_sform(GRIDS["plain"][0] if affine is None else affine, code=1)
+        image.header["pixdim"][1:4] = voxel_sizes(image.get_sform())
         nibabel.save(image, path / f"{name}.nii.gz")
         if probabilities is not None:
             np.savez_compressed(path / f"{name}.npz", probabilities=probabilities[name].transpose(0, 3, 2, 1))

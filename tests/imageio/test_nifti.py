@@ -38,12 +38,12 @@ def test_a_missing_or_empty_folder_and_a_case_in_two_files_are_refused(tmp_path:
 def test_what_is_written_is_read_back_with_both_transforms_of_the_header(tmp_path: Path, save: Any) -> None:
     pattern = read_volume(save(tmp_path / "pattern.nii.gz", np.ones(SHAPE, np.int16)))
     data = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-    affine = pattern.affine @ np.diag([1, 1, 4, 1])
-    write_volume(tmp_path / "new.nii.gz", data, affine, header=pattern.header)
+    step = np.diag([1, 1, 4, 1.0])
+    write_volume(tmp_path / "new.nii.gz", data, header=pattern.header, step=step)
     image = nib.load(tmp_path / "new.nii.gz")
     np.testing.assert_array_equal(read_volume(tmp_path / "new.nii.gz").data, data)
-    np.testing.assert_allclose(image.get_sform(), affine)
-    np.testing.assert_allclose(image.get_qform(), affine, atol=1e-5)
+    np.testing.assert_allclose(image.get_sform(), pattern.header.get_sform() @ step)
+    np.testing.assert_allclose(image.get_qform(), pattern.header.get_qform() @ step, atol=1e-5)
     assert image.get_data_dtype() == np.float32
 
 
@@ -54,7 +54,7 @@ def test_a_label_map_is_written_in_whole_numbers_whatever_the_header_was_made_fo
     header = nib.load(save(tmp_path / "scan.nii.gz", np.ones((2, 3, 4), np.float32))).header
     header.set_slope_inter(2, 1)
     labels = np.full((2, 3, 4), highest)
-    write_labels(tmp_path / "labels.nii.gz", labels, np.diag([1.0, 2, 3, 1]), header=header)
+    write_labels(tmp_path / "labels.nii.gz", labels, header=header)
     written = nib.load(tmp_path / "labels.nii.gz")
     assert written.get_data_dtype() == dtype
     np.testing.assert_array_equal(np.asarray(written.dataobj), labels)
@@ -106,7 +106,7 @@ def test_grids_are_equal_up_to_rounding_and_differ_in_shape_spacing_or_place(tmp
     with pytest.raises(UHFError, match="lies 1 mm off"):
         require_same_grid(first, other(moved))
     with pytest.raises(UHFError, match="differ in voxel size"):
-        require_same_grid(first, other(np.diag([2.0, 2, 2.01, 1])))
+        require_same_grid(first, other(np.diag([2.0, 2, 2.05, 1])))
     with pytest.raises(UHFError, match="has shape"):
         require_same_grid(first, other(np.diag([2.0, 2, 2, 1]), (5, 6, 8)))
     with pytest.raises(UHFError, match="mm off"):  # same place of voxel 0, other direction
@@ -121,18 +121,14 @@ def test_copies_keep_every_byte_and_plain_files_are_compressed(tmp_path: Path, s
         assert gzip.decompress((tmp_path / "copy.nii.gz").read_bytes()) == content
 
 
-def test_a_copy_of_a_file_without_a_place_is_where_nibabel_reads_it(tmp_path: Path) -> None:
+def test_a_copy_of_a_file_without_a_place_has_none_either(tmp_path: Path) -> None:
     voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
     image = nib.Nifti1Image(voxels, None)
     image.header.set_zooms((1.0, 2.0, 3.0))
     image.header["sform_code"] = image.header["qform_code"] = 0
     nib.save(image, tmp_path / "a.nii.gz")
     copy_compressed(tmp_path / "a.nii.gz", tmp_path / "copy.nii.gz")
-    read, copy = nib.load(tmp_path / "a.nii.gz"), nib.load(tmp_path / "copy.nii.gz")
-    np.testing.assert_allclose(copy.affine, read.affine)
-    assert (int(copy.header["sform_code"]), int(copy.header["qform_code"])) == (1, 1)
-    assert copy.get_data_dtype() == np.int16
-    np.testing.assert_array_equal(np.asanyarray(copy.dataobj), voxels)
+    assert (tmp_path / "copy.nii.gz").read_bytes() == (tmp_path / "a.nii.gz").read_bytes()
 
 
 def test_folders_appear_complete_or_not_at_all(tmp_path: Path) -> None:

@@ -144,6 +144,25 @@ def test_what_cannot_be_checked_is_refused_in_one_line(tmp_path: Path, keepers: 
         assert "\n" not in str(error.value)
 
 
+def test_an_odd_scan_is_a_row_of_its_own_and_the_others_get_their_verdict(
+    tmp_path: Path, keepers: dict[int, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "in" / "a.nii.gz", scan(20))
+    hole = scan(21)
+    hole[0, 0, 0] = np.nan
+    save(tmp_path / "in" / "b.nii.gz", hole)
+    save(tmp_path / "in" / "c.nii.gz", scan(22))
+    report = tmp_path / "report.csv"
+    assert run("check-input", "-i", tmp_path / "in", "-m", keepers[3], "-o", report) == 1
+    told = capsys.readouterr()
+    assert "not checked" in told.out
+    assert "1 case was left out, the others are done" in told.err
+    with report.open(newline="") as file:
+        verdicts = {row["image"]: row["verdict"] for row in csv.DictReader(file) if row["level"] == "all"}
+    assert verdicts.pop("b.nii.gz") == "not checked"
+    assert sorted(verdicts) == ["a.nii.gz", "c.nii.gz"]
+
+
 def guided_model(workspace: Workspace, keeper: Path, folder: Path, **block: Any) -> Path:
     """A model folder as far as the keeper in it goes."""
     dataset, file = workspace.dataset("single"), read_keeper(keeper)

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -17,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from helpers.support import tiny_keeper
 from nnunet_uhf import __version__
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import LeftOutError, UHFError
 from nnunet_uhf.inference.enhance import describe_image, enhance
 from nnunet_uhf.keepers.file import build_enhancer, read_header, read_keeper
 
@@ -219,12 +220,46 @@ def test_a_bad_image_is_refused_in_one_line_and_nothing_is_written(
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_one_bad_file_stops_a_folder_before_anything_is_computed(tmp_path: Path, keepers: dict[int, Path]) -> None:
-    save(tmp_path / "in" / "a.nii.gz", scan())
-    save(tmp_path / "in" / "b.nii.gz", np.ones((20, 20, 20, 2), np.float32))
-    with pytest.raises(UHFError, match=r"b\.nii\.gz"):
+def test_odd_files_are_left_out_and_named_and_the_others_are_done(tmp_path: Path, keepers: dict[int, Path]) -> None:
+    save(tmp_path / "in" / "a.nii.gz", np.ones((20, 20, 20, 2), np.float32))
+    hole = scan()
+    hole[0, 0, 0] = np.nan
+    save(tmp_path / "in" / "b.nii.gz", hole)
+    save(tmp_path / "in" / "c.nii.gz", scan())
+    with pytest.raises(LeftOutError, match=r"2 cases were left out.*a\.nii\.gz.*b\.nii\.gz.*NaN"):
         quiet(tmp_path / "in", tmp_path / "out", keepers[3])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["c.json", "c.nii.gz"]
+
+
+def test_a_folder_of_which_nothing_can_be_enhanced_is_refused(tmp_path: Path, keepers: dict[int, Path]) -> None:
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.nii.gz", np.ones((20, 20, 20, 2), np.float32))
+    with pytest.raises(UHFError, match=r"a\.nii\.gz has 4 dimensions") as error:
+        quiet(tmp_path / "in", tmp_path / "out", keepers[3])
+    assert not isinstance(error.value, LeftOutError)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(2, 1), (4, 1), (2, 2), (0, 0), (1, 1)])
+def test_the_image_lies_on_its_scan_for_every_program(
+    tmp_path: Path, keepers: dict[int, Path], sform: int, qform: int
+) -> None:
+    scanner, moved = np.diag([1.0, 1, 2, 1]), np.diag([1.0, 1, 2, 1])
+    moved[:3, 3] = (5, 3, -2)
+    image = nibabel.Nifti1Image(scan(), None)
+    image.set_qform(scanner, qform)
+    image.set_sform(moved, sform)
+    (tmp_path / "in").mkdir()
+    nibabel.save(image, tmp_path / "in" / "a.nii.gz")
+    quiet(tmp_path / "in", tmp_path / "out", keepers[3])
+    before, after = (nibabel.load(tmp_path / folder / "a.nii.gz").header for folder in ("in", "out"))
+    np.testing.assert_array_equal(after.get_sform(), before.get_sform())
+    np.testing.assert_array_equal(after.get_qform(), before.get_qform())
+    for name in ("sform_code", "qform_code", "xyzt_units"):
+        assert after[name] == before[name]
+    places = [SimpleITK.ReadImage(str(tmp_path / folder / "a.nii.gz")) for folder in ("in", "out")]
+    assert places[0].GetOrigin() == places[1].GetOrigin()
+    assert places[0].GetDirection() == places[1].GetDirection()
 
 
 def test_outputs_that_would_replace_inputs_or_each_other_are_refused(tmp_path: Path, keepers: dict[int, Path]) -> None:

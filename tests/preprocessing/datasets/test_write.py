@@ -157,7 +157,7 @@ def source_is_target(root: Path, save: Any) -> dict[str, Any]:
     [
         (unequal_grid, "carl.*has shape"),
         (label_without_name, "holds label 3, which has no name"),
-        (fractional_label, "carl.*holds label 0.5"),
+        (fractional_label, "carl.*no whole numbers"),
         (damaged_image, "carl.*(damaged|cannot be read)"),
         (missing_target, "channel HF of Dataset701_Pairs lacks case carl"),
         (absent_file, "absent.nii.gz does not exist"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from helpers.support import shared_data
@@ -18,6 +21,10 @@ from nnunet_uhf.preprocessing.labelled.source_image import SourceImage
 from nnunet_uhf.preprocessing.labelled.structures import STRUCTURES, without_side
 
 TABLES = {"MICCAI 2012": MALC_TABLE, "FreeSurfer": FREESURFER_TABLE}
+
+
+def source_image(data: npt.NDArray[Any]) -> SourceImage:
+    return SourceImage(data, np.eye(4), Path("made.nii"), oriented=True, geometry=nib.Nifti1Header(), other=np.eye(4))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -55,7 +62,7 @@ def test_a_number_without_side_goes_to_the_nearest_side_in_mm() -> None:
     table = LabelTable(("Left-WM", "Right-WM"), {1: "Left-WM", 2: "Right-WM", 77: "WM"})
     data = np.zeros((3, 9, 3), dtype=np.int16)
     data[1, 0, 1], data[1, 8, 1], data[1, 3, 1] = 1, 2, 77
-    source = SourceImage(data, np.eye(4), Path("made.nii"), oriented=True)
+    source = source_image(data)
     assert table.apply(source)[1, 3, 1] == 1
     data[1, 3, 1], data[1, 5, 1] = 0, 77
     assert table.apply(source)[1, 5, 1] == 2
@@ -69,6 +76,6 @@ def test_more_structures_than_a_byte_holds_are_kept_apart() -> None:
     names = tuple(f"region {index}" for index in range(300))
     table = LabelTable(names, {1000 + index: name for index, name in enumerate(names)})
     data = np.array([[[0, 1000, 1299]]], dtype=np.float32)
-    labels = table.apply(SourceImage(data, np.eye(4), Path("made.nii"), oriented=True))
+    labels = table.apply(source_image(data))
     assert labels.dtype == np.int16
     assert labels.ravel().tolist() == [0, 1, 300]

@@ -201,6 +201,7 @@ def rewritten(change: Callable[[Array, Array], tuple[Array, Array]], *, what: st
         array, affine = change(np.asarray(image.dataobj), image.affine.copy())
         changed = nib.Nifti1Image(array, None)
         changed.header.set_sform(affine, code=1)
+        changed.header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
         nib.save(changed, path)
         return path
 
@@ -253,7 +254,7 @@ DAMAGES: dict[str, tuple[Any, str]] = {
     "several volumes": (rewritten(lambda a, f: (np.concatenate([a, a], axis=3), f)), "split it into 3D"),
     "NaN": (rewritten(with_nan), "contains NaN"),
     "constant image": (rewritten(lambda a, f: (np.ones_like(a), f)), "same intensity everywhere"),
-    "fractional labels": (rewritten(lambda a, f: (a / 2, f), what="segTRI_ana"), "fractional"),
+    "fractional labels": (rewritten(lambda a, f: (a / 2, f), what="segTRI_ana"), "no whole numbers"),
     "negative labels": (rewritten(lambda a, f: (a.astype(np.int16) - 1, f), what="segTRI_ana"), "label -1"),
     "unknown label": (rewritten(unknown_value, what="segTRI_ana"), "label 9, which the table does not know"),
     "cut short": (cut_short, "damaged"),

@@ -25,7 +25,7 @@ from helpers.pair_samples import (
 from helpers.tiny_data import write_image
 from helpers.workspace import threaded_pools
 from nnunet_uhf.cli import main
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, UHFWarning
 from nnunet_uhf.imageio.nifti import Volume
 from nnunet_uhf.preprocessing.pairing.case_table import cases_of_folders
 from nnunet_uhf.preprocessing.pairing.options import PairingOptions
@@ -161,17 +161,23 @@ def test_matching_slices_with_placeholder_voxel_sizes_are_registered_in_their_pl
         np.testing.assert_allclose(np.abs(motion["translation_mm"]), (12, 8), atol=1.5)
 
 
-def test_a_header_that_names_two_places_is_written_anew_with_one(tmp_path: Path) -> None:
+def test_a_header_that_names_two_places_is_told_and_keeps_both_in_all_files_of_its_case(tmp_path: Path) -> None:
     same_grid(tmp_path)
-    path = tmp_path / "hf" / "anna.nii.gz"
-    image = nib.load(path)
-    image.set_qform(np.diag([1.0, 1, 1, 1]), code=1)
-    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32), AFFINE, image.header), tmp_path / "new.nii.gz")
-    (tmp_path / "new.nii.gz").replace(path)
-    dataset = convert(tmp_path, options=PairingOptions(registration="none"))
+    moved = AFFINE.copy()
+    moved[:3, 3] += (9, 5, 3)
+    for path in (tmp_path / "hf" / "anna.nii.gz", tmp_path / "lf" / "anna.nii.gz"):
+        image = nib.load(path)
+        image.set_qform(AFFINE, code=1)
+        image.set_sform(moved, code=2)
+        nib.save(image, path)
+    with pytest.warns(UHFWarning, match="hf/anna.*two places"):
+        dataset = convert(tmp_path, options=PairingOptions(registration="none"))
     with threaded_pools():
         verify_dataset_integrity(str(dataset), num_processes=1)
-    np.testing.assert_allclose(nib.load(dataset / "imagesTr" / "anna_0001.nii.gz").get_qform(), AFFINE, atol=1e-4)
+    for name in ("imagesTr/anna_0000", "imagesTr/anna_0001", "labelsTr/anna"):
+        header = nib.load(dataset / f"{name}.nii.gz").header
+        np.testing.assert_allclose(header.get_qform(), AFFINE, atol=1e-4)
+        np.testing.assert_allclose(header.get_sform(), moved, atol=1e-4)
 
 
 def four_dimensional(path: Path) -> None:

@@ -236,7 +236,7 @@ def test_values_without_a_name_are_told_and_fractions_refused(tmp_path: Path) ->
     text = write_pictures(dataset, tmp_path / "qc").read_text(encoding="utf-8")
     assert "label 200 has no name in dataset.json" in text
     write_image(path, (0.9 * labels).astype(np.float32), np.eye(4))
-    with pytest.raises(UHFError, match=r"eva\.nii\.gz holds values that are not whole numbers"):
+    with pytest.raises(UHFError, match=r"eva\.nii\.gz holds values that are no whole numbers"):
         write_pictures(dataset, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
@@ -343,6 +343,38 @@ def spoil_missing_target(dataset: Path) -> str:
 def spoil_grid(dataset: Path) -> str:
     write_image(dataset / "imagesTr" / "anna_0001.nii.gz", np.ones((20, 30, 27), np.float32), STORED)
     return r"anna_0001.nii.gz has shape \(20, 30, 27\)"
+
+
+def test_an_odd_case_is_a_line_of_the_page_and_the_others_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = pairs(tmp_path, names=("anna", "carl"))
+    write_image(dataset / "labelsTr" / "anna.nii.gz", np.zeros(SHAPE, np.uint8), STORED)
+    with pytest.raises(SystemExit) as left:
+        main(["qc", "-i", str(dataset), "-o", str(tmp_path / "out")])
+    assert left.value.code == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["carl.png", "index.html"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "labelsTr/anna.nii.gz is empty" in page
+    assert page.count("<img") == 1
+    assert "1 case was left out" in capsys.readouterr().err
+
+
+def test_a_label_map_may_be_empty_where_that_is_a_finding(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = make_labels(SHAPE, rng)
+    for name, given in (("healthy", np.zeros_like(labels)), ("ill", np.where(labels == 1, 1, 0).astype(np.uint8))):
+        write_image(tmp_path / "images" / f"{name}.nii.gz", make_channel(labels, "LF", rng), STORED)
+        write_image(tmp_path / "labels" / f"{name}.nii.gz", given, STORED)
+    dataset = write_segmentation_dataset(
+        tmp_path / "Dataset703_Lesions",
+        channels={"T1w": case_files(tmp_path / "images")},
+        labels=case_files(tmp_path / "labels"),
+        label_names={"background": 0, "lesion": 1},
+    )
+    page = write_pictures(dataset, tmp_path / "out").read_text()
+    assert (tmp_path / "out" / "healthy.png").is_file()
+    assert page.count("lesion is missing") == 1
 
 
 def spoil_empty(dataset: Path) -> str:
