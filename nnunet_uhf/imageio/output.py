@@ -68,10 +68,22 @@ def write_table(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(lines)
 
 
+#: How the names of folders begin that are not complete; a run that was killed leaves one.
+PARTIAL = ".partial_"
+#: What file managers and file systems put into folders by themselves.
+NOBODYS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"})
+
+
 def require_free(folder: Path) -> None:
     """UHFError when `folder` exists and is anything but an empty folder: nothing is ever overwritten."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_symlink() and not folder.exists():
+        raise UHFError(f"{folder} is a link to a folder that does not exist: make that folder, or name another one")
+    if folder.exists() and (not folder.is_dir() or any(map(_counts, folder.iterdir()))):
         raise UHFError(f"{folder} exists and is not empty: name another output folder or remove it")
+
+
+def _counts(path: Path) -> bool:
+    return path.name not in NOBODYS and not path.name.startswith(PARTIAL)
 
 
 @contextmanager
@@ -90,6 +102,8 @@ def working_folder(output: Path) -> Iterator[Path]:
 def appearing_together(*folders: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary folders that become `folders` when the block ends well and vanish when it does not.
 
+    An empty folder that exists is filled, whatever it is: a link, a mount point, the current folder.
+
     Raises:
         UHFError: one of `folders` is in use, lies in another one, or cannot be created.
     """
@@ -100,19 +114,44 @@ def appearing_together(*folders: Path) -> Iterator[tuple[Path, ...]]:
         if place == other or place in other.parents:
             raise UHFError(f"{other} lies in the other output folder {place}: name two folders side by side")
     staged: list[Path] = []
+    complete = False
     try:
         for folder in folders:
-            try:
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                staged.append(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)))
-            except OSError as error:
-                raise UHFError(f"{folder} cannot be created: {error.strerror}") from error
-            staged[-1].chmod(0o755)  # mkdtemp makes folders nobody else may read
+            staged.append(_stage(folder))
         yield tuple(staged)
-        for temporary, folder in zip(staged, folders, strict=True):
-            if folder.exists():
-                folder.rmdir()  # empty, see require_free
-            temporary.replace(folder)
+        complete = True
     finally:
-        for temporary in staged:
+        for temporary in () if complete else staged:
             shutil.rmtree(temporary, ignore_errors=True)
+    for temporary, folder in zip(staged, folders, strict=True):
+        _appear(temporary, folder)
+
+
+def _stage(folder: Path) -> Path:
+    """A new folder on the disk of `folder`: in it where it exists, which may be a link or a mount point, else beside.
+
+    Raises:
+        UHFError: it cannot be made.
+    """
+    place = folder if folder.exists() else folder.parent
+    temporary = place / f"{PARTIAL}{folder.name}_{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UHFError(f"{folder} cannot be created: {error.strerror}") from error
+    return temporary
+
+
+def _appear(temporary: Path, folder: Path) -> None:
+    """Move what was made to its place; where that fails it stays, and a UHFError says where it is."""
+    try:
+        if temporary.parent != folder:
+            temporary.replace(folder)
+            return
+        for entry in sorted(temporary.iterdir()):
+            entry.replace(folder / entry.name)
+        temporary.rmdir()
+    except OSError as error:
+        raise UHFError(
+            f"{folder} cannot take what was made ({error.strerror}): it lies in {temporary}, move it yourself"
+        ) from error

@@ -85,6 +85,7 @@ def structures_of_values(values: Iterable[int]) -> Labels:
     return Labels(found)
 
 
+_NEW_WORD = re.compile(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])")
 #: Words in a class name that tell its side, without regard to case.
 SIDE_WORDS = {"left": "left", "l": "left", "lh": "left", "right": "right", "r": "right", "rh": "right"}
 
@@ -101,11 +102,11 @@ def class_names(dataset_json: Mapping[str, Any], label_manager: Any) -> list[str
 
 
 def side_and_name(name: str) -> tuple[str | None, str]:
-    """Take a class name apart: ``Left-Hippocampus``, ``hippocampus_L`` -> (``left``, ``hippocampus``).
+    """Take a class name apart: ``Left-Hippocampus``, ``hippocampus_L``, ``hippocampusLeft`` -> ``left``, ``hippocampus``.
 
-    A name with no word for a side, or with several, has none.
+    A name with no word for a side, or with several, has none. A capital behind a small letter begins a word.
     """
-    words = re.split(r"[\W_]+", name.casefold())
+    words = re.split(r"[\W_]+", _NEW_WORD.sub("_", name).casefold())
     sides = [word for word in words if word in SIDE_WORDS]
     if len(sides) != 1:
         return None, " ".join(words)
@@ -113,15 +114,26 @@ def side_and_name(name: str) -> tuple[str | None, str]:
 
 
 def tells_sides_apart(names: Iterable[str]) -> bool:
-    """Whether label names speak of left and right, as ``Left-Putamen``, ``ctx_lh_insula`` or ``hippocampus_R``."""
-    return any(side_and_name(name)[0] is not None for name in names)
+    """Whether label names speak of left and right: ``Left-Putamen``, ``hippocampus_R``, or ``lhipp`` with ``rhipp``."""
+    given = list(names)
+    return any(side_and_name(name)[0] is not None for name in given) or bool(left_and_right(given))
 
 
 def left_and_right(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Name of the left and of the right one of every structure that has both, in the order of the left ones."""
-    by_side: dict[str | None, dict[str, str]] = {"left": {}, "right": {}}
+    """Name of the left and of the right one of every structure that has both, in the order of the left ones.
+
+    Names without a word for a side are a pair where they differ by it alone: ``leftputamen`` and ``rightputamen``, or
+    by one letter at an end, ``lhipp`` and ``rhipp``.
+    """
+    by_side: dict[str | None, dict[str, str]] = {"left": {}, "right": {}, None: {}}
     for name in names:
         side, bare = side_and_name(name)
-        if side is not None:
-            by_side[side].setdefault(bare, name)
-    return [(name, by_side["right"][bare]) for bare, name in by_side["left"].items() if bare in by_side["right"]]
+        by_side[side].setdefault(bare, name)
+    found = [(name, by_side["right"][bare]) for bare, name in by_side["left"].items() if bare in by_side["right"]]
+    rest = by_side[None]
+    for bare, name in rest.items():
+        twins = [bare.replace("left", "right")]
+        twins += [f"r{bare[1:]}"] if bare.startswith("l") else []
+        twins += [f"{bare[:-1]}r"] if bare.endswith("l") else []
+        found += [(name, rest[twin]) for twin in twins if twin != bare and len(twin) > 2 and twin in rest][:1]
+    return found

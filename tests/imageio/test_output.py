@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.output import working_folder, write_table, written_whole
+from nnunet_uhf.imageio.output import appearing_together, working_folder, write_table, written_whole
 
 
 def test_a_file_appears_when_the_block_ends_well_and_replaces_the_older_one(tmp_path: Path) -> None:
@@ -113,3 +113,56 @@ def test_a_working_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path
         working_folder(tmp_path / "raw" / "Dataset101_Pairs"),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", ["link", "current", "empty", "absent"])
+def test_an_output_folder_is_filled_whatever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    place = tmp_path / "place"
+    output = Path() if kind == "current" else tmp_path / "link" if kind == "link" else place
+    if kind != "absent":
+        place.mkdir()
+        (place / ".DS_Store").touch()
+    if kind == "link":
+        output.symlink_to(place)
+    if kind == "current":
+        monkeypatch.chdir(place)
+    with appearing_together(output) as (folder,):
+        (folder / "sub").mkdir()
+        (folder / "sub" / "one").touch()
+        (folder / "two").touch()
+        assert not (place / "two").exists()
+    found = {str(path.relative_to(place)) for path in place.rglob("*")} - {".DS_Store"}
+    assert found == {"sub", "sub/one", "two"}
+    assert output.is_symlink() == (kind == "link")
+
+
+def test_results_that_cannot_be_moved_to_their_place_stay_and_are_told(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+
+    def late() -> None:
+        with appearing_together(output) as (folder,):
+            (folder / "one").touch()
+            output.mkdir()  # by somebody else, meanwhile
+            (output / "theirs").touch()
+
+    with pytest.raises(UHFError, match="cannot take what was made") as error:
+        late()
+    (kept,) = tmp_path.glob(".partial_*")
+    assert str(kept) in str(error.value)
+    assert (kept / "one").is_file()
+
+
+def test_a_link_to_a_folder_that_is_gone_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "gone")
+    with pytest.raises(UHFError, match="link to a folder that does not exist"), appearing_together(tmp_path / "out"):
+        pytest.fail("work was begun")
+
+
+def test_folders_get_the_rights_that_the_user_s_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        with appearing_together(tmp_path / "out"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o775

@@ -21,6 +21,9 @@ def test_names_follow_the_channels_and_not_the_order_in_the_file() -> None:
         ("Left-Hippocampus", "left", "hippocampus"),
         ("hippocampus_R", "right", "hippocampus"),
         ("ctx-lh-cuneus", "left", "ctx cuneus"),
+        ("L_Hipp", "left", "hipp"),
+        ("LeftHippocampus", "left", "hippocampus"),
+        ("thalamusProperR", "right", "thalamus proper"),
         ("Lateral Ventricle", None, "lateral ventricle"),
         ("left-right commissure", None, "left right commissure"),
         ("rnerve", None, "rnerve"),
@@ -38,6 +41,16 @@ def test_left_and_right_of_a_structure_are_found_in_every_style() -> None:
         ("lh_insula", "rh_insula"),
     ]
     assert left_and_right(["Left-Putamen", "Right-Caudate", "Left-Insula"]) == []
+
+
+def test_names_that_differ_by_a_side_alone_are_a_pair_though_it_is_no_word() -> None:
+    assert left_and_right(["lhipp", "rhipp", "leftputamen", "rightputamen", "insulal", "insular", "lesion"]) == [
+        ("lhipp", "rhipp"),
+        ("leftputamen", "rightputamen"),
+        ("insulal", "insular"),
+    ]
+    assert tells_sides_apart(["lhipp", "rhipp"])
+    assert not tells_sides_apart(["lhipp", "lesion", "cleft"])
 
 
 def test_names_that_speak_of_no_side_tell_none_apart() -> None:
