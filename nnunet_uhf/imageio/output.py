@@ -116,8 +116,7 @@ def appearing_together(*folders: Path) -> Iterator[tuple[Path, ...]]:
     staged: list[Path] = []
     complete = False
     try:
-        for folder in folders:
-            staged.append(_stage(folder))
+        staged.extend(_stage(folder) for folder in folders)
         yield tuple(staged)
         complete = True
     finally:

@@ -208,15 +208,20 @@ def joined(keeper_state: Mapping[str, Tensor], decoder_state: Mapping[str, Tenso
 def find_keepers(value: str | None) -> list[Path]:
     """Return the keeper files that ``nnUNet_UHF_KKN``'s value names: files, folders of them, joined by os.pathsep.
 
-    Unset or empty gives an empty list. Files are not opened here; each is listed once, a folder's by name.
+    Unset or empty gives an empty list. Files are not opened here; each is listed once, a folder's by name. A path that
+    exists may itself hold the separator, as those of file managers' network mounts hold colons.
 
     Raises:
         KeeperFileError: a path does not exist, or a folder holds no keeper file.
     """
     found: dict[Path, None] = {}
-    for part in (value or "").split(os.pathsep):
-        if part.strip():
-            found |= dict.fromkeys(keeper_files(part.strip()))
+    parts = (value or "").split(os.pathsep)
+    while parts:
+        joined_parts = (os.pathsep.join(parts[:count]).strip() for count in range(len(parts), 1, -1))
+        longest = next((each for each in joined_parts if Path(each).expanduser().exists()), parts[0].strip())
+        del parts[: longest.count(os.pathsep) + 1]
+        if longest:
+            found |= dict.fromkeys(keeper_files(longest))
     return list(found)
 
 

@@ -47,7 +47,7 @@ def read_json(path: Path, *, advice: str) -> dict[str, Any]:
         UHFError: the file is missing, unreadable, or holds no object; the line ends with the advice.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UHFError(f"{path} does not exist; {advice}") from None
     except (OSError, ValueError) as error:  # ValueError: neither JSON nor text

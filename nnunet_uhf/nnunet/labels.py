@@ -102,7 +102,7 @@ def class_names(dataset_json: Mapping[str, Any], label_manager: Any) -> list[str
 
 
 def side_and_name(name: str) -> tuple[str | None, str]:
-    """Take a class name apart: ``Left-Hippocampus``, ``hippocampus_L``, ``hippocampusLeft`` -> ``left``, ``hippocampus``.
+    """Take a class name apart: ``Left-Putamen``, ``putamen_L``, ``LeftPutamen`` -> (``left``, ``putamen``).
 
     A name with no word for a side, or with several, has none. A capital behind a small letter begins a word.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.tables import read_table
 
 CASE = "case"
 MAX_NUMERIC_GROUPS = 4  # numeric columns of more values than this are cut; field strengths are groups as they are
@@ -82,25 +82,14 @@ def parse_bins(texts: Sequence[str]) -> dict[str, list[float]]:
 
 
 def _read(table: Path) -> dict[str, dict[str, str]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            reader.fieldnames = [column.strip() for column in reader.fieldnames or []]
-            found = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise UHFError(f"{table} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UHFError(f"{table} is no CSV table in UTF-8: save it as one, separated by commas") from error
-    if CASE not in (reader.fieldnames or []) or "" in (reader.fieldnames or []):
+    columns, found = read_table(table)
+    if CASE not in columns or "" in columns:
         raise UHFError(f"{table} needs a header line with commas, a column {CASE!r} and a name for each other")
     rows: dict[str, dict[str, str]] = {}
     for line, row in found:
-        if None in row:
-            raise UHFError(f"line {line} of {table} has more fields than columns: quote text that holds a comma")
-        cells = {column: (value or "").strip() for column, value in row.items()}
-        if not cells[CASE] or cells[CASE] in rows:
+        if not row[CASE] or row[CASE] in rows:
             raise UHFError(f"line {line} of {table} has no case, or one that was there before: one line a case")
-        rows[cells[CASE]] = cells
+        rows[row[CASE]] = row
     if not rows:
         raise UHFError(f"{table} holds no case: add a line for each")
     return rows

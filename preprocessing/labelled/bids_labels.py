@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.tables import read_table
 from nnunet_uhf.preprocessing.labelled.bids_files import BidsFile, inherited, subject_images
 from nnunet_uhf.preprocessing.labelled.label_table import HIGHEST_NUMBER, LabelTable, read_mapping
 
@@ -70,14 +70,9 @@ def _table_of(numbers: Mapping[int, str | None], path: Path) -> LabelTable:
 
 def _read_tsv(path: Path) -> dict[int, str | None]:
     """Numbers and names of a dseg.tsv."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UHFError(f"{path} cannot be read as a table: save it as UTF-8, separated by tabs") from error
     numbers: dict[int, str | None] = {}
-    for row in rows:
-        index, name = (row.get("index") or "").strip(), (row.get("name") or "").strip()
+    for _, row in read_table(path, delimiter="\t")[1]:
+        index, name = row.get("index", ""), row.get("name", "")
         if not index.isdecimal() or int(index) > HIGHEST_NUMBER or not name:
             raise UHFError(f"{path} needs a whole number in column index and a name in column name: repair it")
         if int(index) in numbers:

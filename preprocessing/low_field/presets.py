@@ -82,7 +82,7 @@ def find_preset(name: str) -> LowFieldPreset:
     if path.suffix.lower() != ".json":
         raise UHFError(f"there is no preset {name!r}: use {', '.join(PRESETS)} or a JSON file of your own")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         (wm, gm), ((wm_wm, wm_gm), (gm_wm, gm_gm)) = content["mean"], content["covariance"]
         snr = SNRDistribution(
             mean=(float(wm), float(gm)),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.tables import read_table
 from nnunet_uhf.types import Spacing
 
 REQUIRED = ("case", "lf", "hf")
@@ -75,22 +75,11 @@ def cases_of_table(table: Path) -> dict[str, PairFiles]:
         UHFError: an unreadable table, a missing or unknown column, an empty field, a case twice,
             a file that is not there.
     """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = [column.strip() for column in reader.fieldnames or []]
-            reader.fieldnames = columns
-            _check_columns(table, columns)
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise UHFError(f"{table} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UHFError(f"{table} is no CSV table in UTF-8: save it as one, separated by commas") from error
+    columns, rows = read_table(table)
+    _check_columns(table, columns)
     cases: dict[str, PairFiles] = {}
     for line, row in rows:
-        if None in row:
-            raise UHFError(f"line {line} of {table} has more fields than columns: quote names that hold a comma")
-        case = (row["case"] or "").strip()
+        case = row["case"]
         if case in cases:
             raise UHFError(f"line {line} of {table} names case {case} again: give every case one line")
         files = {column: _file(table, line, column, row) for column in columns if column in ("lf", "hf", *LABELS)}
@@ -123,20 +112,20 @@ def _check_columns(table: Path, columns: list[str]) -> None:
         raise UHFError(f"{table} has the columns mask and labels: keep one of them")
 
 
-def _file(table: Path, line: int, column: str, row: Mapping[str, str | None]) -> Path:
+def _file(table: Path, line: int, column: str, row: Mapping[str, str]) -> Path:
     """An existing file named in a row."""
-    name = (row[column] or "").strip()
-    if not name or not (row["case"] or "").strip():
+    name = row[column]
+    if not name or not row["case"]:
         raise UHFError(f"line {line} of {table} has an empty field: fill in case and {column}")
     path = table.parent / name
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():  # of a link that leads nowhere, opening it tells more
         raise UHFError(f"{path} does not exist, named in line {line} of {table}: correct the path")
     return path
 
 
-def _spacing(table: Path, line: int, column: str, row: Mapping[str, str | None]) -> Spacing | None:
+def _spacing(table: Path, line: int, column: str, row: Mapping[str, str]) -> Spacing | None:
     """Three lengths of a row, or None for an empty field."""
-    text = (row[column] or "").strip()
+    text = row[column]
     if not text:
         return None
     try:

@@ -164,7 +164,7 @@ def _cases(preprocessed: Path, data_identifier: str, fold: int | str) -> tuple[l
     splits = preprocessed / "splits_final.json"
     if not splits.is_file():
         raise UHFError(f"{splits} does not exist; a keeper must name the cases it was trained on: restore that file")
-    folds = json.loads(splits.read_text())
+    folds = json.loads(splits.read_text(encoding="utf-8-sig"))
     if int(fold) >= len(folds):
         raise UHFError(f"{splits} has {len(folds)} folds, so the cases of fold {fold} are unknown; train one of those")
     return list(folds[int(fold)]["train"]), list(folds[int(fold)]["val"])
