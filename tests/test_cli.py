@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -16,7 +19,7 @@ from helpers.support import run_command
 from nnunet_uhf import __version__
 from nnunet_uhf.cli import main
 from nnunet_uhf.cli.run import app, repeat_list_options
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import UHFError, UHFWarning
 
 VERBS = (
     "aggregate-views",
@@ -90,6 +93,42 @@ def test_no_arguments_show_all_verbs(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_installed_command_knows_its_version() -> None:
     assert run_command(["nnunet-uhf", "--version"]).stdout == f"nnunet-uhf {__version__}\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437"])
+def test_a_console_that_is_not_utf_8_gets_what_it_can_show_and_the_status_is_that_of_the_work(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words, _ in [((), None), *verbs_of(typer.main.get_command(app))]:
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", out)
+        assert run(*words, "--help") == 0
+        out.flush()
+        assert b"nnunet-uhf" in out.buffer.getvalue()
+
+
+def test_letters_that_a_console_cannot_show_are_replaced() -> None:
+    code = (
+        "import sys, nnunet_uhf.cli.run as run\n"
+        "@run.app.command('arrow')\ndef arrow() -> None:\n    sys.stdout.write('0.9 \\u2192 0.95\\n')\n"
+        "run.main(['arrow'])"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stdout.strip()) == (0, b"0.9 ? 0.95")
+
+
+def test_our_warnings_are_one_line_each_and_once(capsys: pytest.CaptureFixture[str]) -> None:
+    @app.command("warned", hidden=True)
+    def warned() -> None:
+        for _ in range(2):
+            warnings.warn("a.nii.gz: two\nplaces", UHFWarning, stacklevel=1)
+
+    try:
+        assert run("warned") == 0
+    finally:
+        app.registered_commands.pop()
+    assert capsys.readouterr().err == "warning: a.nii.gz: two places\n"
 
 
 def test_help_does_not_wait_for_torch() -> None:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 from rich.console import Console
 from rich.progress import track
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.nifti import copy_compressed, read_volume, require_same_grid
+from nnunet_uhf.imageio.header import as_nifti1, header_in_mm
+from nnunet_uhf.imageio.label_maps import read_labels
+from nnunet_uhf.imageio.nifti import copy_compressed, read_volume, require_same_grid, write_labels
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.preprocessing.datasets.checks import Files, check_cases, check_dataset_folder, check_label_map, names_of
 from nnunet_uhf.routes.table import stored_routes
@@ -206,13 +209,25 @@ def _copy_case(
     if case in labels:
         require_same_grid(first, labels[case])
         check_label_map(labels[case], values)
-        _copy_to(folder / f"labels{part}", labels[case], f"{case}.nii.gz", pattern=first)
+        _write_labels(folder / f"labels{part}", labels[case], f"{case}.nii.gz", pattern=first)
 
 
 def _copy_to(folder: Path, source: Path, name: str, *, pattern: Path) -> None:
     """Copy a file into a folder that is made when it is first needed; all files of a case lie where `pattern` does."""
     folder.mkdir(exist_ok=True)
     copy_compressed(source, folder / name, pattern=pattern)
+
+
+def _write_labels(folder: Path, source: Path, name: str, *, pattern: Path) -> None:
+    """Copy a label map, or write it anew where a scale in its header makes its numbers not quite whole."""
+    read = nib.load(source)
+    slope, inter = read.dataobj.slope, read.dataobj.inter
+    if read.get_data_dtype().kind in "iu" and (slope, inter) == (1, 0):
+        _copy_to(folder, source, name, pattern=pattern)
+        return
+    folder.mkdir(exist_ok=True)
+    header = header_in_mm(as_nifti1(nib.load(pattern).header))
+    write_labels(folder / name, read_labels(source)[0], header=header)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

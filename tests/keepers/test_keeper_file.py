@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,6 +245,12 @@ def test_keepers_are_found_in_files_folders_and_lists(tmp_path: Path) -> None:
     assert find_keepers(None) == find_keepers("") == []
     assert find_keepers(str(alone)) == [alone]
     assert find_keepers(str(folder)) == [first, second]
+    mount = folder / f"smb-share{os.pathsep}server=nas{os.pathsep}share=lab"  # as file managers name them
+    mount.mkdir()
+    other = shutil.copy(alone, mount / "other.safetensors")
+    assert find_keepers(f"{mount}{os.pathsep}{alone}") == [Path(other), alone]
+    assert find_keepers(f"{alone}{os.pathsep}{mount}") == [alone, Path(other)]
+    shutil.rmtree(mount)
     assert find_keepers(os.pathsep.join([str(alone), "", str(folder), str(first)])) == [alone, first, second]
 
 

@@ -103,3 +103,12 @@ def test_an_unknown_label_and_a_missing_mask_name_the_file(subjects: Path, save:
     with pytest.raises(UHFError, match="no brain mask anna"):
         simulate(subjects, "out", labels=None, kind="gmm", masks=subjects / "masks")
     assert not (subjects / "out").exists()
+
+
+def test_labels_and_masks_whose_names_end_in_capitals_are_found(subjects: Path) -> None:
+    for folder in ("images", "labels"):
+        for path in sorted((subjects / folder).iterdir()):
+            path.rename(path.with_name(path.name.replace("nii.gz", "NII.GZ")))
+    assert set(simulate(subjects, "by_labels")["cases"]) == {"anna", "béla 2", "carl"}
+    record = simulate(subjects, "by_masks", labels=None, kind="gmm", masks=subjects / "labels")
+    assert record["parameters"]["brain_mask"] == "given"

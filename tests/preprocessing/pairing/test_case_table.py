@@ -71,3 +71,8 @@ def test_a_missing_table_and_one_of_another_encoding_are_refused(scans: Path) ->
     (scans / "pairs.csv").write_bytes(b"case,lf,hf\nb\xe9la,a,b\n")
     with pytest.raises(UHFError, match="no CSV table in UTF-8"):
         cases_of_table(scans / "pairs.csv")
+
+
+def test_an_empty_last_line_of_a_spreadsheet_is_no_case(scans: Path) -> None:
+    path = table(scans, "case,lf,hf\na,lf/anna.nii.gz,hf/anna.nii.gz\n,,\n")
+    assert list(cases_of_table(path)) == ["a"]

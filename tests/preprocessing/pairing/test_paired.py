@@ -27,7 +27,7 @@ from helpers.workspace import threaded_pools
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError, UHFWarning
 from nnunet_uhf.imageio.nifti import Volume
-from nnunet_uhf.preprocessing.pairing.case_table import cases_of_folders
+from nnunet_uhf.preprocessing.pairing.case_table import PairFiles, cases_of_folders
 from nnunet_uhf.preprocessing.pairing.options import PairingOptions
 from nnunet_uhf.preprocessing.pairing.paired import convert_paired
 from nnunet_uhf.preprocessing.pairing.slicewise import resample_slices
@@ -178,6 +178,24 @@ def test_a_header_that_names_two_places_is_told_and_keeps_both_in_all_files_of_i
         header = nib.load(dataset / f"{name}.nii.gz").header
         np.testing.assert_allclose(header.get_qform(), AFFINE, atol=1e-4)
         np.testing.assert_allclose(header.get_sform(), moved, atol=1e-4)
+
+
+def test_scans_on_one_template_share_its_mask_but_no_scan(tmp_path: Path) -> None:
+    labels = subject()
+    for seed, name in enumerate(("a", "b")):
+        write_image(tmp_path / f"{name}_lf.nii.gz", high_field(labels, seed=seed), AFFINE)
+        write_image(tmp_path / f"{name}_hf.nii.gz", high_field(labels, seed=seed + 5), AFFINE)
+    write_image(tmp_path / "mask.nii.gz", (labels > 0).astype(np.uint8), AFFINE)
+    mask = tmp_path / "mask.nii.gz"
+    cases = {
+        name: PairFiles(tmp_path / f"{name}_lf.nii.gz", tmp_path / f"{name}_hf.nii.gz", mask=mask)
+        for name in ("a", "b")
+    }
+    dataset = convert(tmp_path, cases=cases, options=PairingOptions(registration="none"))
+    assert len(list((dataset / "labelsTr").iterdir())) == 2
+    twice = {**cases, "c": PairFiles(tmp_path / "a_lf.nii.gz", tmp_path / "b_hf.nii.gz", mask=mask)}
+    with pytest.raises(UHFError, match=r"is named for case a .* and for case c"):
+        convert(tmp_path / "again", cases=twice, options=PairingOptions(registration="none"))
 
 
 def four_dimensional(path: Path) -> None:
