@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+SHOWN_REASONS = 5  # of cases that were left out; of more, the names
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -57,8 +59,10 @@ class Odd:
         """:class:`LeftOutError` that names the cases when there are any, once the others are done."""
         if self.reasons:
             count = f"{len(self.reasons)} case was" if len(self.reasons) == 1 else f"{len(self.reasons)} cases were"
-            reasons = "; ".join(str(reason) for reason in self.reasons.values())
-            raise LeftOutError(f"{count} left out, the others are done: {reasons}")
+            names = list(self.reasons)
+            told = "; ".join(str(self.reasons[name]) for name in names[:SHOWN_REASONS])
+            rest = f"; likewise {', '.join(names[SHOWN_REASONS:])}" if names[SHOWN_REASONS:] else ""
+            raise LeftOutError(f"{count} left out, the others are done: {told}{rest}")
 
 
 class UHFWarning(UserWarning):

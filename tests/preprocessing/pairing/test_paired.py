@@ -188,8 +188,7 @@ def test_scans_on_one_template_share_its_mask_but_no_scan(tmp_path: Path) -> Non
     write_image(tmp_path / "mask.nii.gz", (labels > 0).astype(np.uint8), AFFINE)
     mask = tmp_path / "mask.nii.gz"
     cases = {
-        name: PairFiles(tmp_path / f"{name}_lf.nii.gz", tmp_path / f"{name}_hf.nii.gz", mask=mask)
-        for name in ("a", "b")
+        name: PairFiles(tmp_path / f"{name}_lf.nii.gz", tmp_path / f"{name}_hf.nii.gz", mask=mask) for name in "ab"
     }
     dataset = convert(tmp_path, cases=cases, options=PairingOptions(registration="none"))
     assert len(list((dataset / "labelsTr").iterdir())) == 2
