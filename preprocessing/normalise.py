@@ -17,6 +17,7 @@ from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid, write_volume
 from nnunet_uhf.imageio.output import appearing_together
+from nnunet_uhf.imageio.stripped import require_stripped
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.types import FloatArray
 
@@ -61,8 +62,9 @@ def normalise_folder(
         histograms: dict[str, Landmarks] = {}
         for case in _shown(list(files), console, "reading histograms"):
             image = read_volume(files[case])
+            brain = _brain(image, brains.get(case))
             try:
-                histograms[case] = landmarks_of(image.data[_brain(image, brains.get(case))])
+                histograms[case] = landmarks_of(image.data[brain])
             except UHFError as error:
                 raise UHFError(f"{files[case]}: {error}") from error
         scale = learn_scale(histograms.values()) if known is None else known
@@ -98,11 +100,11 @@ def read_landmarks(path: Path) -> Landmarks:
 
 
 def _brain(image: Volume, mask: Path | None) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Voxels of the mask, or those that are not zero; UHFError when none is zero, so that the brain is not known."""
-    brain = image.data != 0 if mask is None else inside(read_volume(mask).data)
-    if mask is None and brain.all():
-        raise UHFError(f"{image.path} has no voxel that is zero, so that the brain is not known: give masks (--masks)")
-    return np.asarray(brain)
+    """Voxels of the mask, or of a skull-stripped scan those that are not zero; UHFError for another scan."""
+    if mask is not None:
+        return inside(read_volume(mask).data)
+    require_stripped(image)
+    return np.asarray(image.data != 0)
 
 
 def _shown(cases: list[str], console: Console | None, what: str) -> list[str]:

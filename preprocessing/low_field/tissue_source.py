@@ -11,6 +11,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_name, is_nifti
 from nnunet_uhf.imageio.label_maps import inside, label_volume
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid
+from nnunet_uhf.imageio.stripped import require_stripped
 from nnunet_uhf.preprocessing.low_field.freesurfer import tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, mixture_means, tissues_from_mixture
 from nnunet_uhf.preprocessing.low_field.simulator import TissueMeans
@@ -82,6 +83,8 @@ class TissueSource:
         """Tissue maps of one case; UHFError, with the file's name, when it has none."""
         read = {name: label_volume if name == "labels" else read_volume for name in files}
         arrays = {name: read[name](path).data for name, path in files.items()}
+        if self.kind == "gmm" and "mask" not in arrays:
+            require_stripped(image)
         try:
             if self.kind == "gmm":
                 mask = inside(arrays["mask"]) if "mask" in arrays else None

@@ -9,25 +9,9 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.nifti import Volume
+from nnunet_uhf.imageio.stripped import is_skull_stripped, require_stripped
 from nnunet_uhf.types import FloatArray, Mask
-
-#: A skull-stripped scan is zero on nearly all of its border and in a good part of its volume.
-ZERO_BORDER, ZERO_VOLUME = 0.9, 0.2
-
-
-def is_skull_stripped(data: FloatArray) -> bool:
-    """Whether the background is exactly zero: what brain extraction (or another background mask) leaves behind.
-
-    The rim of the long axes decides: a stack of few slices shows the brain on its first and last.
-    """
-    inner = tuple(slice(1, -1) if size > 8 else slice(None) for size in data.shape)
-    rim = np.ones(data.shape, dtype=bool)
-    rim[inner] = False
-    if not rim.any():
-        return False
-    return float((data[rim] == 0).mean()) >= ZERO_BORDER and float((data == 0).mean()) >= ZERO_VOLUME
 
 
 def brain_of_stripped(scan: Volume) -> Mask:
@@ -36,11 +20,7 @@ def brain_of_stripped(scan: Volume) -> Mask:
     Raises:
         UHFError: the scan is not skull-stripped.
     """
-    if not is_skull_stripped(scan.data):
-        raise UHFError(
-            f"{scan.path} is not skull-stripped and has no mask: give brain masks (--masks; for instance made with "
-            "SynthStrip), or --mask hd-bet, or --mask head"
-        )
+    require_stripped(scan, otherwise=", or --mask hd-bet, or --mask head")
     return _filled(scan.data != 0)
 
 

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from helpers.low_field import simulated
 from helpers.tiny_data import write_image
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
@@ -124,7 +125,7 @@ def noisy_air(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (noisy_air, r"a\.nii\.gz has no voxel that is zero.*--masks"),
+        (noisy_air, r"a\.nii\.gz is not skull-stripped.*--masks"),
         (constant, "same intensity"),
         (empty, "no voxel"),
         (unmasked, "no mask for case a"),
@@ -148,3 +149,22 @@ def test_the_command_normalises(tmp_path: Path, capsys: pytest.CaptureFixture[st
         main(["normalise", "-i", str(folder), "-o", str(tmp_path / "out")])
     assert end.value.code == 0
     assert "landmarks.json" in capsys.readouterr().out
+
+
+def test_heads_with_skull_are_refused_however_few_voxels_are_zero_and_masks_are_the_way_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(*[np.linspace(-1.3, 1.3, 40)] * 3, indexing="ij"))
+    radius = np.sqrt((places**2).sum(0))
+    head = np.zeros(radius.shape)
+    for reach, value in ((0.9, 200), (0.8, 20), (0.7, 60), (0.5, 100)):  # fat, skull, grey, white matter
+        head[radius < reach] = value
+    head = np.round(head + np.abs(rng.normal(0, 20, radius.shape))).astype(np.int16)
+    assert 0 < (head == 0).mean() < 0.1
+    write_image(tmp_path / "in" / "a.nii.gz", head, AFFINE)
+    write_image(tmp_path / "masks" / "a.nii.gz", (radius < 0.7).astype(np.uint8), AFFINE)
+    with pytest.raises(UHFError, match=r"a\.nii\.gz is not skull-stripped and has no mask: give brain masks"):
+        normalise_folder(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(UHFError, match=r"a\.nii\.gz is not skull-stripped and has no mask: give brain masks"):
+        simulated(tmp_path / "in", tmp_path / "out", None, tissues={"kind": "gmm"})
+    normalise_folder(tmp_path / "in", tmp_path / "out", masks=tmp_path / "masks")
+    simulated(tmp_path / "in", tmp_path / "low", None, tissues={"kind": "gmm", "masks": tmp_path / "masks"})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnunet_uhf.imageio.stripped import is_skull_stripped
 from nnunet_uhf.preprocessing.pairing.alignment import (
     Alignment,
     flag_outliers,
@@ -10,7 +11,7 @@ from nnunet_uhf.preprocessing.pairing.alignment import (
     normalised_mutual_information,
     outline_distance,
 )
-from nnunet_uhf.preprocessing.pairing.foreground import foreground, is_skull_stripped
+from nnunet_uhf.preprocessing.pairing.foreground import foreground
 from nnunet_uhf.preprocessing.pairing.registration import Motion
 
 STILL = Motion(0.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
