@@ -138,10 +138,12 @@ def bids(
         typer.Option("--derivatives", metavar="FOLDER", help="Where the *_dseg are; without it, derivatives in -i."),
     ] = None,
     entity: Annotated[
-        list[str] | None, typer.Option("--entity", metavar="KEY-VALUE...", help="Of the scans: acq-iso, run-1.")
+        list[str] | None,
+        typer.Option("--entity", metavar="KEY-VALUE...", help="Of the scans: acq-iso; acq-: none."),
     ] = None,
     label_entity: Annotated[
-        list[str] | None, typer.Option("--label-entity", metavar="KEY-VALUE...", help="Of the *_dseg: desc-manual.")
+        list[str] | None,
+        typer.Option("--label-entity", metavar="KEY-VALUE...", help="Of *_dseg: desc-manual; desc-: none."),
     ] = None,
     field: Annotated[
         float | None, typer.Option("--field", metavar="TESLA", help="Only scans of this field strength.")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.labelled.bids_files import BidsFile, field_strength, subject_images
+from nnunet_uhf.preprocessing.labelled.bids_files import OWN_SPACES, BidsFile, field_strength, subject_images
 from nnunet_uhf.preprocessing.labelled.bids_labels import bids_table, label_maps
 from nnunet_uhf.preprocessing.labelled.scans import (
     DEFAULTS,
@@ -45,8 +45,9 @@ def convert_bids(
         output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
         contrasts: T1w, T2w, FLAIR or another suffix of ``anat``, in the order of the channels.
         derivatives: folder of pipelines or of one pipeline; default `source`/derivatives.
-        entities: what the scans' names must hold, as ``acq-iso`` or ``run-1``.
-        label_entities: what the label maps' names must hold, as ``desc-manual``.
+        entities: what the scans' names must hold, as ``acq-iso`` or ``run-1``; ``acq-``: that they hold no ``acq``.
+            Scans of another space are passed over, as long as none is named.
+        label_entities: what the label maps' names must hold or not hold, as ``desc-manual`` or ``desc-``.
         field: keep only scans of this field strength in tesla, within a tenth.
         options: what every layout has; test cases are ``sub-01`` or ``sub-01_ses-a``, the mapping names the label
             numbers in place of ``dseg.tsv``.
@@ -98,7 +99,7 @@ def _scans(
         raise UHFError(f"no contrast is chosen of {source}: use {', '.join(CONTRASTS)}")
     found: dict[str, dict[str, list[BidsFile]]] = {}
     for file in subject_images(source, channels):
-        if not wanted.items() <= file.entities.items() or not _of_field(file, source, field):
+        if not file.fits(wanted, own_spaces=(*OWN_SPACES, *channels)) or not _of_field(file, source, field):
             continue
         found.setdefault(file.case, {}).setdefault(file.suffix, []).append(file)
     if not found:
@@ -124,18 +125,21 @@ def _only(files: list[BidsFile], option: str) -> BidsFile:
         if len(stems) == 1:
             raise UHFError(f"{files[0].path} and {files[1].path} are one scan twice: remove one of them")
         raise UHFError(
-            f"{files[0].path} and {files[1].path} both fit {files[0].case}: choose one by {option} KEY-VALUE"
+            f"{files[0].path} and {files[1].path} both fit {files[0].case}: choose one by {option} KEY-VALUE, or "
+            "KEY- for the one without it"
         )
     return files[0]
 
 
 def _entities(given: Iterable[str]) -> dict[str, str]:
-    """``["acq-iso"]`` -> ``{"acq": "iso"}``."""
+    """``["acq-iso", "desc-"]`` -> ``{"acq": "iso", "desc": ""}``; the empty one must not be there."""
     entities: dict[str, str] = {}
     for text in given:
         key, dash, value = text.partition("-")
-        if not (key and dash and value):
-            raise UHFError(f"{text!r} is no BIDS entity: write KEY-VALUE, as acq-iso or desc-manual")
+        if not (key and dash):
+            raise UHFError(
+                f"{text!r} is no BIDS entity: write KEY-VALUE, as acq-iso or desc-manual, or KEY- for files without it"
+            )
         entities[key] = value
     return entities
 

@@ -8,13 +8,16 @@ suffix below its folder whose entities include its own, and the nearer file wins
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import is_nifti
+
+#: Spaces in which a file lies on its own scan, beside none and the name of the scan's contrast.
+OWN_SPACES = ("orig", "individual")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,15 @@ class BidsFile:
         """``sub-X``, or ``sub-X_ses-Y``."""
         session = self.entities.get("ses")
         return f"sub-{self.entities['sub']}" + ("" if session is None else f"_ses-{session}")
+
+    def fits(self, wanted: Mapping[str, str], *, own_spaces: Iterable[str]) -> bool:
+        """Whether the name holds the wanted entities, and lacks those that are wanted empty.
+
+        Where no `space` is wanted, files of another space than `own_spaces` or none do not fit: they lie elsewhere.
+        """
+        if "space" not in wanted and self.entities.get("space", "") not in ("", *own_spaces):
+            return False
+        return all(self.entities.get(key, "") == value for key, value in wanted.items())
 
 
 def parse_name(path: Path) -> BidsFile:

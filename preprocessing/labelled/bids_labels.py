@@ -7,11 +7,8 @@ from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.tables import read_table
-from nnunet_uhf.preprocessing.labelled.bids_files import BidsFile, inherited, subject_images
+from nnunet_uhf.preprocessing.labelled.bids_files import OWN_SPACES, BidsFile, inherited, subject_images
 from nnunet_uhf.preprocessing.labelled.label_table import HIGHEST_NUMBER, LabelTable, read_mapping
-
-#: Spaces in which a label map lies on its own scan, beside none and the name of the scan's contrast.
-OWN_SPACES = ("orig", "individual")
 
 
 def label_maps(
@@ -21,7 +18,7 @@ def label_maps(
 
     Args:
         derivatives: folder of pipelines, or of one pipeline's subjects.
-        wanted: entities that a file must have, such as ``{"desc": "manual"}``.
+        wanted: entities that a file must have, such as ``{"desc": "manual"}``, or, where the value is empty, not have.
         contrasts: suffixes of the scans; ``space-T1w`` is the space of a T1w scan.
     """
     if not derivatives.is_dir():
@@ -31,8 +28,7 @@ def label_maps(
         if root.name.startswith("sub-"):
             continue
         for file in subject_images(root, ("dseg",)):
-            own = file.entities.get("space") in (None, *OWN_SPACES, *contrasts)
-            if own and wanted.items() <= file.entities.items():
+            if file.fits(wanted, own_spaces=(*OWN_SPACES, *contrasts)):
                 found.setdefault(file.case, []).append(file)
     return found
 

@@ -21,6 +21,8 @@ from nnunet_uhf.preprocessing.labelled.scans import (
 from nnunet_uhf.preprocessing.labelled.tree import require_folder
 
 AVERAGES = ("fsaverage", "cvs_avg35")
+#: Of the longitudinal stream: between time point and template in a name, and the file that a template lists them in.
+LONGITUDINAL, TIME_POINTS = ".long.", "base-tps"
 
 
 def convert_freesurfer(
@@ -36,7 +38,8 @@ def convert_freesurfer(
     """Write a dataset of the 27 structures from the automatic segmentation.
 
     Args:
-        source: FreeSurfer's subjects folder (SUBJECTS_DIR); its averages are passed over.
+        source: FreeSurfer's subjects folder (SUBJECTS_DIR); its averages are passed over, and what the longitudinal
+            stream makes of time points: templates and ``.long.`` folders.
         output: `<nnUNet_raw>/DatasetXXX_NAME`, new.
         image: which image of a subject: brain, norm, orig or another name in its mri folder.
         merge_sides: left and right as one structure, for training in the sagittal plane.
@@ -50,9 +53,13 @@ def convert_freesurfer(
     require_folder(source)
     scans: dict[str, LabelledScan] = {}
     problems: dict[str, str] = {}
+    passed_over: list[str] = []
     for subject in sorted(source.iterdir()):
         folder = subject / "mri"
         if not folder.is_dir() or subject.name.startswith(AVERAGES):
+            continue
+        if LONGITUDINAL in subject.name or (subject / TIME_POINTS).exists():
+            passed_over.append(subject.name)
             continue
         files = {name: _volume(folder, name) for name in (image, "aseg")}
         missing = [name for name, path in files.items() if not path.is_file()]
@@ -60,7 +67,8 @@ def convert_freesurfer(
             problems[subject.name] = f"{folder} holds no {missing[0]}.mgz"
         else:
             scans[subject.name] = LabelledScan({channel: files[image]}, files["aseg"], {"labels_are": "automatic"})
-    warnings = leave_out_incomplete(problems, options, layout="FreeSurfer", found=len(scans))
+    warnings = [] if not passed_over else [f"passed over {', '.join(passed_over)}: made of time points that are cases"]
+    warnings += leave_out_incomplete(problems, options, layout="FreeSurfer", found=len(scans))
     table = FREESURFER_TABLE.overruled(options.mapping)
     return write_labelled_scans(
         output,

@@ -212,3 +212,44 @@ def test_an_impossible_request_is_one_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(UHFError, match=reason):
             convert(tmp_path, **options)
+
+
+def fmriprep(root: Path) -> Path:
+    """What fMRIPrep writes of the anatomical part, two subjects, beside the raw scans."""
+    prep = root / "derivatives" / "fmriprep"
+    for subject in ("01", "02"):
+        scan(anat(root, subject, None) / f"sub-{subject}_T1w.nii.gz")
+        folder = anat(prep, subject, None)
+        for space in ("", "_space-MNI152NLin2009cAsym"):
+            scan(folder / f"sub-{subject}{space}_desc-preproc_T1w.nii.gz")
+            labels(folder / f"sub-{subject}{space}_dseg.nii.gz")
+        for atlas in ("aseg", "aparcaseg"):
+            labels(folder / f"sub-{subject}_desc-{atlas}_dseg.nii.gz")
+    (prep / "dseg.tsv").write_text("index\tname\n17\tLeft hippocampus\n53\tRight hippocampus\n")
+    return prep
+
+
+def test_the_label_map_without_an_entity_can_be_chosen(tmp_path: Path) -> None:
+    fmriprep(tmp_path / "study")
+    with pytest.raises(UHFError, match=r"choose one by --label-entity KEY-VALUE, or KEY- for the one without it"):
+        convert(tmp_path)
+    done = convert(tmp_path, label_entities=["desc-"])
+    record = json.loads((done.dataset / "conversion.json").read_text())
+    assert record["cases"]["sub-01"]["labels"].endswith("fmriprep/sub-01/anat/sub-01_dseg.nii.gz")
+    with pytest.raises(UHFError, match="no BIDS entity"):
+        convert(tmp_path, label_entities=["desc"])
+
+
+def test_scans_of_another_space_are_passed_over_unless_it_is_named(tmp_path: Path) -> None:
+    prep = fmriprep(tmp_path / "study")
+    for entities, name in ((["desc-preproc"], ""), (["desc-preproc", "space-MNI152NLin2009cAsym"], "_space-MNI")):
+        done = convert_bids(
+            prep,
+            tmp_path / f"raw{len(entities)}" / "Dataset115_Prep",
+            derivatives=prep,
+            entities=entities,
+            label_entities=["desc-", *entities[1:]],
+        )
+        image = json.loads((done.dataset / "conversion.json").read_text())["cases"]["sub-02"]["images"]["T1w"]
+        assert Path(image).name.startswith(f"sub-02{name}")
+        assert ("space" in Path(image).name) == bool(name)

@@ -127,3 +127,13 @@ def test_an_empty_folder_and_an_image_that_nobody_has_are_one_line(tmp_path: Pat
         convert(tmp_path, image="T2")
     with pytest.raises(UHFError, match="no complete FreeSurfer case"):
         convert(tmp_path, image="T2", options=ConversionOptions(skip_incomplete=True))
+
+
+def test_templates_and_copies_of_the_longitudinal_stream_are_no_subjects(tmp_path: Path) -> None:
+    names = ("anna_1", "anna_2", "anna_1.long.anna", "anna_2.long.anna", "anna")
+    subjects_folder(tmp_path / "subjects", names)
+    (tmp_path / "subjects" / "anna" / "base-tps").write_text("anna_1\nanna_2\n")
+    done = convert(tmp_path)
+    written = sorted(path.name for path in (done.dataset / "labelsTr").iterdir())
+    assert written == ["anna_1.nii.gz", "anna_2.nii.gz"]
+    assert any("passed over anna, anna_1.long.anna, anna_2.long.anna" in warning for warning in done.warnings)
