@@ -7,11 +7,11 @@ from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
 
-Row = dict[str, str]
+Cells = dict[str, str]
 _KINDS = {",": ("CSV", "commas"), "\t": ("TSV", "tabs")}
 
 
-def read_table(table: Path, *, delimiter: str = ",") -> tuple[list[str], list[tuple[int, Row]]]:
+def read_table(table: Path, *, delimiter: str = ",") -> tuple[list[str], list[tuple[int, Cells]]]:
     """Columns of a table, and its rows with their line numbers; spaces around cells and empty lines are left out.
 
     A byte order mark is passed over. A row that is shorter than the header has empty cells.

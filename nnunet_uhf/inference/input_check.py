@@ -224,7 +224,7 @@ def _require_some(found: Sized, odd: Odd | None, files: Sized) -> None:
 
 
 def checks_table(checks: dict[str, InputCheck], odd: Odd | None = None) -> Table:
-    """A line for every image: its distance, that of every level, and the verdict; for the odd ones the reason."""
+    """A line for every image: its distance, that of every level, and the verdict; the odd ones have none."""
     usual = next(iter(checks.values()))
     table = Table(title="Distance to the images the keeper was trained on, by level", title_justify="left")
     table.add_column("", overflow="fold", min_width=20)  # a name that is cut cannot be told from another one
@@ -234,8 +234,8 @@ def checks_table(checks: dict[str, InputCheck], odd: Odd | None = None) -> Table
     for name, check in checks.items():
         cells = [Text(f"{one.distance:.2f}", _STYLES[one.verdict]) for one in (*check.levels, check.overall)]
         table.add_row(Text(name), *cells, Text(check.verdict, _STYLES[check.verdict]))
-    for name, reason in () if odd is None else odd.reasons.items():
-        table.add_row(Text(name), *[""] * (len(usual.levels) + 1), Text(f"{NOT_CHECKED}: {reason}", "red"))
+    for name in () if odd is None else odd.reasons:
+        table.add_row(Text(name), *[""] * (len(usual.levels) + 1), Text(NOT_CHECKED, "red"))
     table.add_section()
     for title, value in (("95 % of its own cases below", "usual_p95"), ("furthest of its own cases", "usual_max")):
         table.add_row(title, *(f"{getattr(one, value):.2f}" for one in (*usual.levels, usual.overall)), "")
