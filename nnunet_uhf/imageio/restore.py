@@ -100,23 +100,6 @@ def write_image(volume: NDArray[Any], path: str | Path, properties: dict[str, An
     return path
 
 
-def export_image(
-    image: NDArray[Any] | torch.Tensor,
-    path: str | Path,
-    properties: dict[str, Any],
-    plans_manager: PlansManager,
-    configuration_manager: ConfigurationManager,
-    *,
-    mean: float,
-    std: float,
-    mask: NDArray[Any] | None = None,
-) -> FloatArray:
-    """:func:`restore_grid` and :func:`write_image` in one; returns the volume (z, y, x) that was written."""
-    volume = restore_grid(image, properties, plans_manager, configuration_manager, mean=mean, std=std, mask=mask)
-    write_image(volume, path, properties)
-    return volume
-
-
 def _write_with_simpleitk(volume: FloatArray, path: Path, properties: dict[str, Any]) -> None:
     geometry = properties["sitk_stuff"]
     if len(geometry["spacing"]) == 2:

@@ -16,7 +16,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from nnunet_uhf.imageio.restore import denormalise, export_image, restore_grid, write_image
+from nnunet_uhf.imageio.restore import denormalise, restore_grid, write_image
 
 SHAPE = (22, 26, 18)
 STEPS = (1.0, 1.2, 2.0)
@@ -81,6 +81,13 @@ def save(path: Path, image: NDArray[np.float32], affine: NDArray[np.float64]) ->
     return path
 
 
+def written(data: Any, path: Path, properties: dict[str, Any], *managers: Any) -> NDArray[np.float32]:
+    """The restored volume, once it is written."""
+    volume = restore_grid(data, properties, *managers)
+    write_image(volume, path, properties)
+    return volume
+
+
 @pytest.mark.parametrize("transpose", [(0, 1, 2), (2, 0, 1)])
 @pytest.mark.parametrize("kind", ["plain", "flipped", "permuted", "oblique"])
 @pytest.mark.parametrize("reader", READERS)
@@ -92,7 +99,7 @@ def test_without_resampling_the_file_comes_back_as_it_was(
     managers = settings(transpose=transpose, spacing=tuple(spacing[axis] for axis in transpose))
     data, _, properties = preprocess(path, reader, managers)
     assert data.shape[1:] != tuple(np.array(SHAPE[::-1])[list(transpose)]), "nothing was cropped"
-    export_image(data, tmp_path / "out.nii.gz", properties, *managers, mean=0, std=1)
+    written(data, tmp_path / "out.nii.gz", properties, *managers)
     before, after = nibabel.load(path), nibabel.load(tmp_path / "out.nii.gz")
     np.testing.assert_allclose(after.affine, before.affine, atol=1e-4)
     np.testing.assert_allclose(after.get_fdata(), before.get_fdata(), rtol=1e-6)
@@ -110,7 +117,7 @@ def test_a_voxel_keeps_its_world_coordinates_for_nibabel_and_simpleitk(tmp_path:
     managers = settings(spacing=tuple(reader().read_images([str(path)])[1]["spacing"]))
     data, _, properties = preprocess(path, reader, managers)
     out = tmp_path / "out.nii.gz"
-    export_image(data, out, properties, *managers, mean=0, std=1)
+    written(data, out, properties, *managers)
 
     expected = nibabel.affines.apply_affine(world_matrix(kind), index)
     seen = nibabel.load(out)
@@ -131,7 +138,7 @@ def test_crop_and_resampling_are_undone_within_the_tolerance_of_interpolation(
     managers = settings(spacing=spacing)
     data, _, properties = preprocess(path, SimpleITKIO, managers)
     assert data.shape[1:] != properties["shape_after_cropping_and_before_resampling"]
-    restored = export_image(data, tmp_path / "out.nii.gz", properties, *managers, mean=0, std=1)
+    restored = written(data, tmp_path / "out.nii.gz", properties, *managers)
     truth = brain().transpose(2, 1, 0)
     assert restored.shape == truth.shape
     np.testing.assert_array_equal(restored == 0, truth == 0)  # the border was cropped away, not interpolated
@@ -170,7 +177,7 @@ def test_a_single_2d_image_stays_2d(tmp_path: Path) -> None:
     SimpleITK.WriteImage(image, str(path))
     managers = settings(spacing=(0.7, 0.5))
     data, _, properties = preprocess(path, SimpleITKIO, managers)
-    export_image(data, tmp_path / "out.nii.gz", properties, *managers, mean=0, std=1)
+    written(data, tmp_path / "out.nii.gz", properties, *managers)
     after = SimpleITK.ReadImage(str(tmp_path / "out.nii.gz"))
     assert after.GetSpacing() == pytest.approx((0.5, 0.7))
     assert after.GetOrigin() == pytest.approx((3, -4))
