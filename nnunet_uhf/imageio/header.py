@@ -7,6 +7,7 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
+from nibabel.spatialimages import HeaderDataError
 
 from nnunet_uhf.imageio.place import unit_mm
 from nnunet_uhf.types import Affine
@@ -24,10 +25,12 @@ def stepped(header: Any, step: Affine) -> Any:
         step: (4, 4), voxel index of the new grid to voxel index of the scan; axes are not turned.
     """
     changed = header.copy()
-    sform, qform = header.get_sform() @ step, header.get_qform() @ step
-    codes = [int(header[name]) for name in _CODES]
-    changed.set_sform(sform, code=codes[0])
-    changed.set_qform(qform, code=codes[1])  # sets pixdim, too
+    sform_code, qform_code = (int(header[name]) for name in _CODES)
+    changed.set_sform(header.get_sform() @ step, code=sform_code)
+    try:
+        changed.set_qform(header.get_qform() @ step, code=qform_code)  # sets pixdim, too
+    except (HeaderDataError, ValueError):  # no quaternion: what nobody reads need not be one
+        changed["pixdim"][1:4] *= np.linalg.norm(step[:3, :3], axis=0)
     return changed
 
 

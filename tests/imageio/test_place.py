@@ -204,3 +204,12 @@ def test_a_file_that_was_not_fetched_is_told_with_the_command_that_does(tmp_path
     for path, command in ((link, "datalad get"), (pointer, "datalad get"), (lfs, "git lfs pull")):
         with pytest.raises(UHFError, match=command):
             read(path)
+
+
+def test_a_qform_that_is_none_and_has_no_code_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    path = save_forms(tmp_path / "a.nii.gz", SCANNER, 1, SCANNER, 0, quatern_b=5.0, quatern_c=3.0)
+    write_volume(
+        tmp_path / "b.nii.gz", np.ones((*SHAPE[:2], 16)), header=read_volume(path).header, step=np.diag([1, 1, 0.5, 1])
+    )
+    np.testing.assert_allclose(nib.load(tmp_path / "b.nii.gz").affine, SCANNER @ np.diag([1, 1, 0.5, 1]))
+    np.testing.assert_allclose(itk_affine(tmp_path / "b.nii.gz"), SCANNER @ np.diag([1, 1, 0.5, 1]))

@@ -283,3 +283,20 @@ def test_mirroring_leaves_the_slice_axis_alone(tmp_path: Path, monkeypatch: pyte
     assert len(seen) == 4
     for patch in seen:
         assert any(torch.equal(patch, torch.flip(seen[0], axes)) for axes in ((), (3,), (4,), (3, 4)))
+
+
+def test_slices_and_their_uncertainty_lie_on_the_scan_for_every_program(tmp_path: Path) -> None:
+    scanner, moved = np.diag([1.0, 1, 4, 1]), np.diag([1.0, 1, 4, 1])
+    moved[:3, 3] = (5, 3, -2)
+    image = nibabel.Nifti1Image(thick((20, 18, 6)), None)
+    image.set_qform(scanner, 1)
+    image.set_sform(moved, 2)
+    (tmp_path / "in").mkdir()
+    nibabel.save(image, tmp_path / "in" / "a.nii.gz")
+    quiet(tmp_path / "in", tmp_path / "out", model(tmp_path, masks=4), uncertainty=True)
+    for name in ("a", "a_uncertainty"):
+        made = nibabel.load(tmp_path / "out" / f"{name}.nii.gz").header
+        assert made.get_data_shape() == (20, 18, 24)
+        assert (int(made["sform_code"]), int(made["qform_code"])) == (2, 1)
+        np.testing.assert_allclose(made.get_sform(), moved @ np.diag([1, 1, 1 / RATIO, 1]))
+        np.testing.assert_allclose(made.get_qform(), scanner @ np.diag([1, 1, 1 / RATIO, 1]))
