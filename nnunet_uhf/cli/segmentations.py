@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nnunet_uhf.cli.arguments import OutputFolder, add_verbs
+from nnunet_uhf.errors import Odd
 
 
 def add_to(app: typer.Typer) -> None:
@@ -165,6 +166,7 @@ def volumes(
 
     from nnunet_uhf.evaluation.volumes import measure_volumes
 
+    odd = Odd()
     measure_volumes(
         folders,
         output,
@@ -173,5 +175,7 @@ def volumes(
         probabilities=probabilities,
         overwrite=overwrite,
         console=Console(stderr=True),
+        odd=odd,
     )
     sys.stdout.write(f"wrote {output}\n")
+    odd.tell()

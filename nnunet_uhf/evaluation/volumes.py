@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from nnunet_uhf import __version__
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.imageio.files import case_files, case_name
 from nnunet_uhf.imageio.label_maps import read_labels
 from nnunet_uhf.imageio.nifti import require_same_grid
@@ -59,6 +60,7 @@ def measure_volumes(
     probabilities: bool = True,
     overwrite: bool = False,
     console: Console | None = None,
+    odd: Odd | None = None,
 ) -> dict[str, Any]:
     """Write the volume of every structure of every case as CSV, and the same with more detail as JSON beside it.
 
@@ -70,6 +72,7 @@ def measure_volumes(
         probabilities: add volumes by probabilities where the folders hold them (.npz of ``--save_probabilities``).
         overwrite: replace files that are there.
         console: shows a progress bar when given.
+        odd: keeps the cases that cannot be measured, while some can; without it the first of them is an error.
 
     Returns:
         The content of the JSON file.
@@ -92,14 +95,22 @@ def measure_volumes(
     progress = cases.items() if console is None else track(cases.items(), description="volumes", console=console)
     rows = []
     for case, files in progress:
-        for other in files[1:]:
-            require_same_grid(files[0], other)
-        rows.append(_row(case, [measure_segmentation(path, task, soft=soft) for path in files], task))
+        with nullcontext() if odd is None else odd.kept(case):
+            for other in files[1:]:
+                require_same_grid(files[0], other)
+            rows.append(_row(case, [measure_segmentation(path, task, soft=soft) for path in files], task))
+    if odd is not None:
+        odd.require_others(len(cases))
     settings = {
         "folders": [str(folder) for folder in folders],
         "dataset_json": str(described),
         "regions": has_regions(task),
         "probabilities": soft,
+        **(
+            {"left_out": {case: str(why) for case, why in odd.reasons.items()}}
+            if odd is not None and odd.reasons
+            else {}
+        ),
     }
     return write_tables(output, settings=settings, rows=rows, task=task, millilitres=millilitres)
 

@@ -62,7 +62,7 @@ def convert_freesurfer(
             passed_over.append(subject.name)
             continue
         files = {name: _volume(folder, name) for name in (image, "aseg")}
-        missing = [name for name, path in files.items() if not path.is_file()]
+        missing = [name for name, path in files.items() if not _there(path)]
         if missing:
             problems[subject.name] = f"{folder} holds no {missing[0]}.mgz"
         else:
@@ -84,4 +84,9 @@ def convert_freesurfer(
 def _volume(folder: Path, name: str) -> Path:
     """NAME.mgz, or NAME.mgh or NIfTI where that is there in its place."""
     candidates = [folder / f"{name}{ending}" for ending in (".mgz", ".mgh", ".nii.gz", ".nii")]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if _there(path)), candidates[0])
+
+
+def _there(path: Path) -> bool:
+    """Whether there is a file, or a link in its place: one that leads nowhere is told when it is opened."""
+    return path.is_file() or path.is_symlink()

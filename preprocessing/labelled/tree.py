@@ -24,7 +24,7 @@ def files_by_case(folder: Path, pattern: re.Pattern[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         match = pattern.fullmatch(path.name)
-        if match is None or not path.is_file():
+        if match is None or path.is_dir():  # a link that leads nowhere is told when it is opened
             continue
         case = match[1]
         if case in found:

@@ -215,3 +215,17 @@ def test_the_command_takes_several_folders_as_a_list(tmp_path: Path, capsys: pyt
     assert left.value.code == 0
     assert "wrote" in capsys.readouterr().out
     assert table(tmp_path / "t.csv")[0]["volume_ml"] == "0.018"
+
+
+def test_a_segmentation_that_cannot_be_measured_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path / "p", {"a": label_map(4, 2), "c": label_map(3, 2)})
+    (folder / "b.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:-20])
+    with pytest.raises(SystemExit) as left:
+        main(["volumes", "-i", str(folder), "-o", str(tmp_path / "v.csv")])
+    assert left.value.code == 1
+    assert "1 case was left out" in capsys.readouterr().err
+    assert {line["case"] for line in table(tmp_path / "v.csv")} == {"a", "c"}
+    record = json.loads((tmp_path / "v.json").read_text())
+    assert list(record["left_out"]) == ["b"]

@@ -137,3 +137,11 @@ def test_templates_and_copies_of_the_longitudinal_stream_are_no_subjects(tmp_pat
     written = sorted(path.name for path in (done.dataset / "labelsTr").iterdir())
     assert written == ["anna_1.nii.gz", "anna_2.nii.gz"]
     assert any("passed over anna, anna_1.long.anna, anna_2.long.anna" in warning for warning in done.warnings)
+
+
+def test_volumes_that_were_not_fetched_are_told_with_the_command_that_does(tmp_path: Path) -> None:
+    folder = subjects_folder(tmp_path / "subjects") / "anna" / "mri"
+    (folder / "aseg.mgz").unlink()
+    (folder / "aseg.mgz").symlink_to(tmp_path / ".git" / "annex" / "objects" / "aseg.mgz")
+    with pytest.raises(UHFError, match=r"aseg\.mgz is a link to a file that is not here: fetch it \(datalad get"):
+        convert(tmp_path)
