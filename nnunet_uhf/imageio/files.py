@@ -34,6 +34,27 @@ def case_name(path: Path) -> str:
     raise UHFError(f"{path} is not a NIfTI file: convert it to .nii.gz first")
 
 
+def nifti_of(folder: Path, name: str) -> Path | None:
+    """The NIfTI file of a case in a folder, its ending in small letters or in capitals; None when there is none.
+
+    Raises:
+        UHFError: there are two.
+    """
+    found: list[Path] = []
+    for ending in (*ENDINGS, *(ending.upper() for ending in ENDINGS)):
+        path = folder / f"{name}{ending}"
+        # disks that ignore case show one file twice; of a link that leads nowhere, opening it tells
+        if (path.is_file() or path.is_symlink()) and not any(_is_one(path, other) for other in found):
+            found.append(path)
+    if len(found) > 1:
+        raise UHFError(f"{folder} holds {found[0].name} and {found[1].name}: remove one of them")
+    return found[0] if found else None
+
+
+def _is_one(path: Path, other: Path) -> bool:
+    return path.name.lower() == other.name.lower() and path.exists() and other.exists() and path.samefile(other)
+
+
 def case_files(folder: Path) -> dict[str, Path]:
     """NIfTI files of a folder by case name, sorted by name.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.label_scores import MEAN
-from nnunet_uhf.imageio.files import ENDINGS, case_files
+from nnunet_uhf.imageio.files import case_files, nifti_of
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import Labels, read_structures, structures_of_values
 from nnunet_uhf.report.entries import Entry
@@ -99,9 +99,8 @@ class ImageFinder:
         """The file of the case: CASE_0000 in nnU-Net's way, or CASE alone."""
         for folder in self.folders:
             for stem in (f"{case}_{self.channel:04d}", case):
-                for ending in ENDINGS:
-                    if (path := folder / f"{stem}{ending}").is_file():
-                        return path
+                if (path := nifti_of(folder, stem)) is not None:
+                    return path
         return None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_name, is_nifti
+from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, nifti_of
 from nnunet_uhf.imageio.label_maps import inside, label_volume
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid
 from nnunet_uhf.imageio.stripped import require_stripped
@@ -125,10 +125,10 @@ def _find_maps(case: str, image: Path, folder: Path, *, only_labels: bool) -> di
         raise UHFError(f"{folder} is not a folder: name the folder that holds the tissue label maps")
     names = _names_of(case)
     for name in names:
-        if (found := _file_of(folder, name)) is not None:
+        if (found := nifti_of(folder, name)) is not None:
             return {"labels": found}
     for name in () if only_labels else names:
-        maps = {tissue: _file_of(folder, f"{name}_{tissue}") for tissue in TISSUES}
+        maps = {tissue: nifti_of(folder, f"{name}_{tissue}") for tissue in TISSUES}
         complete = {tissue: path for tissue, path in maps.items() if path is not None}
         if len(complete) == len(TISSUES):
             return complete
@@ -142,7 +142,7 @@ def _find_mask(case: str, image: Path, folder: Path) -> Path:
     """The brain mask of a case."""
     if not folder.is_dir():
         raise UHFError(f"{folder} is not a folder: name the folder that holds the brain masks")
-    found = next((path for name in _names_of(case) if (path := _file_of(folder, name)) is not None), None)
+    found = next((path for name in _names_of(case) if (path := nifti_of(folder, name)) is not None), None)
     if found is None:
         raise UHFError(f"{folder} holds no brain mask {case}.nii.gz for {image}: add it or remove the image")
     return found
@@ -151,11 +151,3 @@ def _find_mask(case: str, image: Path, folder: Path) -> Path:
 def _names_of(case: str) -> list[str]:
     """Names that a file belonging to a case may have: with and without nnU-Net's channel suffix."""
     return list(dict.fromkeys([case, CHANNEL_SUFFIX.sub("", case)]))
-
-
-def _file_of(folder: Path, name: str) -> Path | None:
-    """The NIfTI file of a name in a folder, whatever its ending; UHFError when there are two."""
-    found = sorted(path for path in folder.iterdir() if is_nifti(path) and case_name(path) == name)
-    if len(found) > 1:
-        raise UHFError(f"{folder} holds {found[0].name} and {found[1].name}: remove one of them")
-    return found[0] if found else None

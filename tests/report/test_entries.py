@@ -156,6 +156,10 @@ def test_images_are_found_where_nnunet_has_them(tmp_path: Path, monkeypatch: pyt
     model = read_model(write_model(tmp_path, "UHFTrainer", LABELS))
     made = write_labels(tmp_path / "made", LABELS)
     assert ImageFinder([model], tmp_path, None)(CASES[0]) == wanted
+    capitals = tmp_path / "capitals" / f"{CASES[0]}.NII.GZ"
+    capitals.parent.mkdir()
+    capitals.touch()
+    assert ImageFinder([model], tmp_path, capitals.parent)(CASES[0]) == capitals
     assert ImageFinder([read_predictions(made)], tmp_path, None)(CASES[0]) is None
     assert ImageFinder([read_predictions(made)], raw / "labelsTr", None)(CASES[0]) == wanted
     (made / "predict_from_raw_data_args.json").write_text(

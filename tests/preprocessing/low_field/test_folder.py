@@ -210,7 +210,7 @@ def occupy_the_output(subjects: Path, save: Any) -> None:
         (drop_the_white_matter, r"carl.*no voxel has label 3 \(wm\)"),
         (put_in_nan, "carl.*NaN"),
         (number_as_freesurfer, "carl.*41 or 42.*--tissues freesurfer"),
-        (store_the_label_twice, r"carl\.nii and carl\.nii\.gz: remove one"),
+        (store_the_label_twice, r"carl\.nii\.gz and carl\.nii: remove one"),
         (z_score, "carl.*below 0 in .* % of its voxels: the simulator needs raw intensities"),
         (flatten, "carl.*same intensity everywhere"),
         (occupy_the_output, "not empty"),
