@@ -19,6 +19,7 @@ from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import READERS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, role_of
+from nnunet_uhf.nnunet.training_data import TrainingData
 from nnunet_uhf.routes.table import read_task
 
 SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
@@ -27,11 +28,15 @@ FRAMEWORK = "Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (202
 
 @dataclass(frozen=True)
 class TrainedKeeper:
-    """What one fold of a keeper trainer's results folder holds; the header without cases and metrics."""
+    """What one fold of a keeper trainer's results folder holds; the header without cases and metrics.
+
+    ``data``: what it was trained on; None of trainings of version 0.1.0, which did not record it.
+    """
 
     header: KeeperHeader
     network: EnhancementNet
     block: TrainingBlock
+    data: TrainingData | None
 
     @property
     def keeper(self) -> Keeper:
@@ -94,7 +99,7 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
         citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
     )
-    return TrainedKeeper(header, network, block)
+    return TrainedKeeper(header, network, block, TrainingData.recorded(checkpoint["init_args"]))
 
 
 def _network(networks: NetworksEntry, weights: Mapping[str, Tensor], path: Path) -> EnhancementNet:

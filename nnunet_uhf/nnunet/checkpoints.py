@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,12 @@ def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
             "give a checkpoint_*.pth of a fold"
         )
     return checkpoint
+
+
+def is_whole(path: str | Path) -> bool:
+    """Whether a checkpoint's file is there and complete: torch writes archives with a checksum of every entry."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError):
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
@@ -23,7 +24,8 @@ from nnunet_uhf.networks.distillation.losses import (
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.distillation.training import DistillationNet
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.model_folder import FoldFolder, ModelFolder
+from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
@@ -137,18 +139,29 @@ class UHFKeeperTrainer(ImageToImageTrainer):
             f"{low_field}; adversarial term {'on' if self.block.networks.part(DISCRIMINATOR) else 'off'}"
         )
 
-    @exit_on_user_error
-    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Continue, unless the teacher was trained anew since: half of the features would be another network's."""
-        plans = load_checkpoint_weights(filename_or_checkpoint)["init_args"]["plans"]
-        block = TrainingBlock.of(plans, self.configuration_name, where=filename_or_checkpoint)
-        before, now = block.teacher_of(filename_or_checkpoint).sha256, self.teacher.sha256
-        if before != now:
+    def check_block(self, before: TrainingBlock, checkpoint: Path) -> None:
+        """No going on when the teacher was trained anew since, either: half of the features would be another's."""
+        learnt_from, now = before.teacher_of(checkpoint).sha256, self.teacher.sha256
+        if learnt_from != now:
             raise UHFError(
-                f"{filename_or_checkpoint}: this keeper learnt from teacher {before[:8]}, {self.teacher_checkpoint} is "
+                f"{checkpoint}: this keeper learnt from teacher {learnt_from[:8]}, {self.teacher_checkpoint} is "
                 f"{now[:8]}; train the keeper anew without --c, or bring the old teacher back"
             )
-        super().load_checkpoint(filename_or_checkpoint)
+        super().check_block(before, checkpoint)
+
+    @exit_on_user_error
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's split, which has to be the teacher's: what it has seen is nothing new to its keeper."""
+        split = super().do_split()
+        fold = FoldFolder(self.teacher_checkpoint.parent)
+        refuse_changes(
+            TrainingData.recorded(load_checkpoint_weights(fold.checkpoint)["init_args"]),
+            self.data,
+            summary=fold.summary,
+            where=fold.checkpoint,
+            advice="the teacher has to be of the keeper's split: restore what changed, or train the teacher anew",
+        )
+        return split
 
     @exit_on_user_error
     def on_train_start(self) -> None:

@@ -14,10 +14,13 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.installation.trainer_path import PATHS_VARIABLE, add_trainers
 from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.keepers.training_block import TrainingBlock
-from nnunet_uhf.nnunet.files import dataset_name, root_folder
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import ModelFolder, Progress
+from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes
 from nnunet_uhf.trainers.distillation.finished_teacher import read_teacher
 from nnunet_uhf.trainers.export.keeper import export_keeper
+from nnunet_uhf.trainers.fold_files import KEEPER_FILE
 from nnunet_uhf.trainers.lengths import LONGEST, suffix_of_length
 
 
@@ -43,7 +46,8 @@ def pretrain(
         epochs: length of both trainings, 1 to 9999; empty for the trainers' own.
 
     Raises:
-        UHFError: unknown dataset or length, or a finished keeper that learnt from another teacher.
+        UHFError: unknown dataset or length, a finished keeper that learnt from another teacher, or a finished training
+            of data that changed since.
         SystemExit: status 2, from a trainer, after its line on stderr.
     """
     suffix = _suffix(epochs)
@@ -55,6 +59,8 @@ def pretrain(
         progress = model.fold(fold).progress
         if trainer == keeper and progress in (Progress.TRAINED, Progress.FINISHED):
             _check_same_teacher(model, models[teacher], configuration, fold)
+        if progress in (Progress.TRAINED, Progress.FINISHED):
+            _check_same_data(model, plans, configuration, fold)
         if progress is not Progress.FINISHED:
             with _trainers_registered():
                 run_training(
@@ -67,7 +73,7 @@ def pretrain(
                     only_run_validation=progress is Progress.TRAINED,
                     device=device,
                 )
-    target = models[keeper].fold(fold).path / "keeper.safetensors" if output is None else Path(output)
+    target = models[keeper].fold(fold).path / KEEPER_FILE if output is None else Path(output)
     return export_keeper(name, configuration, fold, plans=plans, trainer=keeper, output=target)
 
 
@@ -97,6 +103,20 @@ def _check_same_teacher(keeper: ModelFolder, teacher: ModelFolder, configuration
             f"{keeper.fold(fold).path}: this finished keeper learnt from teacher {learnt_from[:8]}, the teacher in "
             f"{teacher.fold(fold).path} is {present[:8]}; delete the keeper's folder to train it anew"
         )
+
+
+def _check_same_data(model: ModelFolder, plans: str, configuration: str, fold: int | str) -> None:
+    """What was trained before the dataset changed is not what is asked for now."""
+    folder, preprocessed = model.fold(fold), root_folder("nnUNet_preprocessed") / model.path.parent.name
+    planned = read_json(preprocessed / f"{plans}.json", advice="plan again")
+    refuse_changes(
+        TrainingData.recorded(load_checkpoint_weights(folder.checkpoint)["init_args"]),
+        TrainingData.at_hand(fold, preprocessed=preprocessed, plans=planned, configuration=configuration),
+        summary=folder.summary,
+        where=folder.path,
+        advice="move this folder away to train it anew, or restore what changed",
+        task=True,
+    )
 
 
 def _suffix(epochs: str) -> str:

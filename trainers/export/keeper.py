@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.file import write_keeper
-from nnunet_uhf.keepers.trained import SAME_FIELD, read_trained_keeper
+from nnunet_uhf.keepers.trained import SAME_FIELD, TrainedKeeper, read_trained_keeper
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes, validated_cases
 from nnunet_uhf.trainers.export.intensity import training_intensity
 from nnunet_uhf.trainers.export.statistics import keeper_statistics
 
@@ -68,7 +67,7 @@ def export_keeper(
     if not accept_worse and not block.same_field:
         _refuse_worse_than_input(metrics, summary)
     data_identifier = PlansManager(used_plans).get_configuration(configuration).data_identifier
-    training, validation = _cases(preprocessed, data_identifier, fold)
+    training, validation = _cases(trained, model, fold, preprocessed=preprocessed)
     note = _note(metrics, same_field=block.same_field, fold=fold)
     if note:
         metrics["note"] = note
@@ -114,6 +113,25 @@ def export_keeper(
     return output
 
 
+def _cases(
+    trained: TrainedKeeper, model: ModelFolder, fold: int | str, *, preprocessed: Path
+) -> tuple[list[str], list[str]]:
+    """Training and held-out cases of the training itself; UHFError when the folders or the validation tell others."""
+    folder, configuration = model.fold(fold), trained.header.configuration
+    now = TrainingData.at_hand(fold, preprocessed=preprocessed, plans=model.plans(), configuration=configuration)
+    refuse_changes(
+        trained.data,
+        now,
+        summary=folder.summary,
+        where=folder.checkpoint,
+        advice="a keeper file must say what it was trained on: restore what changed, or train again",
+    )
+    validated = validated_cases(folder.summary)
+    if trained.data is not None and validated is not None and validated != set(now.validation or now.training):
+        raise UHFError(f"{folder.summary}: these are not the cases that were held out; validate again with --val")
+    return list(now.training), list(now.validation)
+
+
 def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
     """Mean held-out PSNR and SSIM of keeper, as it comes and fitted, input and, where it was measured, teacher.
 
@@ -152,19 +170,3 @@ def _note(metrics: Mapping[str, Mapping[str, float]], *, same_field: bool, fold:
     if fold == "all":
         notes.append(ALL_CASES)
     return "; ".join(notes)
-
-
-def _cases(preprocessed: Path, data_identifier: str, fold: int | str) -> tuple[list[str], list[str]]:
-    """Training and validation case identifiers of a fold, as nnU-Net chooses them."""
-    if fold == "all":  # every preprocessed case; nnU-Net then neither reads nor writes the splits
-        folder = preprocessed / data_identifier
-        if not folder.is_dir():
-            raise UHFError(f"{folder} does not exist; a keeper must name the cases it was trained on: preprocess again")
-        return sorted(infer_dataset_class(str(folder)).get_identifiers(str(folder))), []
-    splits = preprocessed / "splits_final.json"
-    if not splits.is_file():
-        raise UHFError(f"{splits} does not exist; a keeper must name the cases it was trained on: restore that file")
-    folds = json.loads(splits.read_text(encoding="utf-8-sig"))
-    if int(fold) >= len(folds):
-        raise UHFError(f"{splits} has {len(folds)} folds, so the cases of fold {fold} are unknown; train one of those")
-    return list(folds[int(fold)]["train"]), list(folds[int(fold)]["val"])

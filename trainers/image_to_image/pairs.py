@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 
-from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.base import SafeCheckpoints
@@ -53,13 +54,15 @@ class ImagePairs(SafeCheckpoints):
                 self.pairs.measure(case, data, labels)
         return self.pairs.datasets(*datasets)
 
-    @exit_on_user_error
-    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Continue, unless the pairs are others since."""
-        plans = load_checkpoint_weights(filename_or_checkpoint)["init_args"]["plans"]
-        before = TrainingBlock.of(plans, self.configuration_name, where=filename_or_checkpoint)
-        self.pairs.check_continues(before, checkpoint=filename_or_checkpoint, dataset=self.plans_manager.dataset_name)
-        super().load_checkpoint(filename_or_checkpoint)
+    def check_checkpoint(self, checkpoint: Path) -> None:
+        """UHFError when :meth:`check_block` has one."""
+        plans = load_checkpoint_weights(checkpoint)["init_args"]["plans"]
+        self.check_block(TrainingBlock.of(plans, self.configuration_name, where=checkpoint), checkpoint)
+
+    def check_block(self, before: TrainingBlock, checkpoint: Path) -> None:
+        """UHFError when a checkpoint with this block cannot be gone on with, since the pairs are others."""
+        dataset = self.plans_manager.dataset_name
+        self.pairs.check_continues(before, checkpoint=str(checkpoint), dataset=dataset)
 
     def pair_of(self, batch: dict[str, Any]) -> Pair:
         """The pairs of a batch, on the trainer's device."""

@@ -49,6 +49,7 @@ def test_pretraining_goes_on_where_it_stopped(
     monkeypatch.setattr(pretraining, "run_training", lambda *words, **options: calls.append((words[3], options)))
     monkeypatch.setattr(FoldFolder, "progress", state)
     monkeypatch.setattr(pretraining, "_check_same_teacher", lambda *_: None)
+    monkeypatch.setattr(pretraining, "_check_same_data", lambda *_: None)
     monkeypatch.setattr(pretraining, "export_keeper", lambda *_, **options: Path(options["output"]))
     device = torch.device("cpu")
     written = pretrain(pairs.id, "2d", 0, output="keeper.safetensors", device=device, epochs="5")

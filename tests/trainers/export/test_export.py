@@ -25,6 +25,7 @@ from nnunet_uhf.keepers.file import build_enhancer, build_keeper, read_header, r
 from nnunet_uhf.keepers.trained import foreground_intensity, read_trained_keeper
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.training_data import RECORD
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.export.intensity import training_intensity
@@ -265,15 +266,25 @@ def test_a_keeper_nobody_validated_is_refused(finished: Finished, tmp_path: Path
         finished.export(tmp_path / "keeper.safetensors")
 
 
+def rows_of(cases: list[str]) -> list[dict[str, str]]:
+    return [{"case": case} for case in cases]
+
+
 def test_fold_all_says_that_nothing_was_held_out(finished: Finished, tmp_path: Path) -> None:
-    shutil.copytree(finished.model / "fold_0", finished.model / "fold_all")
+    folder = finished.model / "fold_all"
+    shutil.copytree(finished.model / "fold_0", folder)
+    everything = sorted(SPLIT["train"] + SPLIT["val"])
+    edit(folder / "validation/summary.json", lambda content: content.update(metric_per_case=rows_of(everything)))
+    checkpoint = load_checkpoint_weights(folder / "checkpoint_final.pth")
+    checkpoint["init_args"][RECORD].update(training=everything, validation=[])
+    torch.save(checkpoint, folder / "checkpoint_final.pth")
     splits = finished.dataset.preprocessed / "splits_final.json"
     kept = splits.rename(tmp_path / "splits_final.json")  # nnU-Net writes none for this fold
     try:
         header = read_header(finished.export(tmp_path / "keeper.safetensors", fold="all"))
     finally:
         shutil.move(kept, splits)
-    assert header.training_cases == sorted(SPLIT["train"] + SPLIT["val"])
+    assert header.training_cases == everything
     assert header.validation_cases == []
     assert "nothing was held out" in header.metrics["note"]
     assert ModelFolder(finished.model).finished_folds == (0,)
