@@ -89,6 +89,9 @@ class KeeperFileError(UHFError):
         nnunet_uhf.errors.KeeperFileError: keeper.safetensors is not a safetensors file, or cut short. ...
     """
 
+    problem: str = ""
+    """What is wrong with its header, without the file and the advice; empty where it is something else."""
+
 
 class MatchError(UHFError):
     """A keeper does not fit the data it is asked to guide.

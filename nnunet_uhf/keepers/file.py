@@ -96,9 +96,7 @@ def write_keeper(
         KeeperFileError: wrong suffix, a header :func:`read_header` would refuse, or weights that are not finite.
         UHFError: the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix != SUFFIX:
-        raise KeeperFileError(f"{path}: a keeper file's name must end in {SUFFIX}. Choose another name.")
+    path = require_name(path)
     if (header.decoder_architecture is None) != (decoder_state is None):
         raise KeeperFileError(f"{path}: a decoder's weights and its architecture must be given together.")
     header = replace(
@@ -118,6 +116,14 @@ def write_keeper(
         # not by safetensors' own save_file, whose files only their owner may read
         temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
     return header
+
+
+def require_name(path: str | Path) -> Path:
+    """The path of a keeper file to write; KeeperFileError when its name does not end as theirs do."""
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise KeeperFileError(f"{path}: a keeper file's name must end in {SUFFIX}. Choose another name.")
+    return path
 
 
 def read_header(path: str | Path) -> KeeperHeader:

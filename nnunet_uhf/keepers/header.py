@@ -177,7 +177,9 @@ def parse_header(text: str, *, where: str) -> KeeperHeader:
 
 
 def _bad(where: str, what: str) -> KeeperFileError:
-    return KeeperFileError(f"{where} is not a usable keeper file: {what}. Export it again or fetch it anew.")
+    error = KeeperFileError(f"{where} is not a usable keeper file: {what}. Export it again or fetch it anew.")
+    error.problem = what
+    return error
 
 
 def _refuse_constant(name: str) -> float:

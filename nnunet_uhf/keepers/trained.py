@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import KeeperFileError, UHFError, first_line
 from nnunet_uhf.keepers.file import KeeperHeader, joined, network_from_state, weights_sha256
+from nnunet_uhf.keepers.header import header_json, parse_header
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
-from nnunet_uhf.networks.contract import Decoder, EnhancementNet, Keeper
+from nnunet_uhf.networks.contract import Decoder, EnhancementNet, Keeper, NetworkKind
 from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import READERS
@@ -23,6 +24,7 @@ from nnunet_uhf.nnunet.training_data import TrainingData
 from nnunet_uhf.routes.table import read_task
 
 SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
+_NO_HASH = "0" * 64
 FRAMEWORK = "Framework: Isensee et al., nnU-Net, Nature Methods 18, 203-211 (2021)."
 
 
@@ -60,22 +62,47 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     checkpoint = load_checkpoint_weights(path)
     plans, dataset_json = model.plans(), model.dataset_json()
     configuration = checkpoint["init_args"]["configuration"]
-    configuration_manager = PlansManager(plans).get_configuration(configuration)
     block = _keeper_block(plans, configuration, folder)
-    if plans["image_reader_writer"] not in READERS:
-        raise UHFError(
-            f"{folder} was trained on images read by {plans['image_reader_writer']}, which a keeper file cannot "
-            f"describe; plan its dataset with one of {', '.join(READERS)} (overwrite_image_reader_writer)"
-        )
     network = _network(block.networks, checkpoint["network_weights"], path)
-    task = read_task(dataset_json, dataset=plans["dataset_name"])
-    source = block.source_channel
-    source_field = task.source_field_T if task.source_field_T is not None else block.simulated_field
-    cited = f"Method: {KINDS[block.networks.network].citation}. {FRAMEWORK}"
-    header = KeeperHeader(
-        network=block.networks.network,
+    described = describe_keeper(block, plans, configuration, dataset_json, fold=fold, where=folder)
+    header = replace(
+        described,
         architecture=network.keeper.config(),
         decoder_architecture=network.decoder.config(),
+        sha256=weights_sha256(network.keeper.state_dict()),
+        decoder_sha256=weights_sha256(network.decoder.state_dict()),
+    )
+    return TrainedKeeper(header, network, block, TrainingData.recorded(checkpoint["init_args"]))
+
+
+def describe_keeper(
+    block: TrainingBlock,
+    plans: Mapping[str, Any],
+    configuration: str,
+    dataset_json: Mapping[str, Any],
+    *,
+    fold: int | str,
+    where: Path | str,
+) -> KeeperHeader:
+    """The header of the keeper that a training with this block makes, before there are weights: its hashes are empty.
+
+    Raises:
+        UHFError: a keeper file cannot describe it; begins with ``where``.
+    """
+    if plans["image_reader_writer"] not in READERS:
+        raise UHFError(
+            f"{where}: the images are read by {plans['image_reader_writer']}, which a keeper file cannot describe; "
+            f"plan the dataset with one of {', '.join(READERS)} (overwrite_image_reader_writer)"
+        )
+    configuration_manager = PlansManager(dict(plans)).get_configuration(configuration)
+    task = read_task(dataset_json, dataset=plans["dataset_name"])
+    source, kind = block.source_channel, _kind(block.networks, where)
+    source_field = task.source_field_T if task.source_field_T is not None else block.simulated_field
+    cited = f"Method: {kind.citation}. {FRAMEWORK}"
+    return KeeperHeader(
+        network=block.networks.network,
+        architecture=dict(block.networks.architecture),
+        decoder_architecture=_decoder_arguments(block.networks, kind),
         dim=len(configuration_manager.patch_size),
         channel=task.source,
         spacing_mm=tuple(float(s) for s in configuration_manager.spacing),
@@ -94,22 +121,46 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         validation_cases=[],
         metrics={},
         simulation=None if block.simulation is None else dict(block.simulation),
-        sha256=weights_sha256(network.keeper.state_dict()),
-        decoder_sha256=weights_sha256(network.decoder.state_dict()),
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
         citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
     )
-    return TrainedKeeper(header, network, block, TrainingData.recorded(checkpoint["init_args"]))
+
+
+def require_describable(header: KeeperHeader, *, where: str) -> None:
+    """Hold a header without hashes against what a keeper file may say, as long as nothing is trained.
+
+    Raises:
+        UHFError: a file with it would be refused; begins with ``where``.
+    """
+    try:
+        parse_header(header_json(replace(header, sha256=_NO_HASH, decoder_sha256=_NO_HASH)), where=where)
+    except KeeperFileError as error:
+        reason = error.problem or str(error)
+    except (TypeError, ValueError) as error:
+        reason = first_line(error, kind=False)
+    else:
+        return
+    raise UHFError(f"{where}: no keeper file could be made of this training: {reason}; correct that first")
+
+
+def _kind(networks: NetworksEntry, where: Path | str) -> NetworkKind:
+    name = networks.network
+    if name not in KINDS:
+        raise UHFError(
+            f"{where} holds the network {name!r:.80}, this version has {', '.join(KINDS)}; update nnunet-uhf"
+        )
+    return KINDS[name]
+
+
+def _decoder_arguments(networks: NetworksEntry, kind: NetworkKind) -> dict[str, Any]:
+    with_decoder = networks if networks.teacher is None else networks.teacher
+    return kind.decoder_of(with_decoder.architecture)
 
 
 def _network(networks: NetworksEntry, weights: Mapping[str, Tensor], path: Path) -> EnhancementNet:
     """Keeper and decoder of a finished training."""
-    name = networks.network
-    if name not in KINDS:
-        raise UHFError(f"{path} holds the network {name!r:.80}, this version has {', '.join(KINDS)}; update nnunet-uhf")
-    with_decoder = networks if networks.teacher is None else networks.teacher
-    kind = KINDS[name]
-    arguments = {"architecture": networks.architecture, "decoder": kind.decoder_of(with_decoder.architecture)}
+    kind = _kind(networks, path)
+    arguments = {"architecture": networks.architecture, "decoder": _decoder_arguments(networks, kind)}
     state = joined(_part(weights, "keeper."), _part(weights, kind.trained_decoder))
     network: EnhancementNet = network_from_state(kind.enhancer, arguments, state, path)
     return network

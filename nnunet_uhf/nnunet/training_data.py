@@ -185,6 +185,24 @@ def cases_of_fold(preprocessed: Path, data_identifier: str, fold: int | str) -> 
     return list(folds[int(fold)]["train"]), list(folds[int(fold)]["val"])
 
 
+def planned_cases(
+    preprocessed: Path, plans: Mapping[str, Any], configuration: str, fold: int | str
+) -> tuple[list[str], list[str]]:
+    """As :func:`cases_of_fold`; no cases where nnU-Net has not split them yet, but will.
+
+    Raises:
+        UHFError: no such fold in the split file, or among those that nnU-Net makes without one.
+    """
+    if fold != "all" and not (preprocessed / SPLITS).is_file():
+        if int(fold) >= FOLDS:
+            raise UHFError(
+                f"{preprocessed / SPLITS} does not exist, and nnU-Net splits into {FOLDS} folds: train one from 0 to "
+                f"{FOLDS - 1}, not {fold}"
+            )
+        return [], []
+    return cases_of_fold(preprocessed, configuration_settings(plans, configuration)["data_identifier"], fold)
+
+
 def _folds(splits: Path) -> list[dict[str, list[str]]]:
     advice = "restore that file, or delete it to have nnU-Net make it anew"
     try:

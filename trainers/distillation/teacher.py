@@ -8,7 +8,9 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
-from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
+from nnunet_uhf.keepers.training_block import NetworksEntry, TeacherEntry, TrainingBlock, TrainingRole
+from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.distillation.kind import KIND
 from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.distillation.losses import TEACHER_WEIGHTS, Weights, explained_variance, teacher_loss
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
@@ -44,6 +46,15 @@ class UHFTeacherTrainer(ImageToImageTrainer):
             **of_folds(task.architecture_of(UHFTeacher), folder, configuration),
         }
         return NetworksEntry(architecture=checked_config(UHFTeacher, options, dataset=plans["dataset_name"]))
+
+    def keeper_to_be(self, networks: NetworksEntry, task: EnhancementTask, *, dataset: str) -> NetworksEntry:
+        """A keeper of this teacher: the sizes both have are the teacher's."""
+        shared = {name: value for name, value in networks.architecture.items() if name in KIND.arguments}
+        options = {**shared, **task.architecture_of(KnowledgeKeeper)}
+        teacher = TeacherEntry(
+            architecture=networks.architecture, trainer=type(self).__name__, sha256="", psnr=0.0, input_psnr=None
+        )
+        return NetworksEntry(architecture=checked_config(KnowledgeKeeper, options, dataset=dataset), teacher=teacher)
 
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:

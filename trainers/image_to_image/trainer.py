@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +17,12 @@ from torch import autocast, distributed, nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.keepers.trained import describe_keeper, require_describable
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
-from nnunet_uhf.nnunet.model_folder import FoldFolder
+from nnunet_uhf.nnunet.files import root_folder
+from nnunet_uhf.nnunet.model_folder import DATASET_JSON, FoldFolder
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
+from nnunet_uhf.nnunet.training_data import planned_cases
 from nnunet_uhf.routes.table import read_task
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
@@ -85,6 +89,7 @@ class ImageToImageTrainer(ImagePairs, TrainsAsAsked, ImageEpochs):
             simulation=self.pairs.record,
             training=self.training_record(),
         )
+        self._require_exportable(plans, configuration, fold, dataset_json)
         patch_size = self.pairs.fitted(planned.patch_size)
         changed = {} if patch_size == list(planned.patch_size) else {"patch_size": patch_size}
         put_block(plans, configuration, self.block.as_json(), **changed)
@@ -93,6 +98,23 @@ class ImageToImageTrainer(ImagePairs, TrainsAsAsked, ImageEpochs):
         self.num_epochs = self.epochs
         self.enable_deep_supervision = False
         self.logger.local_logger = ImageLogger()
+
+    def _require_exportable(
+        self, plans: Plans, configuration: str, fold: int | str, dataset_json: Mapping[str, Any]
+    ) -> None:
+        """UHFError, before anything is trained, when no keeper file could be made of it in the end."""
+        name = str(plans["dataset_name"])
+        preprocessed = root_folder("nnUNet_preprocessed") / name
+        where = f"{preprocessed / DATASET_JSON}, plans {plans['plans_name']}, fold {fold}"
+        task = read_task(dataset_json, dataset=name)
+        block = replace(self.block, networks=self.keeper_to_be(self.block.networks, task, dataset=name))
+        header = describe_keeper(block, plans, configuration, dataset_json, fold=fold, where=where)
+        training, validation = planned_cases(preprocessed, plans, configuration, fold)
+        require_describable(replace(header, training_cases=training, validation_cases=validation), where=where)
+
+    def keeper_to_be(self, networks: NetworksEntry, task: EnhancementTask, *, dataset: str) -> NetworksEntry:
+        """Networks of the training that a keeper file will be made of; by default this one's."""
+        return networks
 
     # ---- what a subclass gives
 
