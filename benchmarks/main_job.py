@@ -180,7 +180,7 @@ def chain(job: Job, places: JobPlaces, device: str) -> list[Stage]:
         keeper = str(places.keeper(configuration))
         export = (
             "nnunet-uhf", "export-keeper", "-d", pairs, "-c", configuration, "-f", "0", "-p", PLANS,
-            "-tr", "UHFKeeperTrainer_short", "-o", keeper,
+            "-tr", "UHFKeeperTrainer_short", "-o", keeper, "--overwrite",
         )  # fmt: skip
         enhance = (
             "nnunet-uhf", "enhance", "-i", str(places.test_images), "-o", str(places.out / "enhanced" / configuration),

@@ -134,7 +134,7 @@ def chain(job: Job, places: Places, device: str, patients: Path | None) -> list[
         stages.append(Stage(role, role, train, epochs=epochs))
     export = (
         "nnunet-uhf", "export-keeper", "-d", "104", "-c", "2d", "-f", "0", "-p", SHORT, "-tr", job.keeper,
-        "-o", keeper,
+        "-o", keeper, "--overwrite",
     )  # fmt: skip
     stages.append(Stage("export", "keeper file", export))
     if patients is not None:

@@ -130,7 +130,7 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         "--mode", "native", "--axis", "axial", "--noise-mask", "brain", "--targets", str(places.out / "targets"),
         "--seed", "0",
     )  # fmt: skip
-    export = ("nnunet-uhf", "export-keeper", *model, "-o", keeper)
+    export = ("nnunet-uhf", "export-keeper", *model, "-o", keeper, "--overwrite")
     enhance = (
         "nnunet-uhf", "enhance", "-i", str(places.out / "thick_slices"), "-o", str(places.out / "enhanced"),
         "-m", keeper, "-device", device,

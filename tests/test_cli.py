@@ -274,6 +274,7 @@ def test_pretrain_hands_over_its_options(folders: Path, monkeypatch: pytest.Monk
     assert run("pretrain", "-d", "7", "-c", "2d", "-f", "1", "-device", "cpu", "--epochs", "5", "-o", "k") == 0
     assert recorder.arguments == ("7", "2d", 1)
     expected = {"plans": "nnUNetPlans", "output": Path("k"), "device": torch.device("cpu"), "epochs": "5"}
+    expected |= {"overwrite": False}
     assert recorder.options == expected
 
 
@@ -289,6 +290,7 @@ def test_export_keeper_hands_over_its_options(folders: Path, monkeypatch: pytest
         "with_decoder": False,
         "with_statistics": True,
         "accept_worse": False,
+        "overwrite": False,
     }
     assert recorder.options.pop("console") is not None
     assert recorder.options == expected
@@ -297,8 +299,9 @@ def test_export_keeper_hands_over_its_options(folders: Path, monkeypatch: pytest
 def test_init_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(Path("init.pth"))
     monkeypatch.setattr("nnunet_uhf.trainers.guided.baseline.write_initial_checkpoint", recorder)
-    assert run("init", "-m", "model", "-f", "all", "--keeper", "k", "-o", "init.pth") == 0
+    assert run("init", "-m", "model", "-f", "all", "--keeper", "k", "-o", "init.pth", "--overwrite") == 0
     assert recorder.arguments == (Path("model"), "all", Path("k"), Path("init.pth"))
+    assert recorder.options == {"overwrite": True}
 
 
 def test_simulate_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from nnunet_uhf.nnunet.checkpoints import is_whole
 from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.nnunet.training_data import RECORD, TrainingData, refuse_changes
 from nnunet_uhf.trainers.fold_files import put_away, to_continue
+from nnunet_uhf.trainers.fold_lock import lock_fold
 
 
 class SafeCheckpoints(nnUNetTrainer):
@@ -32,6 +33,7 @@ class SafeCheckpoints(nnUNetTrainer):
     """What the fold is trained on; set with the split."""
     _continues: bool = False  # --c
     _loaded: Path | None = None  # checkpoint
+    _alone: bool = True  # nobody else can train this fold
 
     def __init__(
         self,
@@ -47,7 +49,12 @@ class SafeCheckpoints(nnUNetTrainer):
 
     @exit_on_user_error
     def on_train_start(self) -> None:
-        """As nnU-Net; what an earlier training left in the fold's folder is put away once this one is sure to start."""
+        """As nnU-Net, alone in the fold's folder; what an earlier training left there is put away once this one starts.
+
+        Another training of the same fold ends this one with a line.
+        """
+        if self.local_rank == 0:
+            self._alone = lock_fold(Path(self.output_folder))
         super().on_train_start()
         if self._loaded is None and self.local_rank == 0 and not self.disable_checkpointing:
             folder = put_away(FoldFolder(Path(self.output_folder)))
@@ -87,7 +94,7 @@ class SafeCheckpoints(nnUNetTrainer):
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        with written_whole(Path(filename), one_writer=True) as temporary:
+        with written_whole(Path(filename), one_writer=self._alone) as temporary:
             super().save_checkpoint(str(temporary))
 
     @exit_on_user_error

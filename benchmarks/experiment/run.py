@@ -133,7 +133,7 @@ def pretraining(settings: Settings, places: Places, name: str, suffix: str, give
         )
     export = (
         "nnunet-uhf", "export-keeper", "-d", number(PAIRS), "-c", CONFIGURATION, "-f", "0", "-p", PLANS,
-        "-tr", f"UHFKeeperTrainer{suffix}_experiment", "-o", str(places.keeper(name)),
+        "-tr", f"UHFKeeperTrainer{suffix}_experiment", "-o", str(places.keeper(name)), "--overwrite",
     )  # fmt: skip
     yield Stage(f"file_{name}", f"keeper file {name}", export)
 

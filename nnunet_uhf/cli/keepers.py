@@ -21,6 +21,7 @@ from nnunet_uhf.cli.arguments import (
 )
 from nnunet_uhf.errors import Odd, UHFError
 
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Keeper = Annotated[Path, typer.Option("--keeper", metavar="FILE", help="Keeper file.")]
 
 
@@ -51,6 +52,7 @@ def pretrain(
     epochs: Annotated[
         str, typer.Option("--epochs", metavar="N", help="Length of both trainings, 1 to 9999. Default: 250.")
     ] = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a teacher and a keeper on an enhancement dataset and export the keeper; resumes where it stopped."""
     number = fold_number(fold)
@@ -58,7 +60,10 @@ def pretrain(
     used = torch_device(device)
     from nnunet_uhf.trainers.distillation.pretrain import pretrain as run
 
-    _tell(run(dataset, configuration, number, plans=plans, output=output, device=used, epochs=epochs))
+    path = run(
+        dataset, configuration, number, plans=plans, output=output, device=used, epochs=epochs, overwrite=overwrite
+    )
+    _tell(path)
 
 
 def export_keeper(
@@ -78,6 +83,7 @@ def export_keeper(
     accept_worse: Annotated[
         bool, typer.Option("--accept-worse", help="Export even a keeper whose images are worse than its input.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a finished keeper training as a keeper file: weights and a header that describes them."""
     number = fold_number(fold)
@@ -96,6 +102,7 @@ def export_keeper(
         with_decoder=decoder,
         with_statistics=statistics,
         accept_worse=accept_worse,
+        overwrite=overwrite,
         console=Console(stderr=True),
     )
     _tell(path)
@@ -185,11 +192,12 @@ def init(
     fold: Fold,
     keeper: Keeper,
     output: Annotated[Path, typer.Option("-o", metavar="FILE", help="Checkpoint to write (*.pth).")],
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn a finished plain nnU-Net into a start for -pretrained_weights of a guided training."""
     from nnunet_uhf.trainers.guided.baseline import write_initial_checkpoint
 
-    _tell(write_initial_checkpoint(model, fold_number(fold), keeper, output))
+    _tell(write_initial_checkpoint(model, fold_number(fold), keeper, output, overwrite=overwrite))
 
 
 def _tell(path: Path) -> None:
@@ -208,12 +216,16 @@ def check_input(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit status 1 when an image is beyond what the keeper was trained on.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Say whether images are like those a keeper was trained on, by its features."""
     from rich.console import Console
 
+    from nnunet_uhf.imageio.output import require_new
     from nnunet_uhf.inference.input_check import check_inputs, checks_table
 
+    if output is not None:
+        require_new(output, overwrite=overwrite)
     used, odd = torch_device(device), Odd()
     checks = check_inputs(images, model, output=output, device=used, console=Console(stderr=True), odd=odd)
     Console().print(checks_table(checks, odd))

@@ -112,7 +112,7 @@ def build_stages(
 def _export(settings: DemoSettings, folders: Folders, configuration: str) -> Stage:
     command = (
         "nnunet-uhf", "export-keeper", "-d", str(PAIRS_ID), "-c", configuration, "-f", FOLD, "-p", PLANS,
-        "-tr", settings.trainer(KEEPER), "-o", str(folders.keeper(configuration)),
+        "-tr", settings.trainer(KEEPER), "-o", str(folders.keeper(configuration)), "--overwrite",
     )  # fmt: skip
     return Stage(f"export_{configuration}", f"keeper file {configuration}", command)
 

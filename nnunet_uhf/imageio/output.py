@@ -56,6 +56,12 @@ def written_whole(path: Path, *, one_writer: bool = False) -> Iterator[Path]:
         ) from error
 
 
+def require_new(path: Path, *, overwrite: bool) -> None:
+    """UHFError when the file a user named is there already and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise UHFError(f"{path} is there already: name another file (-o), or replace it with --overwrite")
+
+
 def write_table(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write a CSV file whole or not at all; the columns are the keys of the lines, which are alike.
 

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.nnunet.files import read_json, root_folder
 
 CHECKPOINT = "checkpoint_final.pth"
@@ -185,8 +189,35 @@ class ModelFolder:
         return self.path / DATASET_JSON
 
     def plans(self, *, advice: str = RESTORE) -> dict[str, Any]:
-        """The plans it was trained with; UHFError, which ends with the advice, when they are missing or damaged."""
-        return read_json(self.plans_file, advice=advice)
+        """The plans it was trained with.
+
+        nnU-Net writes them in place at every start: a kill may leave half of them. The checkpoints hold them, too, and
+        from one of these the file is then made again.
+
+        Raises:
+            UHFError: they are missing, or damaged without a checkpoint to make them of; ends with the advice.
+        """
+        try:
+            return read_json(self.plans_file, advice=advice)
+        except UHFError:
+            plans = self._plans_of_a_checkpoint() if self.plans_file.is_file() else None
+            if plans is None:
+                raise
+        with suppress(UHFError), written_whole(self.plans_file) as temporary:  # a folder may be read-only
+            temporary.write_text(json.dumps(plans, indent=4), encoding="utf-8")
+        sys.stderr.write(f"note: {self.plans_file} was damaged and is made again from a checkpoint\n")
+        return plans
+
+    def _plans_of_a_checkpoint(self) -> dict[str, Any] | None:
+        from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+
+        for fold in self.folds.values():
+            for name in CHECKPOINTS:
+                with suppress(UHFError):
+                    plans = load_checkpoint_weights(fold.path / name)["init_args"].get("plans")
+                    if isinstance(plans, dict):
+                        return plans
+        return None
 
     def dataset_json(self, *, advice: str = RESTORE) -> dict[str, Any]:
         """The dataset.json it was trained with; UHFError, which ends with the advice, when it is missing or damaged."""

@@ -114,6 +114,19 @@ def test_only_strict_turns_a_verdict_into_an_exit_status(
     assert run("check-input", "-i", usual, "-m", keepers[3], "--strict") == 0
 
 
+def test_a_report_that_is_there_is_replaced_only_when_asked(
+    tmp_path: Path, keepers: dict[int, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, report = save(tmp_path / "in" / "x.nii.gz", scan(31)), tmp_path / "report.csv"
+    report.write_text("mine")
+    words = ("check-input", "-i", path, "-m", keepers[2], "-o", report)
+    assert run(*words) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert report.read_text() == "mine"
+    assert run(*words, "--overwrite") == 0
+    assert report.read_text().startswith("image,")
+
+
 def test_a_keeper_without_statistics_is_said_to_know_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from nnunetv2.utilities.file_path_utilities import (
     get_output_folder,
     parse_dataset_trainer_plans_configuration_from_path,
@@ -94,3 +95,27 @@ def test_its_descriptions_are_read_or_refused_with_what_to_do(tmp_path: Path) ->
     assert model.plans() == {"plans_name": "p"}
     with pytest.raises(UHFError, match=r"dataset\.json does not exist; train again"):
         model.dataset_json(advice="train again")
+
+
+def test_a_half_written_plans_json_is_made_again_from_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, plans = ModelFolder(tmp_path), {"plans_name": "nnUNetPlans", "configurations": {}}
+    fold = model.fold(0)
+    fold.path.mkdir()
+    init_args = {"plans": plans, "configuration": "2d"}
+    torch.save({"network_weights": {}, "init_args": init_args, "trainer_name": "T"}, fold.path / "checkpoint_best.pth")
+    fold.checkpoint.write_bytes(b"cut short")
+    model.plans_file.write_text(json.dumps(plans)[:20])
+    assert model.plans() == plans
+    assert "made again from a checkpoint" in capsys.readouterr().err
+    assert json.loads(model.plans_file.read_text()) == plans
+    assert model.plans() == plans
+    assert capsys.readouterr().err == ""
+
+
+def test_damaged_plans_without_a_checkpoint_are_one_line(tmp_path: Path) -> None:
+    model = ModelFolder(tmp_path)
+    model.plans_file.write_text("{")
+    with pytest.raises(UHFError, match="not valid JSON"):
+        model.plans()

@@ -11,8 +11,9 @@ import torch
 from nnunetv2.run.run_training import run_training
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.output import require_new
 from nnunet_uhf.installation.trainer_path import PATHS_VARIABLE, add_trainers
-from nnunet_uhf.keepers.file import weights_sha256
+from nnunet_uhf.keepers.file import require_name, weights_sha256
 from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
@@ -33,6 +34,7 @@ def pretrain(
     output: str | Path | None = None,
     device: torch.device,
     epochs: str = "",
+    overwrite: bool = False,
 ) -> Path:
     """Train a teacher, then its keeper, with nnU-Net's own training; write the keeper file and return its path.
 
@@ -44,13 +46,16 @@ def pretrain(
         output: keeper file to write; None: keeper.safetensors in the keeper's fold folder.
         device: where to train.
         epochs: length of both trainings, 1 to 9999; empty for the trainers' own.
+        overwrite: replace a file that is at `output`; the one in the fold folder is this command's own, and made anew.
 
     Raises:
-        UHFError: unknown dataset or length, a finished keeper that learnt from another teacher, or a finished training
-            of data that changed since.
+        UHFError: unknown dataset or length, an `output` that is there already, a finished keeper that learnt from
+            another teacher, or a finished training of data that changed since.
         SystemExit: status 2, from a trainer, after its line on stderr.
     """
     suffix = _suffix(epochs)
+    if output is not None:
+        require_new(require_name(output), overwrite=overwrite)
     name = dataset_name(dataset)
     _check_planned(name, plans)
     teacher, keeper = f"UHFTeacherTrainer{suffix}", f"UHFKeeperTrainer{suffix}"
@@ -74,7 +79,7 @@ def pretrain(
                     device=device,
                 )
     target = models[keeper].fold(fold).path / KEEPER_FILE if output is None else Path(output)
-    return export_keeper(name, configuration, fold, plans=plans, trainer=keeper, output=target)
+    return export_keeper(name, configuration, fold, plans=plans, trainer=keeper, output=target, overwrite=True)
 
 
 @contextmanager

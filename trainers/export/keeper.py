@@ -13,7 +13,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.keepers.file import write_keeper
+from nnunet_uhf.imageio.output import require_new
+from nnunet_uhf.keepers.file import require_name, write_keeper
 from nnunet_uhf.keepers.trained import SAME_FIELD, TrainedKeeper, read_trained_keeper
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import ModelFolder
@@ -36,6 +37,7 @@ def export_keeper(
     with_decoder: bool = True,
     with_statistics: bool = True,
     accept_worse: bool = False,
+    overwrite: bool = False,
     console: Console | None = None,
 ) -> Path:
     """Write a finished keeper training as a keeper file and return its path.
@@ -47,8 +49,9 @@ def export_keeper(
 
     Raises UHFError when the training or its validation is not finished, when the model is no keeper, when cases are
     not preprocessed that the statistics need, or when the keeper's held-out images are worse than its input in both
-    PSNR and SSIM, unless ``accept_worse``.
+    PSNR and SSIM, unless ``accept_worse``; when ``output`` is there already, unless ``overwrite``.
     """
+    require_new(require_name(output), overwrite=overwrite)
     name = dataset_name(dataset)
     model = ModelFolder.of(name, trainer, plans, configuration)
     preprocessed = root_folder("nnUNet_preprocessed") / name

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.guidance.attach import attach
 from nnunet_uhf.guidance.block import GuidedBlock
-from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.imageio.output import require_new, written_whole
 from nnunet_uhf.keepers.file import read_keeper
 from nnunet_uhf.networks.guided.network import KeeperNet, build_guided_net
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
@@ -125,7 +125,9 @@ def copy_backbone(network: KeeperNet, weights: Mapping[str, Tensor], *, origin: 
     network.load_state_dict(dict(weights), strict=False)
 
 
-def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: str | Path, output: str | Path) -> Path:
+def write_initial_checkpoint(
+    model_folder: str | Path, fold: int | str, keeper: str | Path, output: str | Path, *, overwrite: bool = False
+) -> Path:
     """Turn a finished plain nnU-Net into a checkpoint for ``-pretrained_weights`` of a guided trainer.
 
     The file holds every weight of the guided network and predicts exactly what the plain model predicts when all of
@@ -137,12 +139,16 @@ def write_initial_checkpoint(model_folder: str | Path, fold: int | str, keeper: 
         fold: number of the fold, or "all".
         keeper: keeper file; the guided training must use the same one.
         output: file to write; it appears whole or not at all.
+        overwrite: replace a file that is there, but never one of the plain model.
 
     Raises:
         UHFError: unfinished or already guided model, keeper that does not fit, damaged files.
     """
     model, output = ModelFolder(Path(model_folder)), Path(output)
     checkpoint_file = model.fold(fold).checkpoint
+    if output.resolve().is_relative_to(model.path.resolve()) and output.exists():
+        raise UHFError(f"{output} belongs to the plain model: name another file (-o)")
+    require_new(output, overwrite=overwrite)
     checkpoint = load_checkpoint_weights(checkpoint_file)
     advice = "give a model folder of nnU-Net"
     plans, dataset_json = model.plans(advice=advice), model.dataset_json(advice=advice)

@@ -97,3 +97,11 @@ def test_pretraining_says_in_one_line_what_is_wrong(
 def test_pretraining_asks_for_plans_that_exist(pairs: TinyDataset) -> None:
     with pytest.raises(UHFError, match=r"nnUNetPlansNone\.json: no such plans"):
         pretrain(pairs.id, "2d", 0, plans="nnUNetPlansNone", device=torch.device("cpu"))
+
+
+def test_a_name_that_no_keeper_file_may_have_is_refused_before_training(
+    pairs: TinyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretraining, "run_training", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(UHFError, match=r"must end in \.safetensors"):
+        pretrain(pairs.id, "2d", 0, output=tmp_path / "keeper.pth", device=torch.device("cpu"), epochs="3")

@@ -239,7 +239,7 @@ def test_a_keeper_worse_than_its_input_in_both_measures_is_refused_unless_accept
     finished.export(output, accept_worse=True)
     for psnr, ssim in ((26.0, 0.7), (24.0, 0.9)):
         measured(psnr, ssim)
-        finished.export(output, accept_worse=False)
+        finished.export(output, accept_worse=False, overwrite=True)
 
 
 @pytest.mark.parametrize(("inside", "noted"), [(24.9, True), (25.1, False)])
@@ -288,6 +288,15 @@ def test_fold_all_says_that_nothing_was_held_out(finished: Finished, tmp_path: P
     assert header.validation_cases == []
     assert "nothing was held out" in header.metrics["note"]
     assert ModelFolder(finished.model).finished_folds == (0,)
+
+
+def test_a_keeper_file_that_is_there_is_replaced_only_when_asked(finished: Finished, tmp_path: Path) -> None:
+    output = tmp_path / "keeper.safetensors"
+    output.write_bytes(b"mine")
+    with pytest.raises(UHFError, match=r"is there already.*--overwrite"):
+        finished.export(output)
+    assert output.read_bytes() == b"mine"
+    assert read_header(finished.export(output, overwrite=True)).fold == 0
 
 
 def test_what_cannot_be_exported_is_refused_in_one_line(finished: Finished, tmp_path: Path) -> None:

@@ -196,9 +196,21 @@ def test_nothing_half_written_is_left(plain: PlainModel, tmp_path: Path) -> None
         raise KeyboardInterrupt
 
     with mock.patch.object(torch, "save", interrupted), pytest.raises(KeyboardInterrupt):
-        write_initial_checkpoint(plain.folder, 0, plain.keeper, output)
+        write_initial_checkpoint(plain.folder, 0, plain.keeper, output, overwrite=True)
     assert output.read_bytes() == before
     assert [path.name for path in output.parent.iterdir()] == ["init.pth"]
+
+
+def test_no_file_is_replaced_unasked_and_none_of_the_plain_model_ever(plain: PlainModel, tmp_path: Path) -> None:
+    output, final = tmp_path / "init.pth", plain.folder / "fold_0/checkpoint_final.pth"
+    output.write_bytes(b"mine")
+    with pytest.raises(UHFError, match=r"is there already.*--overwrite"):
+        write_initial_checkpoint(plain.folder, 0, plain.keeper, output)
+    assert output.read_bytes() == b"mine"
+    before = final.read_bytes()
+    with pytest.raises(UHFError, match="belongs to the plain model"):
+        write_initial_checkpoint(plain.folder, 0, plain.keeper, final, overwrite=True)
+    assert final.read_bytes() == before
 
 
 def test_what_cannot_be_a_start_is_refused_and_nothing_is_written(plain: PlainModel, tmp_path: Path) -> None:
@@ -215,8 +227,7 @@ def test_what_cannot_be_a_start_is_refused_and_nothing_is_written(plain: PlainMo
     with pytest.raises(UHFError, match="not the plain model of this network"):
         write_initial_checkpoint(plain.folder, 0, plain.keeper, output)
     (plain.folder / "plans.json").write_text("{")
-    with pytest.raises(UHFError, match=r"plans\.json is not readable"):
-        write_initial_checkpoint(plain.folder, 0, plain.keeper, output)
+    write_initial_checkpoint(plain.folder, 0, plain.keeper, tmp_path / "init.pth")  # its checkpoint knows the plans
     os.environ[KEEPER_VARIABLE] = str(plain.keeper)
     train(brief(UHFTrainer), plain.dataset, "2d")
     guided = model_folder(plain.workspace.results, UHFTrainer, plain.dataset, "2d")
