@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
@@ -18,9 +17,10 @@ from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.nnunet.training_data import RECORD, TrainingData, refuse_changes
 from nnunet_uhf.trainers.fold_files import put_away, to_continue
 from nnunet_uhf.trainers.fold_lock import lock_fold
+from nnunet_uhf.trainers.watched import WatchedTraining
 
 
-class SafeCheckpoints(nnUNetTrainer):
+class SafeCheckpoints(WatchedTraining):
     """Mixin before any nnUNetTrainer subclass: a checkpoint every epoch, each written whole or not at all.
 
     A training that is killed at any moment continues with `--c` from the last finished epoch. A fold that is begun
@@ -90,10 +90,15 @@ class SafeCheckpoints(nnUNetTrainer):
 
     @exit_on_user_error
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint beside its place, then move it there: the old file stays until the new one is whole."""
+        """Write a checkpoint beside its place, then move it there: the old file stays until the new one is whole.
+
+        Weights that are not finite are no checkpoint.
+        """
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
+        if not self.weights_are_finite():
+            self.give_up("there are weights that are no finite numbers")
         with written_whole(Path(filename), one_writer=self._alone) as temporary:
             super().save_checkpoint(str(temporary))
 

@@ -170,7 +170,9 @@ class ImageToImageTrainer(ImagePairs, TrainsAsAsked, ImageEpochs):
         with self._autocast():
             outcome = self.compute(self.pair_of(batch))
         self.learn(outcome.losses)
-        return _numbers(outcome)
+        numbers = _numbers(outcome)
+        self.after_step(numbers["loss"])
+        return numbers
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Loss and image quality of one batch; patches without brain or without contrast are not judged."""
