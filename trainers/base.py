@@ -111,7 +111,7 @@ class SafeCheckpoints(WatchedTraining):
         """
         path = Path(filename_or_checkpoint)
         if self._continues and self._loaded is None:
-            path, notes = to_continue(path)
+            path, notes = to_continue(path, may_move=self.local_rank == 0)
             for note in notes:
                 self.print_to_log_file(note)
         elif not is_whole(path):

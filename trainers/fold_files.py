@@ -37,11 +37,15 @@ def _moved(paths: list[Path], fold: FoldFolder) -> Path:
     return folder
 
 
-def to_continue(first: Path) -> tuple[Path, list[str]]:
+def to_continue(first: Path, *, may_move: bool = True) -> tuple[Path, list[str]]:
     """The checkpoint with which a training goes on: the one that nnU-Net names, or a better one beside it.
 
     A final checkpoint that is older than the latest one is of an earlier training, which version 0.1.0 left in place
     when the fold was begun anew: it is put away. A damaged checkpoint gives way to the newest one that is whole.
+
+    Args:
+        first: what nnU-Net names.
+        may_move: whether to put away; one process of several does.
 
     Returns:
         The checkpoint, and lines for the log.
@@ -50,19 +54,22 @@ def to_continue(first: Path) -> tuple[Path, list[str]]:
         UHFError: none is whole.
     """
     fold, notes = FoldFolder(first.parent), []
-    final, latest = fold.path / CHECKPOINT, fold.path / LATEST
-    if first == final and latest.is_file() and is_whole(latest) and _age(latest) > _age(final):
-        stale = [path for path in (final, fold.validation, fold.path / KEEPER_FILE) if path.exists()]
-        folder = _moved(stale, fold)
-        notes.append(f"{CHECKPOINT} is older than {LATEST}: it is of an earlier training, and kept in {folder}")
+    latest = fold.path / LATEST
+    if first == fold.checkpoint and fold.begun_anew and is_whole(latest):
+        if may_move:
+            stale = [path for path in (first, fold.validation, fold.path / KEEPER_FILE) if path.exists()]
+            folder = _moved(stale, fold)
+            notes.append(f"{CHECKPOINT} is older than {LATEST}: it is of an earlier training, and kept in {folder}")
         first = latest
     others = [fold.path / name for name in CHECKPOINTS if fold.path / name != first]
-    for path in (first, *sorted(filter(Path.is_file, others), key=_age, reverse=True)):
+    for path in (first, *sorted(filter(Path.is_file, others), key=_written, reverse=True)):
         if is_whole(path):
             return path, notes
         notes.append(f"WARNING: {path} is damaged; the newest whole checkpoint is taken in its place")
-    raise UHFError(f"{first} is damaged, and there is no whole checkpoint beside it; train the fold anew, without --c")
+    raise UHFError(
+        f"{first} is damaged, and there is no whole checkpoint beside it; delete it, then train the fold anew"
+    )
 
 
-def _age(path: Path) -> float:
+def _written(path: Path) -> float:
     return path.stat().st_mtime_ns

@@ -68,6 +68,13 @@ class FoldFolder:
         return self.path / CHECKPOINT
 
     @property
+    def begun_anew(self) -> bool:
+        """Whether the final checkpoint is of an earlier training than the latest one, as version 0.1.0 left it."""
+        latest = self.path / LATEST
+        both = self.checkpoint.is_file() and latest.is_file()
+        return both and latest.stat().st_mtime_ns > self.checkpoint.stat().st_mtime_ns
+
+    @property
     def any_checkpoint(self) -> Path | None:
         """The checkpoint that was trained longest; None without any. It holds all weights, a keeper's included."""
         return next((self.path / name for name in CHECKPOINTS if (self.path / name).is_file()), None)
@@ -85,7 +92,7 @@ class FoldFolder:
     @property
     def progress(self) -> Progress:
         """How far the training came, from the files that are there."""
-        if self.checkpoint.is_file():
+        if self.checkpoint.is_file() and not self.begun_anew:
             return Progress.FINISHED if self.summary.is_file() else Progress.TRAINED
         return Progress.NEW if self.any_checkpoint is None else Progress.STARTED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,12 @@ def test_damaged_plans_without_a_checkpoint_are_one_line(tmp_path: Path) -> None
     model.plans_file.write_text("{")
     with pytest.raises(UHFError, match="not valid JSON"):
         model.plans()
+
+
+def test_a_final_checkpoint_older_than_the_latest_finishes_nothing(tmp_path: Path) -> None:
+    fold = FoldFolder(tmp_path)
+    fold.checkpoint.touch()
+    assert fold.progress is Progress.TRAINED
+    (tmp_path / "checkpoint_latest.pth").touch()
+    os.utime(fold.checkpoint, (1, 1))
+    assert fold.progress is Progress.STARTED

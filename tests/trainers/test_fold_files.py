@@ -64,5 +64,5 @@ def test_a_damaged_checkpoint_gives_way_to_the_newest_whole_one(damage: str, tmp
     assert found == best
     assert notes == [f"WARNING: {latest} is damaged; the newest whole checkpoint is taken in its place"]
     best.write_bytes(b"")
-    with pytest.raises(UHFError, match="no whole checkpoint beside it; train the fold anew"):
+    with pytest.raises(UHFError, match="no whole checkpoint beside it; delete it"):
         to_continue(latest)
