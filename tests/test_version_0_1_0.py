@@ -286,6 +286,8 @@ def test_an_old_training_and_its_other_folds_keep_their_network(
     old: Path, folders: Path, fold: int, trainer: str, model: str, entry: str, value: object
 ) -> None:
     folder = folders / "results" / model
+    splits = folders / "preprocessed" / folder.parent.name / "splits_final.json"
+    splits.write_text(json.dumps(2 * json.loads(splits.read_text())))  # a second fold to train
     description = json.loads((folder / "dataset.json").read_text())
     started = made(getattr(trainers, trainer), folder, description, fold=fold)
     assert started.block.networks.architecture[entry] == value
