@@ -107,13 +107,16 @@ class ImageToImageTrainer(ImagePairs, TrainsAsAsked, ImageEpochs):
         preprocessed = root_folder("nnUNet_preprocessed") / name
         where = f"{preprocessed / DATASET_JSON}, plans {plans['plans_name']}, fold {fold}"
         task = read_task(dataset_json, dataset=name)
-        block = replace(self.block, networks=self.keeper_to_be(self.block.networks, task, dataset=name))
+        to_be = self.keeper_to_be(self.block.networks, task, dataset=name)
+        if to_be is None:
+            return
+        block = replace(self.block, networks=to_be)
         header = describe_keeper(block, plans, configuration, dataset_json, fold=fold, where=where)
         training, validation = planned_cases(preprocessed, plans, configuration, fold)
         require_describable(replace(header, training_cases=training, validation_cases=validation), where=where)
 
-    def keeper_to_be(self, networks: NetworksEntry, task: EnhancementTask, *, dataset: str) -> NetworksEntry:
-        """Networks of the training that a keeper file will be made of; by default this one's."""
+    def keeper_to_be(self, networks: NetworksEntry, task: EnhancementTask, *, dataset: str) -> NetworksEntry | None:
+        """Networks that a keeper file will be made of, by default the training's; None where none is made."""
         return networks
 
     # ---- what a subclass gives

@@ -65,6 +65,9 @@ class MixtureTrainer(ImageToImageTrainer):
     def describe_networks(self, *_: Any, **__: Any) -> NetworksEntry:
         return NetworksEntry(architecture={})
 
+    def keeper_to_be(self, *_: Any, **__: Any) -> None:
+        return None
+
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:  # noqa: ARG004
         return Mixture()
