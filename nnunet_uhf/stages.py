@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.output import written_whole
+from nnunet_uhf.imageio.output import is_used, written_whole
 
 STATE_FORMAT = 1
 # nnU-Net's trainers print "<date>: Epoch 3" when an epoch starts.
@@ -73,7 +73,7 @@ def open_folder(out: Path, settings: dict[str, Any], *, name: str = "stages") ->
     """
     path = out / f"{name}.json"
     if not path.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or is_used(out)):
             raise UHFError(f"{out} is not empty and holds no earlier run ({path.name}): choose another output folder")
         out.mkdir(parents=True, exist_ok=True)
         state = State(path, settings)

@@ -33,7 +33,6 @@ class SafeCheckpoints(WatchedTraining):
     """What the fold is trained on; set with the split."""
     _continues: bool = False  # --c
     _loaded: Path | None = None  # checkpoint
-    _alone: bool = True  # nobody else can train this fold
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class SafeCheckpoints(WatchedTraining):
         Another training of the same fold ends this one with a line.
         """
         if self.local_rank == 0:
-            self._alone = lock_fold(Path(self.output_folder))
+            lock_fold(Path(self.output_folder))
         super().on_train_start()
         if self._loaded is None and self.local_rank == 0 and not self.disable_checkpointing:
             folder = put_away(FoldFolder(Path(self.output_folder)))
@@ -99,7 +98,7 @@ class SafeCheckpoints(WatchedTraining):
             return
         if not self.weights_are_finite():
             self.give_up("there are weights that are no finite numbers")
-        with written_whole(Path(filename), one_writer=self._alone) as temporary:
+        with written_whole(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
 
     @exit_on_user_error

@@ -56,7 +56,7 @@ def convert_freesurfer(
     passed_over: list[str] = []
     for subject in sorted(source.iterdir()):
         folder = subject / "mri"
-        if not folder.is_dir() or subject.name.startswith(AVERAGES):
+        if not folder.is_dir() or subject.name.startswith((".", *AVERAGES)):
             continue
         if LONGITUDINAL in subject.name or (subject / TIME_POINTS).exists():
             passed_over.append(subject.name)

@@ -15,7 +15,7 @@ def require_folder(folder: Path) -> None:
 
 
 def files_by_case(folder: Path, pattern: re.Pattern[str]) -> dict[str, Path]:
-    """Files anywhere below a folder whose names match, by the first group of the pattern, sorted.
+    """Files anywhere below a folder whose names match, by the first group of the pattern, sorted; hidden ones are not.
 
     Raises:
         UHFError: no such folder, or two files for one case.
@@ -24,7 +24,8 @@ def files_by_case(folder: Path, pattern: re.Pattern[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         match = pattern.fullmatch(path.name)
-        if match is None or path.is_dir():  # a link that leads nowhere is told when it is opened
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if match is None or hidden or path.is_dir():  # a link that leads nowhere is told when it is opened
             continue
         case = match[1]
         if case in found:

@@ -46,7 +46,7 @@ def find_cases(folder: Path, description: Mapping[str, Any]) -> list[CaseFiles]:
             for case, files in sorted(listed.items())
         ]
     images, suffix = folder / "imagesTr", f"_0000{ending}"
-    cases = sorted(path.name.removesuffix(suffix) for path in images.glob(f"*{suffix}"))
+    cases = sorted(path.name.removesuffix(suffix) for path in images.glob(f"*{suffix}") if path.name[0] != ".")
     if not cases:
         raise UHFError(f"{images} holds no file that ends in {suffix}: add the cases")
     return [
