@@ -1,0 +1,64 @@
+"""Sizes of Uni-COAL's networks: those of the original, and smaller ones (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What the sizes of generator and discriminator follow from.
+
+    Attributes:
+        size: nominal size of images in pixels, a power of two; filters and cut-offs are those of it.
+        layers: of the synthesis network before the image.
+        base_channels: twice the product of channels and cut-off frequency.
+        max_channels: of a layer.
+        margin: pixels of the maps beyond the image.
+        latent: length of the latent vector w, and of v.
+        image_features: length of the vector e of the image.
+        noise: length of z.
+        embedding: length of embedded code and numbers.
+    """
+
+    size: int = 256
+    layers: int = 14
+    base_channels: int = 16384
+    max_channels: int = 512
+    margin: int = 10
+    latent: int = 512
+    image_features: int = 1024
+    noise: int = 64
+    embedding: int = 64
+
+    def as_json(self) -> dict[str, int]:
+        """By name."""
+        return asdict(self)
+
+
+REFERENCE, EFFICIENT, TINY = "reference", "efficient", "tiny"
+
+SIZES: Mapping[str, Sizes] = {
+    REFERENCE: Sizes(),
+    EFFICIENT: Sizes(base_channels=8192, max_channels=256),
+    TINY: Sizes(
+        size=64,
+        layers=8,
+        base_channels=512,
+        max_channels=32,
+        margin=4,
+        latent=64,
+        image_features=64,
+        noise=16,
+        embedding=16,
+    ),
+}
+"""By the name of the preset: the original's, a quarter of its cost, and one for CPUs and tests."""
+
+
+def sizes_of(options: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes of a preset with those that ``options`` sets."""
+    sizes = SIZES[str(options.get("preset", REFERENCE))].as_json()
+    return {name: options.get(name, value) for name, value in sizes.items()}
