@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.networks.unicoal.layers import EqualConv, EqualLinear, FilteredActivation, modulated_conv
 from nnunet_uhf.networks.unicoal.mapping import Mapping
-from nnunet_uhf.networks.unicoal.schedule import Layer, Schedule, kaiser_filter, schedule
+from nnunet_uhf.networks.unicoal.schedule import Layer, LayerPlan, kaiser_filter, layer_plan
 
 OUTSIDE = -1.0  # darkest value of an image
 POOLED = 4  # the vector of an image sees that many by that many averages of its last map
@@ -103,7 +103,7 @@ class ImageEncoder(Keeper):
             "dropout": dropout,
         }
         self.dim, self.in_channels = dim, in_channels
-        self.plan: Schedule = schedule(
+        self.plan: LayerPlan = layer_plan(
             size=size, layers=layers, base_channels=base_channels, max_channels=max_channels, margin=margin
         )
         signals = self.plan.layers[-2::-1]  # from the finest one

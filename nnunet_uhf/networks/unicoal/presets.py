@@ -58,7 +58,7 @@ SIZES: Mapping[str, Sizes] = {
 """By the name of the preset: the original's, a quarter of its cost, and one for CPUs and tests."""
 
 
-def sizes_of(options: Mapping[str, Any]) -> dict[str, int]:
+def asked_sizes(options: Mapping[str, Any]) -> dict[str, int]:
     """The sizes of a preset with those that ``options`` sets."""
     sizes = SIZES[str(options.get("preset", REFERENCE))].as_json()
     return {name: options.get(name, value) for name, value in sizes.items()}

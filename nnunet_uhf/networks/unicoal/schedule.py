@@ -38,7 +38,7 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class LayerPlan:
     """All layers of a generator.
 
     Attributes:
@@ -68,7 +68,7 @@ class Schedule:
         return pixels * rate // self.size + 2 * (self.margin if margin is None else margin)
 
 
-def schedule(*, size: int, layers: int, base_channels: int, max_channels: int, margin: int) -> Schedule:
+def layer_plan(*, size: int, layers: int, base_channels: int, max_channels: int, margin: int) -> LayerPlan:
     """The geometric progression of cut-offs from 2 cycles per image to half of its size, and what follows from it.
 
     Args:
@@ -88,7 +88,7 @@ def schedule(*, size: int, layers: int, base_channels: int, max_channels: int, m
         channels = round(min(base_channels / 2 / cutoff, max_channels)) if index < layers else 1
         half_width = max(stop, rate / 2) - cutoff
         made.append(Layer(rate=rate, cutoff=cutoff, half_width=half_width, channels=channels))
-    return Schedule(layers=tuple(made), size=size, margin=margin)
+    return LayerPlan(layers=tuple(made), size=size, margin=margin)
 
 
 def kaiser_filter(layer: Layer, *, rate: int, factor: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from nnunet_uhf.networks.contract import Decoder
 from nnunet_uhf.networks.unicoal.layers import EqualLinear, FilteredActivation, modulated_conv
 from nnunet_uhf.networks.unicoal.mapping import Mapping
-from nnunet_uhf.networks.unicoal.schedule import Layer, Schedule, kaiser_filter, schedule
+from nnunet_uhf.networks.unicoal.schedule import Layer, LayerPlan, kaiser_filter, layer_plan
 
 OUTPUT_GAIN = 0.25
 
@@ -140,7 +140,7 @@ class Synthesis(Decoder):
             "noise": noise,
             "embedding": embedding,
         }
-        self.plan: Schedule = schedule(
+        self.plan: LayerPlan = layer_plan(
             size=size, layers=layers, base_channels=base_channels, max_channels=max_channels, margin=margin
         )
         signals = self.plan.layers[:-1]

@@ -16,11 +16,11 @@ from nnunet_uhf.networks.unicoal.layers import (
     modulated_conv,
     upsampled,
 )
-from nnunet_uhf.networks.unicoal.schedule import Schedule, kaiser_filter, schedule
+from nnunet_uhf.networks.unicoal.schedule import LayerPlan, kaiser_filter, layer_plan
 
 
-def reference() -> Schedule:
-    return schedule(size=256, layers=14, base_channels=16384, max_channels=512, margin=10)
+def reference() -> LayerPlan:
+    return layer_plan(size=256, layers=14, base_channels=16384, max_channels=512, margin=10)
 
 
 def periodic_image(size: int, *, highest: float = 0.5, slope: float = 1.0, seed: int = 0) -> Tensor:

@@ -7,11 +7,11 @@ from scipy import signal
 from torch import nn
 
 from helpers.unicoal_samples import made_discriminator, made_generator
-from nnunet_uhf.networks.unicoal.schedule import Schedule, kaiser_filter, schedule
+from nnunet_uhf.networks.unicoal.schedule import LayerPlan, kaiser_filter, layer_plan
 
 
-def reference() -> Schedule:
-    return schedule(size=256, layers=14, base_channels=16384, max_channels=512, margin=10)
+def reference() -> LayerPlan:
+    return layer_plan(size=256, layers=14, base_channels=16384, max_channels=512, margin=10)
 
 
 def count(module: nn.Module) -> int:
