@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -36,7 +38,11 @@ def one_of_two(rank: int, folder: str, variables: Mapping[str, str]) -> Iterator
     os.environ.update(variables)
     torch.set_num_threads(1)
     torch.manual_seed(rank)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    # both are on this machine: its name need not lead anywhere, and a rank that waits for a lost one gives up
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2, timeout=timedelta(minutes=3)
+    )
     with mock.patch(f"{TRAINER_MODULE}.DDP", _wrapped):
         yield
     torch.distributed.destroy_process_group()

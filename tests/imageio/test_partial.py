@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.children import ended, fork
 from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.imageio.output import appearing_together, is_used, working_folder, written_whole
 from nnunet_uhf.imageio.partial import partial_folder, sweep
@@ -20,15 +21,12 @@ Way = Callable[[Callable[[], None]], None]
 def in_the_midst(write: Way) -> int:
     """Process id of a child that is in the midst of a block of ours."""
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
 
-        def wait() -> None:
-            os.write(writer, b"there")
-            time.sleep(300)
+    def wait() -> None:
+        os.write(writer, b"there")
+        time.sleep(300)
 
-        write(wait)
-        os._exit(0)
+    child = fork(lambda: write(wait))
     os.close(writer)
     assert os.read(reader, 5) == b"there"
     os.close(reader)
@@ -37,7 +35,7 @@ def in_the_midst(write: Way) -> int:
 
 def kill(child: int) -> None:
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    ended(child)
 
 
 def writes_file(folder: Path) -> Way:

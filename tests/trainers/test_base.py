@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.children import ended, fork
 from helpers.saving import Saving
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
@@ -48,20 +49,11 @@ def test_a_kill_during_the_write_leaves_the_old_checkpoint_readable(
     trainer.save_checkpoint(str(path))
     before = path.read_bytes()
     monkeypatch.setattr(torch, "save", _write_half_then(lambda: os.kill(os.getpid(), signal.SIGKILL)))
-    child = os.fork()
-    if child == 0:
-        trainer.save_checkpoint(str(path))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert ended(fork(lambda: trainer.save_checkpoint(str(path)))) == -signal.SIGKILL
     assert path.read_bytes() == before
     monkeypatch.undo()
-    next_run = os.fork()  # sweeps what the killed one left
-    if next_run == 0:
-        trainer.current_epoch = 7
-        trainer.save_checkpoint(str(path))
-        os._exit(0)
-    assert os.waitpid(next_run, 0)[1] == 0
+    trainer.current_epoch = 7
+    assert ended(fork(lambda: trainer.save_checkpoint(str(path)))) == 0  # the next run sweeps what the killed one left
     assert load_checkpoint_weights(path)["current_epoch"] == 8
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 

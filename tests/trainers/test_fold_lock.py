@@ -9,20 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from helpers.children import ended, fork
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.trainers import fold_lock
 from nnunet_uhf.trainers.fold_lock import lock_fold
 
 
 def child_that_trains(folder: Path) -> int:
     """Process id of another process, once it has locked the folder."""
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def train() -> None:
         lock_fold(folder)
         os.write(writer, b"locked")
-        time.sleep(300)
-        os._exit(0)
-    os.read(reader, 6)
+        time.sleep(60)
+
+    child = fork(train)
+    os.close(writer)  # the child's is the last: a child that ends early ends the wait
+    assert os.read(reader, 6) == b"locked"
+    os.close(reader)
     return child
 
 
@@ -34,24 +39,20 @@ def test_a_second_training_is_told_who_trains_and_a_killed_one_is_in_nobodys_way
         assert "\n" not in str(caught.value)
     finally:
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        ended(child)
     assert lock_fold(tmp_path)
 
 
 def test_a_process_may_train_a_fold_again_and_still_keeps_others_out(tmp_path: Path) -> None:
     assert lock_fold(tmp_path)
     assert lock_fold(tmp_path)
-    child = os.fork()
-    if child == 0:
-        from nnunet_uhf.trainers import fold_lock
 
+    def train() -> None:
         fold_lock._HELD.clear()
-        try:
+        with pytest.raises(UHFError):
             lock_fold(tmp_path)
-        except UHFError:
-            os._exit(7)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+    assert ended(fork(train)) == 0
 
 
 def test_a_folder_made_anew_is_locked_anew(tmp_path: Path) -> None:
