@@ -21,7 +21,7 @@ from nnunet_uhf.nnunet.files import READERS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, role_of
 from nnunet_uhf.nnunet.training_data import TrainingData
-from nnunet_uhf.routes.table import read_task
+from nnunet_uhf.routes.table import read_any_task
 
 SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
 _NO_HASH = "0" * 64
@@ -95,16 +95,16 @@ def describe_keeper(
             f"plan the dataset with one of {', '.join(READERS)} (overwrite_image_reader_writer)"
         )
     configuration_manager = PlansManager(dict(plans)).get_configuration(configuration)
-    task = read_task(dataset_json, dataset=plans["dataset_name"])
+    task = read_any_task(dataset_json, dataset=plans["dataset_name"])
     source, kind = block.source_channel, _kind(block.networks, where)
-    source_field = task.source_field_T if task.source_field_T is not None else block.simulated_field
+    source_field = task.low_field_T if task.low_field_T is not None else block.simulated_field
     cited = f"Method: {kind.citation}. {FRAMEWORK}"
     return KeeperHeader(
         network=block.networks.network,
         architecture=dict(block.networks.architecture),
         decoder_architecture=_decoder_arguments(block.networks, kind),
         dim=len(configuration_manager.patch_size),
-        channel=task.source,
+        channel=task.channel,
         spacing_mm=tuple(float(s) for s in configuration_manager.spacing),
         transpose_forward=tuple(plans["transpose_forward"]),
         patch_size=tuple(int(n) for n in configuration_manager.patch_size),
@@ -112,7 +112,7 @@ def describe_keeper(
         use_mask_for_norm=bool(configuration_manager.use_mask_for_norm[source]),
         target_intensity=foreground_intensity(plans, block.learnt_channel),
         source_field_T=source_field,
-        target_field_T=source_field if block.same_field else task.target_field_T,
+        target_field_T=source_field if block.same_field else task.high_field_T,
         route=task.route,
         dataset=plans["dataset_name"],
         fold=fold,

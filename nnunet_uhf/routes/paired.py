@@ -46,4 +46,5 @@ PAIRED = Route(
     taught=lambda low, high: f"paired scans at {low} and {high}",
     read=_read,
     stored=True,
+    trainers="UHFTeacherTrainer and UHFKeeperTrainer, or SIQTTrainer",
 )

@@ -55,4 +55,5 @@ SIMULATED = Route(
     entry="simulate",
     read=_read,
     stored=True,
+    trainers="UHFTeacherTrainer and UHFKeeperTrainer, or SIQTTrainer",
 )

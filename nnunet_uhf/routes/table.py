@@ -6,12 +6,14 @@ To add one: a file beside this one, a line in :data:`ROUTES`, and a source of pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.routes.paired import PAIRED
 from nnunet_uhf.routes.simulated import SIMULATED
-from nnunet_uhf.routes.task import EnhancementTask, Route
+from nnunet_uhf.routes.task import EnhancementTask, Route, Task
+
+TaskOfRoute = TypeVar("TaskOfRoute", bound=Task)
 
 ROUTES: dict[str, Route] = {
     route.name: route
@@ -26,12 +28,35 @@ ROUTES: dict[str, Route] = {
 
 
 def read_task(dataset_json: Mapping[str, Any], *, dataset: str) -> EnhancementTask:
-    """Read and check `dataset_json["uhf"]`.
+    """Read and check `dataset_json["uhf"]`, which has to be of pairs of images of the same subjects.
+
+    Raises:
+        UHFError: names the field of dataset.json that is missing, unknown or does not fit, or who trains on its route.
+    """
+    return read_task_of(EnhancementTask, dataset_json, dataset=dataset)
+
+
+def read_task_of(kind: type[TaskOfRoute], dataset_json: Mapping[str, Any], *, dataset: str) -> TaskOfRoute:
+    """Read and check `dataset_json["uhf"]`, whose route has to have this kind of task.
+
+    Raises:
+        UHFError: as :func:`read_task`.
+    """
+    task = read_any_task(dataset_json, dataset=dataset)
+    if not isinstance(task, kind):
+        raise UHFError(
+            f"{_place(dataset)}: this dataset is of the route {task.route}: use {ROUTES[task.route].trainers}"
+        )
+    return task
+
+
+def read_any_task(dataset_json: Mapping[str, Any], *, dataset: str) -> Task:
+    """Read and check `dataset_json["uhf"]` of whichever route.
 
     Raises:
         UHFError: names the field of dataset.json that is missing, unknown or does not fit.
     """
-    where = f"dataset.json of {dataset} (the copies in nnUNet_raw and nnUNet_preprocessed)"
+    where = _place(dataset)
     declared = dataset_json.get("uhf")
     if not isinstance(declared, Mapping):
         raise UHFError(
@@ -46,6 +71,10 @@ def read_task(dataset_json: Mapping[str, Any], *, dataset: str) -> EnhancementTa
     if task.route not in stored_routes():
         raise UHFError(f"{where}: uhf.route is {task.route!r}; choose one of {', '.join(stored_routes())}")
     return task
+
+
+def _place(dataset: str) -> str:
+    return f"dataset.json of {dataset} (the copies in nnUNet_raw and nnUNet_preprocessed)"
 
 
 def stored_routes() -> list[str]:

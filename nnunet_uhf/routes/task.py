@@ -15,8 +15,50 @@ from nnunet_uhf.routes.training import TrainingWishes, read_training
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnhancementTask:
-    """A pair of channels, the field strengths in tesla they stand for, and wishes for the networks and their training.
+class Task:
+    """What the `uhf` object of any route asks for; a route has a subclass with entries of its own.
+
+    Attributes:
+        route: its name in :data:`nnunet_uhf.routes.table.ROUTES`.
+        architecture: sizes of networks, of the user and of the preset.
+        preset: its name in :data:`nnunet_uhf.networks.presets.PRESETS`.
+        training: wishes for the training.
+    """
+
+    route: str
+    architecture: Mapping[str, Any]
+    preset: str = DEFAULT_PRESET
+    training: TrainingWishes = field(default_factory=TrainingWishes)
+
+    @property
+    def channel(self) -> str:
+        """Name of the channel of its low-field images, which datasets that a keeper guides are matched to."""
+        raise NotImplementedError
+
+    @property
+    def low_field_T(self) -> float | None:  # noqa: N802 - the field's unit
+        """Field strength of the low-field images in tesla; None where the `uhf` object does not say it."""
+        raise NotImplementedError
+
+    @property
+    def high_field_T(self) -> float | None:  # noqa: N802
+        """Field strength of the high-field images in tesla; None where the `uhf` object does not say it."""
+        raise NotImplementedError
+
+    def architecture_of(self, network: type[nn.Module]) -> dict[str, Any]:
+        """Those of the user's architecture options that this network has."""
+        return {name: value for name, value in self.architecture.items() if name in sizes_of(network)}
+
+    @property
+    def pretraining(self) -> TrainingWishes:
+        """What is asked of the training of teacher and keeper: the user's entries over those of the preset."""
+        preset = read_training({"training": PRESETS[self.preset].training}, f"preset {self.preset}")
+        return self.training.over(preset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhancementTask(Task):
+    """A pair of channels of the same subjects, and the field strengths in tesla they stand for.
 
     With `simulation`, the source is made from the only channel of the dataset while training: both channel numbers are
     that channel's, and `source_field_T` may be None for that of the preset.
@@ -28,21 +70,22 @@ class EnhancementTask:
     target_channel: int
     source_field_T: float | None  # noqa: N815 - the field's unit, as in dataset.json
     target_field_T: float  # noqa: N815
-    route: str
-    architecture: Mapping[str, Any]
-    preset: str = DEFAULT_PRESET
-    training: TrainingWishes = field(default_factory=TrainingWishes)
     simulation: SimulationTask | None = None
 
-    def architecture_of(self, network: type[nn.Module]) -> dict[str, Any]:
-        """Those of the user's architecture options that this network has."""
-        return {name: value for name, value in self.architecture.items() if name in sizes_of(network)}
+    @property
+    def channel(self) -> str:
+        """The source."""
+        return self.source
 
     @property
-    def pretraining(self) -> TrainingWishes:
-        """What is asked of the training of teacher and keeper: the user's entries over those of the preset."""
-        preset = read_training({"training": PRESETS[self.preset].training}, f"preset {self.preset}")
-        return self.training.over(preset)
+    def low_field_T(self) -> float | None:  # noqa: N802
+        """The source's."""
+        return self.source_field_T
+
+    @property
+    def high_field_T(self) -> float:  # noqa: N802
+        """The target's."""
+        return self.target_field_T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +101,13 @@ class Route:
         read: reads such an object of a dataset.json, of a file named so in errors, which are UHFError; None for a route
             that this version only knows from headers.
         stored: pairs of scans on the disk may say as `uhf.route` that they came about so.
+        trainers: who trains on it, as the end of "use ..": for errors of trainers that do not.
     """
 
     name: str
     taught: Callable[[str, str], str]
     low_field: str = "low-field images"
     entry: str | None = None
-    read: Callable[[Mapping[str, Any], Mapping[str, Any], str], EnhancementTask] | None = None
+    read: Callable[[Mapping[str, Any], Mapping[str, Any], str], Task] | None = None
     stored: bool = False
+    trainers: str = "a trainer that is made for it"

@@ -31,9 +31,10 @@ from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
 from nnunet_uhf.trainers.distillation.teacher import planned_strides
 from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
+from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, trainable
-from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
 
 KEEPER, DISCRIMINATOR = "keeper", "discriminator"  # players; the second is a part in the block, too
 

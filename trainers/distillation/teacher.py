@@ -17,9 +17,10 @@ from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
+from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
-from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
 
 
 class UHFTeacherTrainer(ImageToImageTrainer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.routes.task import Task
 from nnunet_uhf.routes.training import POLYNOMIAL, TrainingWishes
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, SCHEDULES, TrainsPlayers
 
@@ -24,7 +24,7 @@ class TrainsAsAsked(TrainsPlayers):
     """Whether the training of the preset that dataset.json names is meant for it: of teacher and keeper."""
     wishes: TrainingWishes = TrainingWishes()
 
-    def take_wishes(self, task: EnhancementTask) -> None:
+    def take_wishes(self, task: Task) -> None:
         """Train from now on as the dataset asks for."""
         self.wishes = task.pretraining if self.follows_preset else task.training
         self.schedule = SCHEDULES[self.wishes.schedule or POLYNOMIAL]

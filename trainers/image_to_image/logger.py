@@ -1,8 +1,10 @@
-"""nnU-Net's training log with image quality in the place of Dice: values per epoch and progress.png (ours)."""
+"""nnU-Net's training log with qualities of images in the place of Dice: values per epoch and progress.png (ours)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,51 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
-KEYS = (
-    "train_losses",
-    "val_losses",
-    "train_terms",
-    "val_terms",
-    "psnr",
-    "ssim",
-    "ema_psnr",
-    "lrs",
-    "epoch_start_timestamps",
-    "epoch_end_timestamps",
-)
-"""One value per epoch each; the `terms` are dicts from the name of a part of the loss to its value."""
+
+@dataclass(frozen=True)
+class PatchQuality:
+    """A number that is measured of every validation patch; the larger the better.
+
+    Attributes:
+        name: in the log, in `quality` of a validation step.
+        title: for people.
+        unit: behind the number; empty for none.
+        decimals: in the log.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    decimals: int = 4
+
+    def written(self, value: float) -> str:
+        """As the log has it: `PSNR 21.37 dB`."""
+        return f"{self.title} {value:.{self.decimals}f}{self.unit and ' '}{self.unit}"
+
+
+PSNR = PatchQuality("psnr", "PSNR", "dB", 2)
+SSIM = PatchQuality("ssim", "SSIM")
+
+
+def average_of(quality: PatchQuality) -> str:
+    """Where the log has the moving average of a quality."""
+    return f"ema_{quality.name}"
+
+
+def log_keys(qualities: Sequence[PatchQuality], chosen_by: PatchQuality | None) -> tuple[str, ...]:
+    """What a log holds, one value per epoch each; `terms` are dicts from names of parts of the loss to values."""
+    return (
+        "train_losses",
+        "val_losses",
+        "train_terms",
+        "val_terms",
+        *(quality.name for quality in qualities),
+        *(() if chosen_by is None else (average_of(chosen_by),)),
+        "lrs",
+        "epoch_start_timestamps",
+        "epoch_end_timestamps",
+    )
+
 
 MOMENTUM = 0.9  # nnU-Net's, for the moving average of the pseudo Dice
 
@@ -40,32 +74,38 @@ def moving_average(previous: list[float], value: float) -> float:
 
 
 class ImageLogger(LocalLogger):
-    """Holds :data:`KEYS`; everything else, checkpoints included, is nnU-Net's logger."""
+    """Holds :func:`log_keys`; everything else, checkpoints included, is nnU-Net's logger."""
 
-    def __init__(self, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        verbose: bool = False,
+        *,
+        qualities: Sequence[PatchQuality] = (PSNR, SSIM),
+        chosen_by: PatchQuality | None = PSNR,
+    ) -> None:
         super().__init__(verbose)
-        self.my_fantastic_logging: dict[str, list[Any]] = {key: [] for key in KEYS}
+        self.qualities, self.chosen_by = tuple(qualities), chosen_by
+        self.my_fantastic_logging: dict[str, list[Any]] = {key: [] for key in log_keys(qualities, chosen_by)}
 
     def plot_progress_png(self, output_folder: str) -> None:
-        """Draw progress.png: losses and PSNR, SSIM, parts of the loss, epoch times, learning rate."""
+        """Draw progress.png: losses, every quality, parts of the loss, epoch times, learning rate."""
         log = self.my_fantastic_logging
         epochs = min(len(values) for values in log.values())
         log = {key: values[:epochs] for key, values in log.items()}
-        figure = Figure(figsize=(12, 20), layout="constrained")
-        quality, similarity, terms, duration, rate = figure.subplots(5, 1, sharex=True)
+        rows = 4 + len(self.qualities)
+        figure = Figure(figsize=(12, 4 * rows), layout="constrained")
+        losses, *measured, terms, duration, rate = figure.subplots(rows, 1, sharex=True)
 
-        _curve(quality, log["train_losses"], "loss_tr", color="b")
-        _curve(quality, log["val_losses"], "loss_val", color="r")
-        decibels = quality.twinx()
-        _curve(decibels, log["psnr"], "PSNR", color="g", linestyle="dotted")
-        _curve(decibels, log["ema_psnr"], "PSNR (mov. avg.)", color="g")
-        decibels.set_ylabel("PSNR of validation patches [dB]")
-        quality.set_ylabel("loss")
-        quality.legend(loc="upper left")
-        decibels.legend(loc="upper right")
-
-        _curve(similarity, log["ssim"], "SSIM", color="g")
-        similarity.set_ylabel("SSIM of validation patches")
+        _curve(losses, log["train_losses"], "loss_tr", color="b")
+        _curve(losses, log["val_losses"], "loss_val", color="r")
+        losses.set_ylabel("loss")
+        losses.legend(loc="upper left")
+        for axes, quality in zip(measured, self.qualities, strict=True):
+            _curve(axes, log[quality.name], quality.title, color="g", linestyle="dotted")
+            if quality == self.chosen_by:
+                _curve(axes, log[average_of(quality)], f"{quality.title} (mov. avg.)", color="g")
+            axes.set_ylabel(f"{quality.title} of validation patches{quality.unit and f' [{quality.unit}]'}")
+            axes.legend(loc="upper left")
         for name in dict.fromkeys(name for epoch in log["train_terms"] for name in epoch):
             _curve(terms, [epoch.get(name, float("nan")) for epoch in log["train_terms"]], name)
         terms.set_yscale("symlog", linthresh=1e-3)

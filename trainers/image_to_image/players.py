@@ -70,7 +70,7 @@ class Outcome(NamedTuple):
     Attributes:
         losses: the loss of every player, by its name; a scalar each.
         terms: what the log shows by name, scalars.
-        image: what the network made, `(B, 1, *S)`.
+        image: what the network made: images `(B, 1, *S)`, or what else its trainer judges.
     """
 
     losses: Mapping[str, Tensor]

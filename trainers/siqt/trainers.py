@@ -15,10 +15,11 @@ from nnunet_uhf.networks.siqt.unet import AnisotropicUNet
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
+from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_ssim
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
-from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer, Plans, checked_config
+from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
 
 HUBER_DELTA = 0.1  # ours; in standard deviations of the target, which is z-scored
 SSIM_WEIGHT = 0.84  # Zhao et al., IEEE Trans Comput Imaging 2017, there of MS-SSIM beside L1
