@@ -35,10 +35,12 @@ class WatchedTraining(nnUNetTrainer):
 
     _ending: bool = False
     _skipped: int = 0
+    _running: bool = False
 
     def run_training(self) -> None:
         """As nnU-Net; SIGTERM means again what it did before, however it ends."""
         with _as_before():
+            self._running = True
             super().run_training()
             if self._ending:  # the final checkpoint is written
                 raise SystemExit(TERMINATED)
@@ -46,17 +48,8 @@ class WatchedTraining(nnUNetTrainer):
     def on_train_start(self) -> None:
         """As nnU-Net; from now on there is something to be saved when the training is asked to end."""
         super().on_train_start()
-        owner = os.getpid()
-
-        def end(number: int, _: FrameType | None) -> None:
-            if os.getpid() == owner:
-                self._ending = True
-                return
-            signal.signal(number, signal.SIG_DFL)  # a data loader made later
-            os.kill(os.getpid(), number)
-
-        if not self.is_ddp and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, end)
+        if self._running and not self.is_ddp and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _Ending(self))
 
     def on_epoch_start(self) -> None:
         """As nnU-Net, unless the training is asked to end."""
@@ -101,6 +94,30 @@ class WatchedTraining(nnUNetTrainer):
         self.save_checkpoint(str(Path(self.output_folder) / LATEST))
         self.print_to_log_file("Asked to end (SIGTERM): a checkpoint is written, go on with --c")
         raise SystemExit(TERMINATED)
+
+
+class _Ending:
+    """What SIGTERM does in the process that trains: the training ends when its step is done."""
+
+    def __init__(self, training: WatchedTraining) -> None:
+        self.training = training
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.training._ending = True
+
+
+def _end_at_once() -> None:
+    """In a process forked by a training, a data loader or a pool's worker: SIGTERM ends it, as its owner expects.
+
+    Not left to the handler: a signal that comes just before a worker waits for its queue would be noticed after the
+    wait, that is, never.
+    """
+    if isinstance(signal.getsignal(signal.SIGTERM), _Ending):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_at_once)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.children import ended, fork
 from helpers.saving import Saving
 from helpers.support import fit, only_line, tiny_trainer
 from helpers.workspace import Workspace
@@ -106,3 +107,25 @@ def test_a_training_asked_to_end_in_its_last_epoch_is_finished_but_not_validated
         fit(training, validate=True)
     assert end.value.code == 143
     assert (Path(training.output_folder) / CHECKPOINT).is_file()
+
+
+def test_processes_that_a_training_forks_end_at_once_and_nothing_stays_behind(nnunet: Workspace) -> None:
+    handlers: list[Any] = []
+
+    class Forking(UHFTeacherTrainer):
+        def on_train_epoch_start(self) -> None:
+            super().on_train_epoch_start()
+            handlers.append(signal.getsignal(signal.SIGTERM))
+            reader, writer = os.pipe()
+            child = fork(lambda: os.write(writer, repr(signal.getsignal(signal.SIGTERM)).encode()))
+            assert ended(child) == 0
+            handlers.append(os.read(reader, 100).decode())
+
+    before = signal.getsignal(signal.SIGTERM)
+    fit(tiny_trainer(Forking, nnunet.dataset("pairs"), "2d"))
+    assert callable(handlers[0])
+    assert "SIG_DFL" in handlers[1]
+    assert signal.getsignal(signal.SIGTERM) == before
+    trainer = tiny_trainer(UHFTeacherTrainer, nnunet.dataset("pairs"), "2d")
+    trainer.on_train_start()
+    assert signal.getsignal(signal.SIGTERM) == before
