@@ -33,6 +33,7 @@ from nnunet_uhf.trainers.siqt.trainers import (
     SIQTTrainerMasksembles,
     SIQTTrainerSSIM,
 )
+from nnunet_uhf.trainers.unicoal.trainers import UniCOALTrainer, UniCOALTrainerNoAdversarial, UniCOALTrainerNoSAM
 
 __all__ = [
     "SIQTTrainer",
@@ -59,6 +60,9 @@ __all__ = [
     "UHFTrainerUnfrozenKeeper",
     "UHFTrainerZeroGuide",
     "UHFTrainer_demo",
+    "UniCOALTrainer",
+    "UniCOALTrainerNoAdversarial",
+    "UniCOALTrainerNoSAM",
     "nnUNetTrainer_demo",
 ]
 

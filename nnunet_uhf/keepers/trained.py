@@ -161,7 +161,7 @@ def _network(networks: NetworksEntry, weights: Mapping[str, Tensor], path: Path)
     """Keeper and decoder of a finished training."""
     kind = _kind(networks, path)
     arguments = {"architecture": networks.architecture, "decoder": _decoder_arguments(networks, kind)}
-    state = joined(_part(weights, "keeper."), _part(weights, kind.trained_decoder))
+    state = joined(_part(weights, kind.trained_keeper), _part(weights, kind.trained_decoder))
     network: EnhancementNet = network_from_state(kind.enhancer, arguments, state, path)
     return network
 

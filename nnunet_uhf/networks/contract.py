@@ -107,7 +107,8 @@ class NetworkKind:
         in_channels: of the source image; by default ``in_channels`` of the architecture, else 1.
         thick_slices: axis and ratio of a network that makes ``ratio`` slices of one; None where it keeps the grid.
         members: of an ensemble in one network, whose enhancer has ``forward_all()``; None for none.
-        trained_decoder: where the network of the trainer has the decoder; the keeper's place is ``keeper.``.
+        trained_keeper: where the network of the trainer has the keeper.
+        trained_decoder: where it has the decoder.
         unsaid: arguments of keeper or decoder that version 0.1.0 did not have, and what its networks were. Files and
             plans may leave them out; ``keeper``, ``decoder`` and ``enhancer`` then build those.
     """
@@ -128,6 +129,7 @@ class NetworkKind:
     in_channels: Callable[[Arguments], int] = _declared_channels
     thick_slices: Callable[[Arguments], tuple[int, int] | None] = _nothing
     members: Callable[[Arguments], int | None] = _nothing
+    trained_keeper: str = "keeper."
     trained_decoder: str = "decoder."
     unsaid: Arguments = field(default_factory=dict)
 

@@ -10,8 +10,9 @@ from torch import nn
 from nnunet_uhf.networks.contract import Arguments, Keeper, NetworkKind
 from nnunet_uhf.networks.distillation.kind import KIND as KNOWLEDGE_KEEPER
 from nnunet_uhf.networks.siqt.kind import KIND as ANISOTROPIC_UNET
+from nnunet_uhf.networks.unicoal.kind import KIND as UNICOAL
 
-KINDS: dict[str, NetworkKind] = {kind.name: kind for kind in (KNOWLEDGE_KEEPER, ANISOTROPIC_UNET)}
+KINDS: dict[str, NetworkKind] = {kind.name: kind for kind in (KNOWLEDGE_KEEPER, ANISOTROPIC_UNET, UNICOAL)}
 
 #: What a header or block that names no network means: the first formats knew no other.
 DEFAULT_NETWORK = KNOWLEDGE_KEEPER.name

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.routes.modalities import MODALITIES
 from nnunet_uhf.routes.paired import PAIRED
 from nnunet_uhf.routes.simulated import SIMULATED
 from nnunet_uhf.routes.task import EnhancementTask, Route, Task
@@ -20,9 +21,9 @@ ROUTES: dict[str, Route] = {
     for route in (
         PAIRED,
         SIMULATED,
+        MODALITIES,
         # known from headers of keepers only
         Route(name="unpaired", taught=lambda low, high: f"unpaired scans at {low} and {high}", entry="unpaired"),
-        Route(name="unicoal", taught=lambda low, high: f"unicoal scans at {low} and {high}"),
     )
 }
 

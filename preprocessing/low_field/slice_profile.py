@@ -6,6 +6,7 @@ Both directions are linear maps along one axis, so each is one small matrix and 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -121,16 +122,27 @@ def _sampling_matrix(size: int, profile: SliceProfile) -> FloatArray:
     count, ratio = slice_count(size, profile), profile.ratio
     if ratio == 1:
         return _frozen(np.eye(size))
-    sigma = profile.thickness / FWHM_PER_SIGMA
+    return _frozen(profile_weights(size, [k * ratio for k in range(count)], thickness=profile.thickness))
+
+
+def profile_weights(size: int, positions: Sequence[float], *, thickness: float) -> npt.NDArray[np.float64]:
+    """What a slice at each position sees of the voxels along an axis: `(positions, size)`, rows of sum 1.
+
+    Args:
+        size: voxels along the axis; the image is mirrored at its border, with the edge voxel repeated, so that a
+            constant image stays constant and nothing wraps around.
+        positions: of the middles of slices, in voxels, anywhere.
+        thickness: full width at half maximum of the Gaussian profile in voxels, > 0.
+    """
+    sigma = thickness / FWHM_PER_SIGMA
     radius = math.ceil(KERNEL_RADIUS_SIGMAS * sigma)
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    matrix = np.zeros((count, size))
-    for k in range(count):
-        place = (k * ratio + offsets) % (2 * size)
-        # mirror with the edge voxel repeated: a constant image stays constant, nothing wraps around
-        np.add.at(matrix[k], np.minimum(place, 2 * size - 1 - place), weights)
-    return _frozen(matrix / weights.sum())
+    matrix = np.zeros((len(positions), size))
+    for row, position in zip(matrix, positions, strict=True):
+        voxels = np.arange(math.ceil(position - radius), math.floor(position + radius) + 1)
+        weights = np.exp(-0.5 * ((voxels - position) / sigma) ** 2)
+        place = voxels % (2 * size)
+        np.add.at(row, np.minimum(place, 2 * size - 1 - place), weights / weights.sum())
+    return matrix
 
 
 @lru_cache(maxsize=64)

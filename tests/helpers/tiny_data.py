@@ -71,6 +71,11 @@ SIMULATED = {
     },
     "architecture": {"base_features": 4},
 }
+MODALITIES = {
+    "modalities": {"T1w": 3.0, "T2w": 3.0},
+    "thickness": {"ratio": [1, 4], "gap": [0, 0.34]},
+    "architecture": {"preset": "tiny", "layers": 6, "max_channels": 16, "latent": 16, "image_features": 16},
+}
 SPECS = {
     "single": DatasetSpec(501, "Tiny"),
     "multi": DatasetSpec(502, "TinyMulti", channels=("T1w", "T2w")),
@@ -80,6 +85,14 @@ SPECS = {
     "cascade": DatasetSpec(506, "TinyCascade", configurations=("2d", "3d_fullres", "3d_lowres")),
     "anisotropic": DatasetSpec(507, "TinyAnisotropic", shape=(40, 40, 18), spacing_mm=(0.8, 0.8, 2.6)),
     "high field": DatasetSpec(509, "TinyHighField", channels=("HF",), extra={"uhf": SIMULATED}),
+    "modalities": DatasetSpec(
+        511,
+        "TinyModalities",
+        channels=("T1w", "T2w"),
+        shape=(40, 40, 16),
+        configurations=("2d",),
+        extra={"uhf": MODALITIES},
+    ),
     "resenc": DatasetSpec(
         508,
         "TinyResEnc",

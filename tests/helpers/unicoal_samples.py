@@ -18,7 +18,7 @@ def made_generator(preset: str = "tiny", *, sources: int = 4, numbers: int = FEA
     """A generator with random weights."""
     sizes = SIZES[preset].as_json()
     architecture = architecture_of(sizes, sources=sources, code=CODE, numbers=numbers, **options)
-    return UniCOAL(architecture, decoder_of(architecture, noise=sizes["noise"]))
+    return UniCOAL(architecture, decoder_of(architecture))
 
 
 def made_discriminator(preset: str = "tiny", *, numbers: int = FEATURES) -> Discriminator:
@@ -34,7 +34,7 @@ def asked(delta: list[float], *, sources: int = 4, seed: int = 0) -> Question:
     code = torch.eye(CODE)[:1].expand(batch, -1)
     return Question(
         condition=torch.cat([code, encoded(torch.tensor(delta)[:, None])], dim=1),
-        noise=torch.randn(batch, SIZES["tiny"].noise, generator=made),
+        noise=torch.randn(batch, SIZES["tiny"].embedding, generator=made),
         place=torch.zeros(batch, 2),
         weights=torch.zeros(batch, sources),
     )

@@ -27,6 +27,8 @@ GRADIENT_LIMIT = 1e5
 class AdversarialNet(nn.Module):
     """One pass gives every term of every loss; in each the other player is constant.
 
+    In evaluation the average is asked.
+
     Args:
         generator: learns.
         discriminator: learns; None without one.
@@ -65,7 +67,8 @@ class AdversarialNet(nn.Module):
             generator, `fake`, `real` and `r1` of the discriminator; the image `(B, 1, H, W)`.
         """
         first = target[:, :1]
-        image = self.generator(source, question)
+        generator = self.generator if self.training else self.average
+        image = generator(source, question)
         with torch.autocast(image.device.type, enabled=False):
             sigma = self.blur()
             seen_image, seen_target = blurred(image, sigma), blurred(first.float(), sigma)
@@ -75,7 +78,7 @@ class AdversarialNet(nn.Module):
             if self.discriminator is not None:
                 terms |= self._judged(source.float(), seen_image, seen_target, question.condition)
         if neighbour is not None:
-            behind = self.generator(source, neighbour)
+            behind = generator(source, neighbour)
             terms["consistency"] = F.l1_loss(behind - image, (target[:, 1:] - first).float())
         return terms, image
 

@@ -15,7 +15,6 @@ from nnunet_uhf.networks.unicoal.encoder import ImageEncoder
 from nnunet_uhf.networks.unicoal.question import Question
 from nnunet_uhf.networks.unicoal.synthesis import Synthesis
 
-DECODER_ONLY = ("noise",)
 ENCODER_ONLY = ("in_channels", "filtered", "dropout")
 
 
@@ -51,11 +50,10 @@ def architecture_of(
     sizes: Arguments, *, sources: int, code: int, numbers: int, filtered: bool = False, dropout: float = 0.5
 ) -> dict[str, Any]:
     """Arguments of the encoder for sizes of :mod:`.presets`; ``sources`` is the number of slices that come in."""
-    shared = {name: value for name, value in sizes.items() if name not in DECODER_ONLY}
     ours = {"dim": 2, "in_channels": sources, "code": code, "numbers": numbers}
-    return {**ours, **shared, "filtered": filtered, "dropout": dropout}
+    return {**ours, **sizes, "filtered": filtered, "dropout": dropout}
 
 
-def decoder_of(architecture: Arguments, *, noise: int) -> dict[str, Any]:
+def decoder_of(architecture: Arguments) -> dict[str, Any]:
     """Arguments of the synthesis network that fits an encoder."""
-    return {**{name: value for name, value in architecture.items() if name not in ENCODER_ONLY}, "noise": noise}
+    return {name: value for name, value in architecture.items() if name not in ENCODER_ONLY}

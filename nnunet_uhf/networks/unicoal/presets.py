@@ -19,8 +19,7 @@ class Sizes:
         margin: pixels of the maps beyond the image.
         latent: length of the latent vector w, and of v.
         image_features: length of the vector e of the image.
-        noise: length of z.
-        embedding: length of embedded code and numbers.
+        embedding: length of embedded code and numbers, and of z.
     """
 
     size: int = 256
@@ -30,7 +29,6 @@ class Sizes:
     margin: int = 10
     latent: int = 512
     image_features: int = 1024
-    noise: int = 64
     embedding: int = 64
 
     def as_json(self) -> dict[str, int]:
@@ -51,7 +49,6 @@ SIZES: Mapping[str, Sizes] = {
         margin=4,
         latent=64,
         image_features=64,
-        noise=16,
         embedding=16,
     ),
 }

@@ -105,7 +105,7 @@ class Synthesis(Decoder):
 
     Args:
         code, numbers: of the conditions.
-        size, layers, base_channels, max_channels, margin, latent, image_features, noise, embedding: as
+        size, layers, base_channels, max_channels, margin, latent, image_features, embedding: as
             :class:`nnunet_uhf.networks.unicoal.presets.Sizes`.
     """
 
@@ -121,7 +121,6 @@ class Synthesis(Decoder):
         margin: int,
         latent: int,
         image_features: int,
-        noise: int,
         embedding: int,
         dim: int = 2,
     ) -> None:
@@ -137,7 +136,6 @@ class Synthesis(Decoder):
             "margin": margin,
             "latent": latent,
             "image_features": image_features,
-            "noise": noise,
             "embedding": embedding,
         }
         self.plan: LayerPlan = layer_plan(
@@ -146,8 +144,8 @@ class Synthesis(Decoder):
         signals = self.plan.layers[:-1]
         before = [signals[0], *signals[:-1]]
         style = latent + image_features
-        self.noise = noise
-        self.mapping = Mapping(noise=noise, code=code, numbers=numbers, embedding=embedding, latent=latent)
+        self.noise = embedding
+        self.mapping = Mapping(noise=embedding, code=code, numbers=numbers, embedding=embedding, latent=latent)
         self.fourier = FourierInput(signals[0], latent=latent)
         self.layers = nn.ModuleList(
             SynthesisLayer(one, other, style=style) for one, other in zip(before, signals, strict=True)

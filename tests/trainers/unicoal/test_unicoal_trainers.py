@@ -1,0 +1,125 @@
+"""Trainers of Uni-COAL: one short training, what it writes, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from helpers.support import fit, tiny_trainer
+from helpers.tiny_data import PAIRS
+from helpers.workspace import Workspace
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.keepers.trained import read_trained_keeper
+from nnunet_uhf.networks.unicoal.network import UniCOAL
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.routes.modalities import ModalityTask
+from nnunet_uhf.routes.table import read_task_of
+from nnunet_uhf.trainers.unicoal.trainers import (
+    UniCOALTrainer,
+    UniCOALTrainerNoAdversarial,
+    UniCOALTrainerNoSAM,
+    constant_then_linear,
+)
+
+KEY = "modalities"
+
+
+@pytest.fixture(scope="module")
+def trained(nnunet_module: Workspace) -> Any:
+    """One epoch of two batches, and its validation."""
+    dataset = nnunet_module.dataset(KEY)
+    torch.manual_seed(0)
+    return fit(tiny_trainer(UniCOALTrainer, dataset, "2d", iterations=2), validate=True)
+
+
+def test_a_training_of_both_players_leaves_a_checkpoint_of_the_average(trained: Any) -> None:
+    content = load_checkpoint_weights(Path(trained.output_folder) / "checkpoint_final.pth")
+    block = content["init_args"]["plans"]["configurations"]["2d"]["uhf"]
+    assert block["network"] == "unicoal"
+    assert block["modalities"]["sources"] == ["T1w", "T2w"]
+    assert block["modalities"]["sam_sha256"] is None
+    assert content["network_weights"]["seen"] > 0
+    assert set(content["logging"]["train_terms"][0]) == {"l1", "adversarial", "fake", "real", "r1"}
+    found = read_trained_keeper(Path(trained.output_folder).parent, 0)
+    assert isinstance(found.network, UniCOAL)
+    for name, value in trained.net.average.state_dict().items():
+        torch.testing.assert_close(found.network.state_dict()[name], value)
+    assert any(
+        not torch.equal(mean, now)
+        for mean, now in zip(trained.net.average.parameters(), trained.net.generator.parameters(), strict=True)
+    )
+
+
+def test_validation_has_a_row_for_every_task_and_files_in_the_geometry_of_the_scan(
+    trained: Any, nnunet_module: Workspace
+) -> None:
+    folder = Path(trained.output_folder) / "validation"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary["tasks"]) == {
+        "SR_x2_T1w", "SR_x2_T2w", "SR_x4_T1w", "SR_x4_T2w", "CMS_T1w-T2w", "CMS_T2w-T1w", "CMSR_x4_T1w-T2w",
+        "CMSR_x4_T2w-T1w",
+    }  # fmt: skip
+    for row in summary["tasks"].values():
+        assert np.isfinite(list(row["prediction"].values())).all()
+    # the spline through slices of half the distance is nearer than that of a quarter
+    assert summary["tasks"]["SR_x2_T1w"]["input"]["psnr"] > summary["tasks"]["SR_x4_T1w"]["input"]["psnr"]
+    case = summary["metric_per_case"][0]["case"]
+    scan = nibabel.load(nnunet_module.dataset(KEY).raw / "imagesTr" / f"{case}_0000.nii.gz")
+    image = nibabel.load(folder / f"{case}_SR_x2_T1w.nii.gz")
+    assert image.shape == scan.shape
+    np.testing.assert_allclose(image.affine, scan.affine, atol=1e-5)
+
+
+def test_the_log_says_what_is_trained_and_that_the_prior_is_off(trained: Any) -> None:
+    log = next(Path(trained.output_folder).glob("training_log_*.txt")).read_text()
+    assert "Uni-COAL: from T1w, T2w to T1w, T2w; slices 1 to 4 voxels apart" in log
+    assert "SAM prior: off: nnUNet_UHF_SAM names no file of weights" in log
+
+
+def test_a_training_goes_on_with_the_images_seen_both_optimisers_and_the_average(
+    trained: Any, nnunet_module: Workspace
+) -> None:
+    other = tiny_trainer(UniCOALTrainer, nnunet_module.dataset(KEY), "2d", iterations=1)
+    other.initialize()
+    other.load_checkpoint(str(Path(trained.output_folder) / "checkpoint_final.pth"))
+    assert torch.equal(other.net.seen, trained.net.seen)
+    batch = next(trained.dataloader_train) if trained.dataloader_train is not None else None
+    assert [group["lr"] for group in other.optimizer.param_groups] == [
+        group["lr"] for group in trained.optimizer.param_groups
+    ]
+    assert batch is not None
+    for one in (trained, other):
+        torch.manual_seed(5)
+        one.net.train()
+        one.train_step(batch)
+    for (name, mean), now in zip(trained.net.state_dict().items(), other.net.state_dict().values(), strict=True):
+        torch.testing.assert_close(mean, now, msg=name)
+
+
+def test_without_a_discriminator_there_is_one_player(nnunet: Workspace) -> None:
+    trainer = fit(tiny_trainer(UniCOALTrainerNoAdversarial, nnunet.dataset(KEY), "2d", iterations=1))
+    assert trainer.net.discriminator is None
+    assert set(trainer.logger.get_value("train_terms", step=0)) == {"l1"}
+
+
+def test_volumes_are_refused_with_what_to_train(nnunet: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = nnunet.dataset(KEY)
+    with pytest.raises(SystemExit):
+        tiny_trainer(UniCOALTrainerNoSAM, dataset, "3d_fullres")
+    assert "train 2d, of any plane" in capsys.readouterr().err
+
+
+def test_pairs_are_refused_with_who_trains_on_them() -> None:
+    description = {"channel_names": {"0": "LF", "1": "HF"}, "uhf": PAIRS}
+    with pytest.raises(UHFError, match="of the route paired: use UHFTeacherTrainer"):
+        read_task_of(ModalityTask, description, dataset="Dataset001_Pairs")
+
+
+def test_the_learning_rate_is_whole_for_half_of_the_epochs() -> None:
+    assert [constant_then_linear(epoch, 10) for epoch in (0, 4, 5, 9)] == [1, 1, 1, pytest.approx(0.2)]
