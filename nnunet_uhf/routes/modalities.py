@@ -183,7 +183,9 @@ def _read_architecture(declared: Mapping[str, Any], where: str) -> Mapping[str, 
 
 MODALITIES = Route(
     name="unicoal",
-    taught=lambda low, high: f"scans of several modalities of the same subjects (from {low} to {high})",
+    taught=lambda low, high: (
+        f"scans of several modalities of the same subjects at {low} and {high}, or on images that Uni-COAL made of such"
+    ),
     entry="modalities",
     read=_read,
     trainers="UniCOALTrainer",

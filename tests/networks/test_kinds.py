@@ -17,7 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {"knowledge_keeper": {"kernel_size": 3}, "ani
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+@pytest.mark.parametrize("kind", [KINDS[name] for name in SMALL], ids=list(SMALL))
 def test_an_entry_describes_its_classes(kind: NetworkKind, dim: int) -> None:
     keeper = kind.keeper(dim=dim, base_features=4, **SMALL[kind.name])
     config = json.loads(json.dumps(keeper.config()))
@@ -47,7 +47,8 @@ def test_sizes_that_dataset_json_may_set_are_arguments_of_their_class_that_no_pl
 
 def test_a_block_that_names_no_network_means_that_of_the_first_format() -> None:
     assert KINDS[DEFAULT_NETWORK].name == DEFAULT_NETWORK == "knowledge_keeper"
-    assert all(kind.name == name and kind.citation and kind.trainers for name, kind in KINDS.items())
+    assert all(kind.name == name and kind.citation for name, kind in KINDS.items())
+    assert all(kind.trainers for name, kind in KINDS.items() if name != "unicoal")  # which cannot guide
 
 
 def test_every_ratio_of_thick_slices_may_stand_in_a_file() -> None:

@@ -75,7 +75,7 @@ def test_channels_without_names_are_told_with_the_file() -> None:
         ("paired", "trained on paired scans at 0.36 T and 3 T."),
         ("simulated", "trained on SIMULATED low-field images (0.36 T) of scans at 3 T, not on real low-field scans."),
         ("unpaired", "trained on unpaired scans at 0.36 T and 3 T."),
-        ("unicoal", "trained on unicoal scans at 0.36 T and 3 T."),
+        ("unicoal", "trained on scans of several modalities of the same subjects at 0.36 T and 3 T, or on images that"),
     ],
 )
 def test_an_enhanced_image_says_what_its_network_was_taught_by(tmp_path: Path, route: str, told: str) -> None:

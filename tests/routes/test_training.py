@@ -46,7 +46,7 @@ def test_a_learning_rate_may_be_of_one_network_alone() -> None:
         ({"learning_rate": True}, "learning_rate of the teacher is True"),
         ({"learning_rate": "1e-3"}, "learning_rate of the teacher is '1e-3'"),
         ({"learning_rate": {"keeper": float("nan")}}, "learning_rate of the keeper is nan"),
-        ({"learning_rate": {"guide": 1e-3}}, "may set teacher, keeper, discriminator"),
+        ({"learning_rate": {"guide": 1e-3}}, "may set teacher, keeper, generator, discriminator"),
         ({"schedule": "cosine"}, "schedule is 'cosine'; choose one of polynomial, constant"),
         ({"schedule": ["constant"]}, "choose one of polynomial, constant"),
         ({"weights": [1]}, r"weights is \[1\]"),

@@ -11,7 +11,7 @@ from nnunet_uhf.routes.modalities import ModalityTask
 from nnunet_uhf.trainers.base import SafeCheckpoints
 from nnunet_uhf.trainers.image_to_image.transforms import without_intensity
 from nnunet_uhf.trainers.unicoal.batches import WriteQuestion, with_question
-from nnunet_uhf.trainers.unicoal.reading import AskedDataset, CaseRanges, ReadingPlan, measure_case
+from nnunet_uhf.trainers.unicoal.reading import AskedDataset, CaseRanges, ReadingPlan, measure_ranges
 
 
 class AsksCases(SafeCheckpoints):
@@ -62,7 +62,7 @@ class AsksCases(SafeCheckpoints):
                     f"case {case} of {self.plans_manager.dataset_name} has no labelled voxel; its label file must mark "
                     "the brain (any label above 0): correct labelsTr and preprocess again"
                 )
-            self.cases[case] = measure_case(self.task, self.planned, data, labels)
+            self.cases[case] = measure_ranges(self.task, self.planned, data, labels)
 
     def _unmasked(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Nothing masks again what is 0 outside already; slices beside the target have masks of their own."""

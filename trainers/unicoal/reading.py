@@ -210,7 +210,7 @@ class AskedDataset:
         return self.load_case(identifier)
 
 
-def measure_case(task: ModalityTask, plan: ReadingPlan, data: Any, labels: Any) -> CaseRanges:
+def measure_ranges(task: ModalityTask, plan: ReadingPlan, data: Any, labels: Any) -> CaseRanges:
     """The range of every modality of a whole preprocessed case."""
     inside: NDArray[np.bool_] = np.asarray(labels[0]) >= 0
     ranges = {}

@@ -13,7 +13,7 @@ from nnunet_uhf.routes.modalities import ModalityTask
 from nnunet_uhf.routes.table import read_task_of
 from nnunet_uhf.trainers.unicoal.batches import read_batch
 from nnunet_uhf.trainers.unicoal.drawing import Draw
-from nnunet_uhf.trainers.unicoal.reading import AskedCase, ReadingPlan, measure_case
+from nnunet_uhf.trainers.unicoal.reading import AskedCase, ReadingPlan, measure_ranges
 
 SIZE = 64
 
@@ -33,7 +33,7 @@ def made_case(draw: Draw, task: ModalityTask | None = None) -> tuple[AskedCase, 
     labels = np.ones((1, 20, 24, 30), np.int16)
     labels[:, :, :3] = -1
     data[:, :, :3] = 0
-    ranges = measure_case(task, plan, data, labels)
+    ranges = measure_ranges(task, plan, data, labels)
     case = AskedCase(task, plan, draw, ranges, data, labels, 2.0)
     scaled = [ranges.ranges[name].shifted(data[n], labels[0] >= 0) for n, name in enumerate(("T1w", "T2w"))]  # type: ignore[union-attr]
     return case, np.stack(scaled)
@@ -110,4 +110,4 @@ def test_a_neighbour_is_asked_for_at_its_own_place() -> None:
 def test_a_constant_channel_is_missing() -> None:
     task, plan = made_task(), ReadingPlan(masked={"T1w": False, "T2w": False}, transpose=[0, 1, 2], size=SIZE)
     data = np.stack([np.random.default_rng(0).normal(size=(4, 8, 8)), np.zeros((4, 8, 8))])
-    assert measure_case(task, plan, data, np.ones((1, 4, 8, 8))).missing == {"T2w"}
+    assert measure_ranges(task, plan, data, np.ones((1, 4, 8, 8))).missing == {"T2w"}
