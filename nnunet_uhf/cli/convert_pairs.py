@@ -80,6 +80,14 @@ def paired(
         str, typer.Option("--channel-lf", metavar="NAME", help="Guided datasets are matched to it.")
     ] = "LF",
     channel_hf: Annotated[str, typer.Option("--channel-hf", metavar="NAME", help="Name of the target.")] = "HF",
+    route: Annotated[
+        Literal["paired", "simulated"] | None,
+        typer.Option(
+            "--route",
+            help="Whether the LF scans were measured or simulated; by default what simulation.json beside them, or "
+            "their headers, say.",
+        ),
+    ] = None,
     registration: Annotated[
         Literal["none", "rigid", "affine"], typer.Option("--registration", help="none: the scans share a grid.")
     ] = "rigid",
@@ -114,6 +122,7 @@ def paired(
         target_field_T=field_hf,
         source_channel=channel_lf,
         target_channel=channel_hf,
+        route=route,
         label_names=None if label_names is None else _label_names(label_names),
         options=PairingOptions(
             registration=registration,

@@ -22,6 +22,7 @@ from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, role_of
 from nnunet_uhf.nnunet.training_data import TrainingData
 from nnunet_uhf.routes.table import read_any_task
+from nnunet_uhf.routes.task import EnhancementTask, Task
 
 SAME_FIELD = "same-field control: the target is the low-field image itself, no higher field was seen"
 _NO_HASH = "0" * 64
@@ -120,7 +121,7 @@ def describe_keeper(
         training_cases=[],
         validation_cases=[],
         metrics={},
-        simulation=None if block.simulation is None else dict(block.simulation),
+        simulation=_simulation(block, task),
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
         citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
     )
@@ -183,3 +184,10 @@ def foreground_intensity(plans: Mapping[str, Any], channel: int) -> dict[str, fl
 def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries of one submodule, without its prefix."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _simulation(block: TrainingBlock, task: Task) -> dict[str, Any] | None:
+    """All that is known of how the source was simulated, while training or before."""
+    stored = task.simulated_by if isinstance(task, EnhancementTask) else None
+    record = stored if block.simulation is None else block.simulation
+    return None if record is None else dict(record)

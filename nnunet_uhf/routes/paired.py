@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nnunet_uhf.checks import is_plain
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.routes.entries import channel_index, check_entries, read_architecture, read_preset, read_tesla
 from nnunet_uhf.routes.task import EnhancementTask, Route
 from nnunet_uhf.routes.training import read_training
 
 _REQUIRED = ("source", "target", "source_field_T", "target_field_T")
-_OPTIONAL = ("route", "architecture", "training")
+_OPTIONAL = ("route", "simulation", "architecture", "training")
 
 
 def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: str) -> EnhancementTask:
@@ -21,6 +22,9 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
             'them. Thick slices ("native") are trained from high-field images alone, with uhf.simulate'
         )
     check_entries(declared, _REQUIRED, _OPTIONAL, where)
+    simulated_by = declared.get("simulation")
+    if simulated_by is not None and not (isinstance(simulated_by, Mapping) and is_plain(simulated_by, 4)):
+        raise UHFError(f"{where}: uhf.simulation has to be the record of a simulation, as convert paired writes it")
     source, target = (channel_index(dataset_json, declared, role, where) for role in ("source", "target"))
     if source == target:
         raise UHFError(
@@ -35,6 +39,7 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         source_field_T=read_tesla(declared, "source_field_T", where),
         target_field_T=read_tesla(declared, "target_field_T", where),
         route=declared.get("route", PAIRED.name),
+        simulated_by=simulated_by,
         architecture=read_architecture(declared, where),
         preset=read_preset(declared, where),
         training=read_training(declared, where),

@@ -34,6 +34,7 @@ def write_paired_dataset(
     source_field_T: float,
     target_field_T: float,
     route: str,
+    simulation: Mapping[str, Any] | None = None,
     architecture: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
     notes: Mapping[str, str] | None = None,
@@ -55,6 +56,7 @@ def write_paired_dataset(
         source_field_T: field strength in tesla, > 0.
         target_field_T: field strength in tesla, > 0.
         route: `paired` (real scans of both field strengths) or `simulated`.
+        simulation: how simulated sources were made, for the headers of keepers.
         architecture: constructor arguments of teacher and keeper that differ from the defaults.
         record: where the cases come from, written as `conversion.json` beside `dataset.json`.
         notes: further text files by name, beside `dataset.json`.
@@ -74,6 +76,8 @@ def write_paired_dataset(
         target_field_T=target_field_T,
         route=route,
     )
+    if simulation is not None:
+        block["simulation"] = dict(simulation)
     if architecture is not None:
         block["architecture"] = dict(architecture)
     return _write_dataset(

@@ -25,6 +25,8 @@ from nnunet_uhf.preprocessing.low_field.tissues import TissueMaps
 from nnunet_uhf.seeds import case_generator
 
 RECORD_NAME = "simulation.json"
+SIMULATED = "SIMULATED"
+"""How the description in the header of a simulated scan begins."""
 MOST_NEGATIVE = 0.05  # of the voxels; interpolation leaves a few below 0 at edges
 
 
@@ -88,7 +90,7 @@ def simulate_folder(
             maps = tissues.read(tissue_files[case], image)
             means = tissues.means(image, maps)
             record["cases"][case] = _simulate_case(
-                simulator, image, maps, means=means, case=case, axis=axis, seed=seed, staged=staged
+                simulator, image, maps, means=means, case=case, axis=axis, seed=seed, staged=staged, preset=preset
             )
         (staged[0] / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return output / RECORD_NAME
@@ -124,6 +126,7 @@ def _simulate_case(
     axis: str,
     seed: int,
     staged: tuple[Path, ...],
+    preset: LowFieldPreset,
 ) -> dict[str, Any]:
     """Draw, apply and write one case; what was drawn is returned for the record."""
     _require_raw(image)
@@ -138,7 +141,9 @@ def _simulate_case(
         step = slice_affine(np.eye(4), ratio=draw.profile.ratio, axis=draw.axis)
         target = crop_to_multiple(target, ratio=draw.profile.ratio, axis=draw.axis)
     name = f"{case}.nii.gz"
-    write_volume(staged[0] / name, result.image, header=image.header, step=step)
+    header = image.header.copy()
+    header["descrip"] = f"{SIMULATED} {preset.field_tesla:g} T {preset.contrast}, nnunet-uhf".encode()[:79]
+    write_volume(staged[0] / name, result.image, header=header, step=step)
     if len(staged) > 1:
         write_volume(staged[1] / name, target, header=image.header)
     return {

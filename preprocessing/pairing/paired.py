@@ -22,6 +22,7 @@ from nnunet_uhf.preprocessing.pairing.case_table import LABELS, PairFiles
 from nnunet_uhf.preprocessing.pairing.masks import mask_labels
 from nnunet_uhf.preprocessing.pairing.one_grid import register_pair, write_on_one_grid
 from nnunet_uhf.preprocessing.pairing.options import PairingOptions
+from nnunet_uhf.preprocessing.pairing.provenance import StoredRoute, provenance
 
 TABLE_NAME = "alignment.csv"
 
@@ -34,6 +35,7 @@ def convert_paired(
     target_field_T: float,
     source_channel: str = "LF",
     target_channel: str = "HF",
+    route: StoredRoute | None = None,
     label_names: Mapping[str, int] | None = None,
     options: PairingOptions | None = None,
     console: Console | None = None,
@@ -50,6 +52,7 @@ def convert_paired(
         target_field_T: field strength of the HF scans in tesla.
         source_channel: name of the LF channel; guided datasets are matched to it.
         target_channel: name of the HF channel.
+        route: `paired` or `simulated`; None to go by `simulation.json` beside the LF scans and by their headers.
         label_names: name to value, needed for label maps.
         options: how pairs are made.
         console: shows a progress bar when given.
@@ -62,13 +65,14 @@ def convert_paired(
     """
     options = options or PairingOptions()
     names = _check(output, cases, label_names, options)
-    block = paired_block(  # fails here, not after hours of registration
+    made = provenance((pair.lf for pair in cases.values()), stated=route, field_T=source_field_T)
+    paired_block(  # fails here, not after hours of registration
         output,
         source_channel=source_channel,
         target_channel=target_channel,
         source_field_T=source_field_T,
         target_field_T=target_field_T,
-        route="paired",
+        route=made.route,
     )
     report: dict[str, Alignment] = {}
     record: dict[str, Any] = {}
@@ -95,7 +99,8 @@ def convert_paired(
                 target_channel=target_channel,
                 source_field_T=source_field_T,
                 target_field_T=target_field_T,
-                route=block["route"],
+                route=made.route,
+                simulation=made.simulation,
                 record={
                     "format": 1,
                     "package_version": nnunet_uhf.__version__,

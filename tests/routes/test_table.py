@@ -33,7 +33,8 @@ def test_pairs_are_read_by_the_names_of_their_channels() -> None:
     task = read_task(described(PAIRED, "HF", "lf"), dataset="D")
     assert (task.route, task.source_channel, task.target_channel) == ("paired", 1, 0)
     assert (task.source_field_T, task.target_field_T, task.simulation) == (0.36, 3.0, None)
-    assert read_task(described({**PAIRED, "route": "simulated"}), dataset="D").route == "simulated"
+    before = read_task(described({**PAIRED, "route": "simulated", "simulation": {"seed": 3}}), dataset="D")
+    assert (before.route, before.simulation, before.simulated_by) == ("simulated", None, {"seed": 3})
 
 
 def test_high_field_images_alone_ask_for_the_simulation() -> None:
@@ -49,6 +50,7 @@ def test_high_field_images_alone_ask_for_the_simulation() -> None:
         (None, 'no "uhf" object'),
         ({**PAIRED, "route": "unicoal"}, "uhf.route is 'unicoal'; choose one of paired, simulated"),
         ({**PAIRED, "mode": "native"}, "uhf.mode is not for pairs"),
+        ({**PAIRED, "simulation": "SIQT"}, "uhf.simulation has to be the record of a simulation"),
         ({**PAIRED, "sauce": 1}, "unknown entries sauce"),
         ({**PAIRED, "target": "LF"}, "both channel 'LF'"),
         ({**PAIRED, "target": "7T"}, "uhf.target = '7T' names no channel"),

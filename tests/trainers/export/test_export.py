@@ -109,6 +109,13 @@ def test_the_header_says_where_the_keeper_comes_from(trained: Finished, tmp_path
     assert "2402.08409" in header.citation
 
 
+def test_the_header_says_how_pairs_were_simulated_before(finished: Finished, tmp_path: Path) -> None:
+    declared = {"route": "simulated", "simulation": {"preset": {"name": "t1w_0.36T_probable"}, "seed": 3}}
+    edit(finished.model / "dataset.json", lambda content: content["uhf"].update(declared))
+    header = read_header(finished.export(tmp_path / "keeper.safetensors"))
+    assert (header.route, header.simulation) == ("simulated", declared["simulation"])
+
+
 def test_the_weights_are_those_of_the_checkpoint(trained: Finished, tmp_path: Path) -> None:
     file = read_keeper(trained.export(tmp_path / "keeper.safetensors"))
     weights = load_checkpoint_weights(trained.model / "fold_0/checkpoint_final.pth")["network_weights"]
