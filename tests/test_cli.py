@@ -253,6 +253,7 @@ def test_the_doctors_finding_is_the_exit_status(monkeypatch: pytest.MonkeyPatch)
 def test_plan_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(folders / "New.json")
     monkeypatch.setattr("nnunet_uhf.guidance.plans.write_plans", recorder)
+    monkeypatch.setattr("nnunet_uhf.guidance.plans.orientation_notes", lambda path: [f"of {path.name}"])
     command = ("plan", "-d", "7", "-c", "2d", "3d_fullres", "--keeper", "a", "b", "-p", "P", "-o", "New")
     assert run(*command, "--preset", "efficient", "--no-reserve") == 0
     assert recorder.arguments == ("7", ["2d", "3d_fullres"], [Path("a"), Path("b")])

@@ -180,6 +180,10 @@ def plan(
 
         written = read_json(path, advice="write the plans again")
         sys.stdout.writelines(f"{note}\n" for note in reserve_notes(written))
+    if keepers:
+        from nnunet_uhf.guidance.plans import orientation_notes
+
+        sys.stdout.writelines(f"{note}\n" for note in orientation_notes(path))
     if plane is not None:
         sys.stdout.write(f"preprocess with: nnUNetv2_preprocess -d {dataset} -plans_name {path.stem} -c 2d\n")
     trainer = " -tr UHFTrainer" if keepers else ""

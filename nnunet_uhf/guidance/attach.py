@@ -9,6 +9,7 @@ from typing import Any
 from nnunet_uhf.guidance.block import GuidedBlock, KeeperEntry
 from nnunet_uhf.guidance.matching import match
 from nnunet_uhf.guidance.provenance import Provenance
+from nnunet_uhf.imageio.orientation import MIXED
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.networks.presets import PRESETS, guidance_preset
 from nnunet_uhf.nnunet.files import configuration_settings
@@ -51,6 +52,32 @@ def attach(
     )
     return GuidedBlock(
         preset=chosen, keeper=keeper, guide_channels=guides, spacing_ratio=ratio, fusion=dict(PRESETS[chosen].fusion)
+    )
+
+
+def orientation_note(origin: Provenance, stored: Mapping[str, int]) -> str | None:
+    """What to say where a keeper would see anatomy turned; None where it sees what it knows, or nobody can tell.
+
+    Args:
+        origin: of the keeper.
+        stored: how many of the cases to be guided are stored in which orientation.
+    """
+    learnt = origin.orientation
+    others = {codes: count for codes, count in stored.items() if codes != learnt}
+    if learnt is None or not others:
+        return None
+    listed = ", ".join(f"{codes} ({count} of {sum(stored.values())} cases)" for codes, count in stored.items())
+    if learnt == MIXED:
+        if len(stored) == 1:
+            return None
+        return (
+            f"WARNING: the images are stored in several orientations, {listed}, and nnU-Net takes them as they are. "
+            "Store all in one."
+        )
+    return (
+        f"WARNING: the keeper learnt from images stored in {learnt}, this dataset's are stored in {listed}, and "
+        "nnU-Net takes them as they are: the keeper sees the anatomy turned. Store all images and labels in "
+        f"{learnt}, those to predict, too, and preprocess again; or pretrain a keeper on images stored as these."
     )
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.guidance.attach import orientation_note
 from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.keeper_files import KeeperFiles
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.networks.presets import DEFAULT_PRESET, guidance_preset
-from nnunet_uhf.nnunet.files import PLAN_FIRST, dataset_name, read_json, root_folder
+from nnunet_uhf.nnunet.files import PLAN_FIRST, configuration_settings, dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import SEPARATOR
+from nnunet_uhf.nnunet.orientation import stored_orientations
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 
 _PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -78,6 +80,21 @@ def write_plans(
         reserve=reserve,
     )
     return write_new_plans(folder, new)
+
+
+def orientation_notes(plans: Path) -> list[str]:
+    """What to say of written plans whose keepers would see the preprocessed cases turned, with the configurations."""
+    content = read_json(plans, advice="write the plans again")
+    notes: dict[str, list[str]] = {}
+    for key in content["configurations"]:
+        block = GuidedBlock.of(content, key)
+        if block is None:
+            continue
+        folder = plans.parent / str(configuration_settings(content, key)["data_identifier"])
+        note = orientation_note(block.keeper.provenance, stored_orientations(folder))
+        if note is not None:
+            notes.setdefault(note, []).append(key)
+    return [f"{', '.join(keys)}: {note}" for note, keys in notes.items()]
 
 
 def guided_plans(

@@ -76,6 +76,11 @@ class Provenance:
         """Patch size it was trained on, in voxels."""
         return self.content.get("patch_size")
 
+    @property
+    def orientation(self) -> str | None:
+        """In which the images of its training are stored; "mixed" of several."""
+        return self._text("orientation")
+
     def drawn(self, seed: int) -> Provenance:
         """That of random weights in the same architecture: they know nothing."""
         kept = {name: self.content[name] for name in _OF_THE_ARCHITECTURE if name in self.content}

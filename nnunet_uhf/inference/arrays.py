@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +14,11 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from numpy.typing import NDArray
 
 from nnunet_uhf.devices import checked_device
-from nnunet_uhf.errors import MatchError, UHFError
+from nnunet_uhf.errors import MatchError, UHFError, UHFWarning
 from nnunet_uhf.guidance.matching import SPACING_TOLERANCE
 from nnunet_uhf.imageio.files import check_nifti_header
 from nnunet_uhf.imageio.restore import denormalise
+from nnunet_uhf.inference.orientation import not_turned, turn_of
 from nnunet_uhf.inference.predictor import ImagePredictor
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import stretch_of
@@ -54,9 +56,10 @@ def feature_maps(
 ) -> FeatureMaps:
     """Feature maps that a keeper makes of a scan.
 
-    A NIfTI file is preprocessed as nnU-Net would for the keeper: axes, crop to what is not zero, normalisation,
-    spacing. An array is taken to be in the keeper's axes and at its spacing (``read_header`` tells both:
-    ``transpose_forward`` of the ``(Z, Y, X)`` that SimpleITK reads, and ``spacing_mm``), and is normalised only.
+    A NIfTI file is turned to the orientation of the keeper's training and preprocessed as nnU-Net would for the keeper:
+    axes, crop to what is not zero, normalisation, spacing. An array is taken to be in the keeper's axes and at its
+    spacing (``read_header`` tells them: ``transpose_forward`` of the ``(Z, Y, X)`` that SimpleITK reads of a file
+    stored in ``orientation``, and ``spacing_mm``), and is normalised only.
 
     Args:
         image: path of a single-channel 3D NIfTI image, or an array ``(Z, Y, X)``, for a 2D keeper ``(Y, X)`` as well.
@@ -162,7 +165,10 @@ def _of_one_channel(keeper: str | Path | KeeperFile) -> KeeperFile:
 
 def _read(header: KeeperHeader, path: Path) -> FloatArray:
     check_nifti_header(path, dim=header.dim)
-    data, _, _ = preprocess_image((path,), *managers(header))
+    note = not_turned(header)
+    if note is not None:
+        warnings.warn(f"{path}: {note}", UHFWarning, stacklevel=3)
+    data, _, _ = preprocess_image((path,), *managers(header), turn=turn_of(header, path))
     return data[0]
 
 

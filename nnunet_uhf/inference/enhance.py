@@ -24,10 +24,12 @@ from nnunet_uhf.devices import checked_device
 from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.imageio.files import check_nifti_header, note_path
 from nnunet_uhf.imageio.nifti import write_volume
+from nnunet_uhf.imageio.orientation import Turn
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.imageio.restore import restore_grid
 from nnunet_uhf.inference.input_check import InputCheck, check_for_enhancing, without_statistics
 from nnunet_uhf.inference.inputs import Scan, scans_and_outputs
+from nnunet_uhf.inference.orientation import not_turned, stored_as, turn_of
 from nnunet_uhf.inference.predictor import ImagePredictor
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import SliceGeometry, slice_geometry, stretch_of
@@ -66,12 +68,12 @@ def enhance(
 ) -> list[Path]:
     """Infer the high-field-like image of every NIfTI file; returns the paths written.
 
-    ``inputs``: a file or a folder of single-channel 3D images (any spacing in mm, any orientation), preprocessed
-    as nnU-Net would for the keeper. ``output``: a folder, or a file name when ``inputs`` is a file; names
-    are kept. ``model``: a keeper file with decoder, or the results folder of a keeper trainer, of
-    which ``folds`` (all finished ones by default) are averaged. Images are float32 in the input's geometry and in
-    the target's typical intensities; each has a JSON note beside it that says what it is. Files that are already
-    there are left alone unless ``overwrite``.
+    ``inputs``: a file or a folder of single-channel 3D images (any spacing in mm, any orientation), turned to the
+    orientation of the training's scans and preprocessed as nnU-Net would for the keeper. ``output``: a folder, or a
+    file name when ``inputs`` is a file; names are kept. ``model``: a keeper file with decoder, or the results folder of
+    a keeper trainer, of which ``folds`` (all finished ones by default) are averaged. Images are float32 in the input's
+    geometry and in the target's typical intensities; each has a JSON note beside it that says what it is. Files that
+    are already there are left alone unless ``overwrite``.
 
     A model that reads several images together takes a folder of ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, .., in the
     order of its channels and on one grid.
@@ -112,12 +114,13 @@ def enhance(
         twice = sorted({target for _, target in tasks} & {uncertainty_path(target) for _, target in tasks})
         if twice:
             raise UHFError(f"{twice[0]} would be an image and the uncertainty of another one: rename its input")
-    odd, geometries = Odd(), {}
+    odd, geometries, turns = Odd(), {}, {}
     for scan, _ in tasks:
         with odd.kept(scan[0].name):
             for source in scan:
                 check_nifti_header(source, dim=header.dim)
-            geometries[scan] = slice_geometry(header, scan[0], axis=axis)
+            turns[scan] = turn_of(header, scan[0])
+            geometries[scan] = slice_geometry(header, scan[0], axis=axis, turn=turns[scan])
     odd.require_others(len(tasks))
     waiting = [(scan, target) for scan, target in tasks if overwrite or not _all_there(target, uncertainty)]
     if len(waiting) < len(tasks):
@@ -125,6 +128,9 @@ def enhance(
 
     if header.feature_statistics is None:
         console.print(f"inputs are not checked: {without_statistics(header)}", highlight=False, markup=False)
+    note = not_turned(header)
+    if note is not None:
+        console.print(note, highlight=False, markup=False)
 
     predictor = ImagePredictor(device=device, tile_step_size=tile_step_size, use_mirroring=mirroring)
     stretch = stretch_of(header)
@@ -143,7 +149,7 @@ def enhance(
             bar.update(task, description=escape(scan[0].name))
             if scan in geometries:
                 with odd.kept(scan[0].name):
-                    given = _read(scan, geometries[scan], enhancer, device, console)
+                    given = _read(scan, turns[scan], geometries[scan], enhancer, device, console)
             if scan[0].name in odd.reasons:
                 console.print(f"error: {odd.reasons[scan[0].name]}", style="red", highlight=False, markup=False)
                 continue
@@ -161,6 +167,8 @@ class _Read:
     """A scan as the network reads it, and what is needed to write its image; geometry: of thick slices."""
 
     scan: Scan
+    stored: str
+    turn: Turn | None
     data: NDArray[np.float32]
     mask: NDArray[np.bool_]
     properties: dict[str, Any]
@@ -169,16 +177,21 @@ class _Read:
 
 
 def _read(
-    scan: Scan, geometry: SliceGeometry | None, enhancer: Enhancer, device: torch.device, console: Console
+    scan: Scan,
+    turn: Turn | None,
+    geometry: SliceGeometry | None,
+    enhancer: Enhancer,
+    device: torch.device,
+    console: Console,
 ) -> _Read:
     """Read and check one scan; UHFError when it is none that can be enhanced."""
     header = enhancer.headers[0]
     if geometry is not None and geometry.warning:
         console.print(f"warning: {scan[0].name}: {geometry.warning}", highlight=False, markup=False)
     read = managers(header if geometry is None else geometry.header)
-    data, mask, properties = preprocess_image(scan, *read)
+    data, mask, properties = preprocess_image(scan, *read, turn=turn)
     check = check_for_enhancing(header, enhancer.network, data, device, scan[0], console)
-    return _Read(scan, data, mask, properties, geometry, check)
+    return _Read(scan, stored_as(scan[0]), turn, data, mask, properties, geometry, check)
 
 
 def _write(target: Path, read: _Read, images: Tensor, enhancer: Enhancer, *, uncertainty: bool) -> None:
@@ -190,12 +203,13 @@ def _write(target: Path, read: _Read, images: Tensor, enhancer: Enhancer, *, unc
         written, step = managers(geometry.written_header), geometry.step
         shape[geometry.file_axis] *= geometry.ratio
         mask, properties = geometry.mask(mask), geometry.properties(properties)
-    _write_note(target, read.scan, enhancer, geometry=geometry, uncertainty=uncertainty, check=read.check)
+    _write_note(target, read, enhancer, uncertainty=uncertainty)
     intensity = header.target_intensity
     scales = {target: (intensity["mean"], intensity["std"]), uncertainty_path(target): (0.0, intensity["std"])}
     for predicted, (path, (mean, std)) in reversed(list(zip(images, scales.items(), strict=False))):
         inside = mask if header.use_mask_for_norm else None
         volume = restore_grid(predicted[None], properties, *written, mean=mean, std=std, mask=inside)
+        volume = volume if read.turn is None else read.turn.back(volume)
         with written_whole(path) as temporary:
             write_volume(temporary, volume.T.reshape(shape), header=image.header, step=step)
 
@@ -234,16 +248,9 @@ def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None
     )
 
 
-def _write_note(
-    target: Path,
-    scan: Scan,
-    enhancer: Enhancer,
-    *,
-    geometry: SliceGeometry | None,
-    uncertainty: bool,
-    check: InputCheck | None,
-) -> None:
-    header = enhancer.headers[0]
+def _write_note(target: Path, read: _Read, enhancer: Enhancer, *, uncertainty: bool) -> None:
+    header, scan, geometry, check = enhancer.headers[0], read.scan, read.geometry, read.check
+    seen = read.stored if read.turn is None else header.orientation
     note = {
         "description": describe_image(header),
         "input": scan[0].name if len(scan) == 1 else [path.name for path in scan],
@@ -263,6 +270,7 @@ def _write_note(
         "channel": header.channel if len(scan) == 1 else [one.channel for one in header.inputs],
         "source_field_T": header.source_field_T,
         "target_field_T": header.target_field_T,
+        "orientation": {"stored": read.stored, "seen_by_the_model": seen},
         "input_check": None if check is None else check.note(),
         "nnunet_uhf_version": __version__,
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+import warnings
+from collections.abc import Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from nnunet_uhf.errors import Odd, UHFError
+from nnunet_uhf.errors import Odd, UHFError, UHFWarning
 from nnunet_uhf.guidance.guided_model import ModelKeeper, read_model_keeper
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files, case_name, check_nifti_header
+from nnunet_uhf.imageio.orientation import Turn
 from nnunet_uhf.imageio.output import write_table
 from nnunet_uhf.inference.inputs import Scan, scans_of
+from nnunet_uhf.inference.orientation import not_turned, stored_as, turn_of
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import slice_geometry
 from nnunet_uhf.keepers.file import build_enhancer, build_keeper
@@ -195,13 +198,17 @@ def check_inputs(
     if header.feature_statistics is None:
         raise UHFError(f"{model}: {without_statistics(header)}")
     scans = _scans(images, keeper)
+    turns: dict[Scan, Turn | None] = {}
     geometries = {}  # of thick slices: where they lie, and how thick they are
     for scan in scans:
         with nullcontext() if odd is None else odd.kept(scan[0].name):
             for path in scan:
                 check_nifti_header(path, dim=header.dim)
-            geometries[scan] = slice_geometry(header, scan[0], axis=None)
+            # a guided model sees images as they are stored: nnU-Net does not turn them
+            turns[scan] = turn_of(header, scan[0]) if keeper.guide_channels is None else None
+            geometries[scan] = slice_geometry(header, scan[0], axis=None, turn=turns[scan])
     _require_some(geometries, odd, scans)
+    _tell_of_orientation(header, list(geometries), turned=keeper.guide_channels is None)
     # what cannot guide has no keeper by itself, but one within its enhancer
     file = keeper.file
     network = build_keeper(file) if file.decoder_state is None else build_enhancer(file).keeper
@@ -210,12 +217,29 @@ def check_inputs(
     for scan in geometries if console is None else track(list(geometries), description="check", console=console):
         geometry, first = geometries[scan], scan[0]
         with nullcontext() if odd is None else odd.kept(first.name):
-            image, _, _ = preprocess_image(scan, *managers(header if geometry is None else geometry.header))
+            read = managers(header if geometry is None else geometry.header)
+            image, _, _ = preprocess_image(scan, *read, turn=turns[scan])
             checks[first.name] = compare_with_training(header, features, image, device=device, name=str(first))
     _require_some(checks, odd, scans)
     if output is not None:
         _write(output, checks, odd)
     return checks
+
+
+def _tell_of_orientation(header: KeeperHeader, scans: Sequence[Scan], *, turned: bool) -> None:
+    """Warn where scans are seen in another orientation than those of the training, or may be."""
+    said = not_turned(header)
+    if said is None and not turned:
+        others = {scan[0].name: codes for scan in scans if (codes := stored_as(scan[0])) != header.orientation}
+        if others:
+            name, codes = next(iter(others.items()))
+            said = (
+                f"{len(others)} of {len(scans)} images are stored in another orientation than the keeper's scans "
+                f"({header.orientation}), as {name} in {codes}; they are checked as the guided model would see them, "
+                "which takes images as they are stored"
+            )
+    if said is not None:
+        warnings.warn(said, UHFWarning, stacklevel=1)
 
 
 def _require_some(found: Sized, odd: Odd | None, files: Sized) -> None:

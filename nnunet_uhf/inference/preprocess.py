@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import read_image
+from nnunet_uhf.imageio.orientation import Turn
 from nnunet_uhf.inference.inputs import Scan, require_one_grid
 from nnunet_uhf.keepers.file import KeeperHeader
 
@@ -39,9 +40,15 @@ def managers(header: KeeperHeader) -> tuple[PlansManager, ConfigurationManager]:
 
 
 def preprocess_image(
-    scan: Scan, plans_manager: PlansManager, configuration_manager: ConfigurationManager
+    scan: Scan,
+    plans_manager: PlansManager,
+    configuration_manager: ConfigurationManager,
+    *,
+    turn: Turn | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], dict[str, Any]]:
     """The files of a scan -> normalised volume (C, *S), its nonzero mask (*S), and nnU-Net's properties.
+
+    ``turn``: to the axes in which the network knows anatomy; all that is returned is of the turned scan.
 
     Raises UHFError when a file is damaged, the files do not lie on one grid, or the keeper's normalisation is not at
     hand.
@@ -49,6 +56,8 @@ def preprocess_image(
     require_one_grid(scan)
     images = [read_image(path) for path in scan]
     data, properties = np.concatenate([image for image, _ in images]), images[0][1]
+    if turn is not None:
+        data, properties = turn.turned(data), {"spacing": turn.turned_steps(properties["spacing"])}
     try:
         data, seg, properties = DefaultPreprocessor(verbose=False).run_case_npy(
             data, None, properties, plans_manager, configuration_manager, {}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.matching import SPACING_TOLERANCE
+from nnunet_uhf.imageio.orientation import Turn
 from nnunet_uhf.imageio.place import read_place
 from nnunet_uhf.imageio.planes import slice_axis
 from nnunet_uhf.keepers.header import KeeperHeader
@@ -39,6 +40,7 @@ class SliceGeometry:
         ratio: slices of the image per slice of the scan.
         spacing_mm: of the scan's slices.
         trained_spacing_mm: of the slices the model was trained to make.
+        reverses: whether the model reads the slices from the last one on.
     """
 
     header: KeeperHeader
@@ -47,6 +49,7 @@ class SliceGeometry:
     ratio: int
     spacing_mm: float
     trained_spacing_mm: float
+    reverses: bool = False
 
     @property
     def written_header(self) -> KeeperHeader:
@@ -69,6 +72,8 @@ class SliceGeometry:
         """(4, 4), voxel index of the image to voxel index of the scan."""
         step = np.eye(4)
         step[self.file_axis, self.file_axis] = 1 / self.ratio
+        if self.reverses:  # what is made lies behind its slice as the model reads them, in the file before it
+            step[self.file_axis, 3] = 1 / self.ratio - 1
         return step
 
     def properties(self, properties: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +114,9 @@ def stretch_of(header: KeeperHeader) -> tuple[int, int, int]:
     return (steps[0], steps[1], steps[2])
 
 
-def slice_geometry(header: KeeperHeader, path: Path, *, axis: str | None = None) -> SliceGeometry | None:
+def slice_geometry(
+    header: KeeperHeader, path: Path, *, axis: str | None = None, turn: Turn | None = None
+) -> SliceGeometry | None:
     """How the slices of a file lie for a model; None for a model that keeps the grid.
 
     Args:
@@ -117,6 +124,7 @@ def slice_geometry(header: KeeperHeader, path: Path, *, axis: str | None = None)
         path: a NIfTI file whose header can be read.
         axis: the plane of its slices (`axial`, `coronal`, `sagittal`) or their array axis (`0`, `1`, `2`); by default
             the axis along which the model's own training had its slices. The file's axis is brought there.
+        turn: how the file is turned for the model before all else.
 
     Raises:
         UHFError: an axis for a model that keeps the grid, no such axis, or a file whose voxels are longest along
@@ -129,7 +137,8 @@ def slice_geometry(header: KeeperHeader, path: Path, *, axis: str | None = None)
     affine = read_place(path, nibabel.load(path)).affine
     sizes = voxel_sizes(affine)
     model_axis = _model_axis(header)
-    default = 2 - header.transpose_forward[model_axis]
+    axes = (0, 1, 2) if turn is None else turn.axes  # of the turned image, in the file
+    default = axes[2 - header.transpose_forward[model_axis]]
     if axis is None:
         longest = int(np.argmax(sizes))
         if sizes[longest] > SAME_SPACING * sizes[default]:
@@ -142,12 +151,14 @@ def slice_geometry(header: KeeperHeader, path: Path, *, axis: str | None = None)
     else:
         file_axis = slice_axis(affine, axis)
     order = list(header.transpose_forward)
-    other = order.index(2 - file_axis)
+    turned_axis = axes.index(file_axis)
+    other = order.index(2 - turned_axis)
     order[model_axis], order[other] = order[other], order[model_axis]
     spacing = float(sizes[file_axis])
     trained = header.spacing_mm[model_axis - 3]
     read = _with_spacing(replace(header, transpose_forward=tuple(order)), model_axis, spacing)
-    return SliceGeometry(read, model_axis, file_axis, ratio_of(header), spacing, trained)
+    reverses = turn is not None and turn.reverses[turned_axis]
+    return SliceGeometry(read, model_axis, file_axis, ratio_of(header), spacing, trained, reverses)
 
 
 def _model_axis(header: KeeperHeader) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from nnunet_uhf.checks import DIM, Check, is_int, is_list, is_number, is_plain, is_text
+from nnunet_uhf.imageio.orientation import MIXED, is_axis_codes
 from nnunet_uhf.networks.contract import MAX_LEVELS
 from nnunet_uhf.routes.table import ROUTES
 
@@ -149,6 +150,10 @@ FIELDS: dict[str, Check] = {
     "further_channels": (
         _is_channels,
         f"a list of at most {MAX_INPUTS - 1} objects of channel, normalisation and use_mask_for_norm",
+    ),
+    "orientation": (
+        lambda value: value is None or value == MIXED or is_axis_codes(value),
+        f"three letters like LAS, {MIXED!r} or null",
     ),
     "sha256": (_is_hash, "64 hexadecimal digits"),
     "decoder_sha256": (lambda value: value is None or _is_hash(value), "64 hexadecimal digits or null"),

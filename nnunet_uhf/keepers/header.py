@@ -21,7 +21,8 @@ from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 FORMAT_VERSION = 4
 # What each format added. A header is written in the oldest one that holds it, which the most versions read. Format 4
 # also added arguments of networks: those that their kind leaves unsaid where they are what was there before.
-_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics"), 4: ("further_channels",)}
+_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics"), 4: ("further_channels", "orientation")}
+_OPTIONAL = {"orientation"}  # of their format: left out where there is nothing to say
 ARCHITECTURES = ("architecture", "decoder_architecture")
 MAX_HEADER_CHARACTERS = 1_000_000
 
@@ -47,7 +48,8 @@ class KeeperHeader:
     ``network``: a name of :data:`nnunet_uhf.networks.kinds.KINDS`. ``feature_statistics``: what its features look
     like on its own cases (:mod:`nnunet_uhf.keepers.statistics`), None when that was not measured.
     ``further_channels``: of a keeper that reads several images together, those after the first, which ``channel``,
-    ``normalisation`` and ``use_mask_for_norm`` describe.
+    ``normalisation`` and ``use_mask_for_norm`` describe. ``orientation``: in which its training's images were stored,
+    as :func:`nnunet_uhf.imageio.orientation.axis_codes` names it; "mixed" of several, None where nobody knows.
 
     Examples:
         >>> from nnunet_uhf import read_header, write_untrained_keeper
@@ -87,6 +89,7 @@ class KeeperHeader:
     network: str = DEFAULT_NETWORK
     feature_statistics: dict[str, Any] | None = None
     further_channels: tuple[InputChannel, ...] = ()
+    orientation: str | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -116,14 +119,15 @@ def header_json(header: KeeperHeader) -> str:
         if kind is not None and isinstance(content[name], dict):
             content[name] = without(kind.unsaid, content[name])
     content["format_version"] = _oldest_format(header, content)
-    for name in _younger_than(content["format_version"]):
+    unsaid = {name for name in _OPTIONAL if content[name] is None}
+    for name in _younger_than(content["format_version"]) | unsaid:
         del content[name]
     return json.dumps(content, allow_nan=False, sort_keys=True)
 
 
 def _oldest_format(header: KeeperHeader, content: Mapping[str, Any]) -> int:
     kind = KINDS.get(header.network)
-    if header.further_channels or (kind is not None and _says_more(content, kind)):
+    if header.further_channels or header.orientation is not None or (kind is not None and _says_more(content, kind)):
         return 4
     if header.network != DEFAULT_NETWORK or header.feature_statistics is not None:
         return 3
@@ -156,13 +160,13 @@ def parse_header(text: str, *, where: str) -> KeeperHeader:
         raise _bad(where, "its header is not a JSON object")
     _check_format_version(content, where)
     known = {field.name for field in fields(KeeperHeader)} - _younger_than(content["format_version"])
-    missing, unknown = sorted(known - content.keys()), sorted(content.keys() - known)
+    missing, unknown = sorted(known - content.keys() - _OPTIONAL), sorted(content.keys() - known)
     if missing:
         raise _bad(where, f"its header lacks {', '.join(missing)}")
     if unknown:
         raise _bad(where, f"its header has the unknown field {unknown[0]!r:.80}")
     for name, (fits, wanted) in FIELDS.items():
-        if name in known and not fits(content[name]):
+        if name in content and not fits(content[name]):
             raise _bad(where, f"its header field {name!r} must be {wanted}, not {content[name]!r:.80}")
     _check_agreement(content, where)
     kind = KINDS[content.get("network", DEFAULT_NETWORK)]
@@ -208,7 +212,8 @@ def _check_agreement(content: Mapping[str, Any], where: str) -> None:
     further = content.get("further_channels", [])
     architecture, decoder = content["architecture"], content["decoder_architecture"]
     check_architecture(architecture, dim=dim, where=where, network=network)
-    if content["format_version"] == 4 and not further and not _says_more(content, KINDS[network]):
+    oriented = content.get("orientation") is not None
+    if content["format_version"] == 4 and not (further or oriented or _says_more(content, KINDS[network])):
         raise _bad(where, "its header field 'further_channels' must not be empty in format 4")
     names = [content["channel"], *(one["channel"] for one in further)]
     wanted = KINDS[network].in_channels(architecture)

@@ -30,6 +30,7 @@ def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
         ("spacing", f"{_by(header.spacing_mm)} mm"),
         ("patch", f"{_by(header.patch_size)} ({_by(header.extent_mm)} mm)"),
         ("axes", f"{header.axis_order}, transpose_forward {list(header.transpose_forward)}"),
+        ("orientation", header.orientation or "not stated"),
         ("normalisation", ", ".join(dict.fromkeys(map(_normalisation, header.inputs)))),
         ("target intensity", f"{header.target_intensity['mean']:g} +- {header.target_intensity['std']:g}"),
         ("trained on", f"{header.dataset}, {header.configuration}, fold {header.fold}"),

@@ -65,6 +65,7 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     configuration = checkpoint["init_args"]["configuration"]
     block = _keeper_block(plans, configuration, folder)
     network = _network(block.networks, checkpoint["network_weights"], path)
+    data = TrainingData.recorded(checkpoint["init_args"])
     described = describe_keeper(block, plans, configuration, dataset_json, fold=fold, where=folder)
     header = replace(
         described,
@@ -72,8 +73,9 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         decoder_architecture=network.decoder.config(),
         sha256=weights_sha256(network.keeper.state_dict()),
         decoder_sha256=weights_sha256(network.decoder.state_dict()),
+        orientation=None if data is None else data.orientation,
     )
-    return TrainedKeeper(header, network, block, TrainingData.recorded(checkpoint["init_args"]))
+    return TrainedKeeper(header, network, block, data)
 
 
 def describe_keeper(

@@ -22,6 +22,7 @@ def write_untrained_keeper(
     channel: str = "T1w",
     spacing_mm: float = 1.0,
     patch_size: int = 32,
+    orientation: str | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a keeper file with random weights and a decoder; its header says ``untrained`` wherever it can.
@@ -35,6 +36,7 @@ def write_untrained_keeper(
         channel: name of the channel it would be for.
         spacing_mm: the same along all axes.
         patch_size: voxels along all axes.
+        orientation: of the scans it would have learnt from, like "LAS": files are turned to it; None: read as stored.
         seed: of the weights.
 
     Returns:
@@ -74,6 +76,7 @@ def write_untrained_keeper(
         training_cases=[],
         validation_cases=[],
         metrics={"note": "random weights: nothing was trained"},
+        orientation=orientation,
     )
     write_keeper(path, header=header, keeper_state=keeper.state_dict(), decoder_state=decoder.state_dict())
     return path

@@ -15,6 +15,7 @@ from typing import Any
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nnunet.files import configuration_settings, read_json
+from nnunet_uhf.nnunet.orientation import common_orientation
 
 RECORD = "uhf_data"
 """Key of the record in `init_args` of a checkpoint: nnU-Net hands these on to every later checkpoint."""
@@ -36,12 +37,14 @@ class TrainingData:
         validation: cases that are held out; empty for fold "all".
         images: hash of nnU-Net's fingerprint of the images and of how they are preprocessed.
         task: hash of what dataset.json asks for: channels, labels, `uhf`.
+        orientation: in which the training's images are stored ("LAS"), "mixed" of several, None where it is not known.
     """
 
     training: tuple[str, ...]
     validation: tuple[str, ...]
     images: str
     task: str
+    orientation: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in a checkpoint."""
@@ -68,6 +71,7 @@ class TrainingData:
             validation=() if fold == "all" else tuple(map(str, validation)),
             images=_digest([_rounded(seen), {name: settings.get(name) for name in _PREPROCESSING}]),
             task=_digest({name: dataset_json.get(name) for name in _ASKS}),
+            orientation=common_orientation(preprocessed / str(settings.get("data_identifier")), map(str, training)),
         )
 
     @classmethod
@@ -96,13 +100,14 @@ class TrainingData:
     def recorded(cls, init_args: Mapping[str, Any]) -> TrainingData | None:
         """The record in `init_args` of a checkpoint; None in those of version 0.1.0."""
         entry = init_args.get(RECORD)
-        if not isinstance(entry, Mapping) or not cls.__dataclass_fields__.keys() <= entry.keys():
+        if not isinstance(entry, Mapping) or not cls.__dataclass_fields__.keys() - {"orientation"} <= entry.keys():
             return None
         return cls(
             training=tuple(entry["training"]),
             validation=tuple(entry["validation"]),
             images=entry["images"],
             task=entry["task"],
+            orientation=entry.get("orientation"),
         )
 
     def changes(self, now: TrainingData, *, task: bool = False) -> list[str]:
@@ -115,6 +120,8 @@ class TrainingData:
             found.append(f"its training cases are others now: {_some(changed)} came or went")
         if self.images != now.images:
             found.append(f"the images or their preprocessing changed since ({FINGERPRINT}, plans)")
+        if None not in (self.orientation, now.orientation) and self.orientation != now.orientation:
+            found.append(f"its images were stored in {self.orientation}, they are in {now.orientation} now")
         if task and self.task != now.task:
             found.append("dataset.json asks for something else since (channels, labels or uhf)")
         return found

@@ -19,6 +19,10 @@ def changed(**fields: object) -> TrainingData:
 
 def test_a_record_is_read_back_from_a_checkpoint_and_missing_in_old_ones() -> None:
     assert TrainingData.recorded({RECORD: json.loads(json.dumps(DATA.as_json()))}) == DATA
+    oriented = changed(orientation="LAS")
+    assert TrainingData.recorded({RECORD: oriented.as_json()}) == oriented
+    before = {name: value for name, value in DATA.as_json().items() if name != "orientation"}
+    assert TrainingData.recorded({RECORD: before}) == DATA  # of before orientations were recorded
     assert TrainingData.recorded({}) is None
     assert TrainingData.recorded({RECORD: {"training": []}}) is None
 
@@ -37,6 +41,15 @@ def test_every_change_of_the_data_is_told(now: TrainingData, words: str, tmp_pat
         refuse_changes(DATA, now, summary=tmp_path / "none", where=tmp_path, advice="train again", task=True)
     assert str(caught.value).startswith(f"{tmp_path}: ")
     assert str(caught.value).endswith("; train again")
+
+
+def test_images_stored_in_another_orientation_since_are_told_where_both_are_known(tmp_path: Path) -> None:
+    arguments = {"summary": tmp_path / "none", "where": tmp_path, "advice": "train again"}
+    before, now = changed(orientation="LAS"), changed(orientation="PIR")
+    with pytest.raises(UHFError, match="its images were stored in LAS, they are in PIR now"):
+        refuse_changes(before, now, **arguments)
+    refuse_changes(DATA, now, **arguments)
+    refuse_changes(before, DATA, **arguments)
 
 
 def test_the_order_of_cases_is_no_change(tmp_path: Path) -> None:

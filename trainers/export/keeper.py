@@ -70,7 +70,8 @@ def export_keeper(
     if not accept_worse and not block.same_field:
         _refuse_worse_than_input(metrics, summary)
     data_identifier = PlansManager(used_plans).get_configuration(configuration).data_identifier
-    training, validation = _cases(trained, model, fold, preprocessed=preprocessed)
+    data = _data(trained, model, fold, preprocessed=preprocessed)
+    training, validation = list(data.training), list(data.validation)
     note = _note(metrics, same_field=block.same_field, fold=fold)
     if note:
         metrics["note"] = note
@@ -102,6 +103,7 @@ def export_keeper(
         metrics=metrics,
         target_intensity=intensity,
         feature_statistics=statistics,
+        orientation=trained.header.orientation or data.orientation,
         decoder_architecture=trained.header.decoder_architecture if with_decoder else None,
     )
     output = Path(output)
@@ -116,10 +118,8 @@ def export_keeper(
     return output
 
 
-def _cases(
-    trained: TrainedKeeper, model: ModelFolder, fold: int | str, *, preprocessed: Path
-) -> tuple[list[str], list[str]]:
-    """Training and held-out cases of the training itself; UHFError when the folders or the validation tell others."""
+def _data(trained: TrainedKeeper, model: ModelFolder, fold: int | str, *, preprocessed: Path) -> TrainingData:
+    """The data of the training itself; UHFError when the folders or the validation tell others."""
     folder, configuration = model.fold(fold), trained.header.configuration
     now = TrainingData.at_hand(fold, preprocessed=preprocessed, plans=model.plans(), configuration=configuration)
     refuse_changes(
@@ -132,7 +132,7 @@ def _cases(
     validated = validated_cases(folder.summary)
     if trained.data is not None and validated is not None and validated != set(now.validation or now.training):
         raise UHFError(f"{folder.summary}: these are not the cases that were held out; validate again with --val")
-    return list(now.training), list(now.validation)
+    return now
 
 
 def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
-from nnunet_uhf.guidance.attach import match_notes
+from nnunet_uhf.guidance.attach import match_notes, orientation_note
 from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.choice import choose_keeper
 from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE, KeeperAtHand
@@ -22,6 +23,7 @@ from nnunet_uhf.keepers.file import build_keeper, weights_sha256
 from nnunet_uhf.networks.guided.controls import CONTROLS, build_network, extra_input_channels
 from nnunet_uhf.networks.guided.network import KeeperNet
 from nnunet_uhf.nnunet.dataset_json import channel_names
+from nnunet_uhf.nnunet.orientation import stored_orientations
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.trainers.base import SafeCheckpoints, unwrap
 
@@ -224,6 +226,9 @@ class UHFGuidance(SafeCheckpoints):
         planned = self.configuration_manager
         for note in match_notes(block, spacing=planned.spacing, patch_size=planned.patch_size):
             self.print_to_log_file(note)
+        turned = orientation_note(origin, stored_orientations(Path(self.preprocessed_dataset_folder)))
+        if turned is not None:
+            self.print_to_log_file(turned)
 
 
 class UHFTrainer(UHFGuidance, nnUNetTrainer):

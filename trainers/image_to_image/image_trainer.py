@@ -16,11 +16,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import autocast, distributed, nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.imageio.orientation import MIXED
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.trained import describe_keeper, require_describable
 from nnunet_uhf.keepers.training_block import TrainingBlock, TrainingRole
 from nnunet_uhf.nnunet.files import root_folder
 from nnunet_uhf.nnunet.model_folder import DATASET_JSON, FoldFolder
+from nnunet_uhf.nnunet.orientation import mixed_note
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.nnunet.training_data import planned_cases
 from nnunet_uhf.trainers.image_to_image.asked import TrainsAsAsked
@@ -183,6 +185,8 @@ class ImageTrainer(TrainsAsAsked, ImageEpochs):
         for line in self.start_lines():
             self.print_to_log_file(line)
         super().on_train_start()
+        if self.data.orientation == MIXED:
+            self.print_to_log_file(mixed_note(Path(self.preprocessed_dataset_folder), self.data.training))
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One pass of the network, one step of every player."""

@@ -92,6 +92,8 @@ def test_the_header_says_where_the_keeper_comes_from(trained: Finished, tmp_path
     assert header.spacing_mm == tuple(planned["spacing"])
     assert header.patch_size == tuple(planned["patch_size"])
     assert header.transpose_forward == tuple(plans["transpose_forward"])
+    assert header.orientation == "LAS"
+    assert read_trained_keeper(trained.model, 0).header.orientation == "LAS"  # of the checkpoint alone
     assert (header.normalisation, header.use_mask_for_norm) == (
         planned["normalization_schemes"][0],
         planned["use_mask_for_norm"][0],

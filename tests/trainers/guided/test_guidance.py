@@ -36,7 +36,7 @@ class TrainedModel:
 @pytest.fixture(scope="module")
 def trained(nnunet_module: Workspace) -> TrainedModel:
     dataset = nnunet_module.dataset("single")
-    keeper = use_keeper(nnunet_module.results, 3)
+    keeper = use_keeper(nnunet_module.results, 3, format_version=4, orientation="PIR")
     torch.manual_seed(1)
     train(brief(UHFTrainer, epochs=2), dataset, "3d_fullres", export_validation_probabilities=True)
     forget_keeper()
@@ -88,6 +88,7 @@ def test_the_log_names_keeper_and_channel(trained: TrainedModel) -> None:
     log = next((trained.folder / "fold_0").glob("training_log_*.txt")).read_text()
     assert f"UHF guidance by keeper {read_keeper(trained.keeper).header.sha256[:8]}: 0.36 T -> 3.0 T" in log
     assert "The keeper sees channel 0 (LF)" in log
+    assert "learnt from images stored in PIR, this dataset's are stored in LAS (5 of 5 cases)" in log
 
 
 def test_training_continues_and_validates_without_a_keeper_file(trained: TrainedModel) -> None:

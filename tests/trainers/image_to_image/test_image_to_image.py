@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from batchgenerators.utilities.file_and_folder_operations import load_pickle, write_pickle
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
@@ -310,3 +311,20 @@ def test_a_case_without_any_label_is_refused_before_training(
         trainer.on_train_start()
     assert end.value.code == 2
     assert "case case_03 of Dataset505_TinyPairs has no labelled voxel" in capsys.readouterr().err
+
+
+def test_a_training_on_several_orientations_says_so_and_records_it(
+    nnunet: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = held_out_two(nnunet, tmp_path)
+    properties = next(pairs.preprocessed.rglob("*2d/case_03.pkl"))
+    content = load_pickle(str(properties))
+    content["sitk_stuff"]["direction"] = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    write_pickle(content, str(properties))
+    trainer = tiny_trainer(UHFTeacherTrainer, pairs, "2d")
+    trainer.on_train_start()
+    try:
+        assert trainer.data.orientation == "mixed"
+        assert "stored in several orientations, LAS (2), PIR (1)" in capsys.readouterr().out
+    finally:
+        trainer.on_train_end()
