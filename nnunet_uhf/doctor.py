@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,13 @@ from rich.text import Text
 
 from nnunet_uhf import __version__
 from nnunet_uhf.errors import UHFError, first_line
-from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, PATHS_VARIABLE, is_registered, opted_out
+from nnunet_uhf.installation.trainer_path import (
+    OPT_OUT_VARIABLE,
+    PATHS_VARIABLE,
+    is_registered,
+    opted_out,
+    trainer_path,
+)
 
 RowState = Literal["ok", "note", "failed"]
 
@@ -122,11 +129,11 @@ def check_registration() -> Iterator[Row]:
     registered = is_registered(os.environ)
     if opted_out(os.environ):
         found = f"switched off by {OPT_OUT_VARIABLE}"
-        yield Row("start-up file", "note", found, "" if registered else EXPORT_LINE)
+        yield Row("start-up file", "note", found, "" if registered else _export_line())
     elif installed:
         yield Row("start-up file", "ok", "registers the trainers whenever Python starts")
     else:
-        remedy = f"install with pip into a site-packages folder, or: {EXPORT_LINE}"
+        remedy = f"install with pip into a site-packages folder, or: {_export_line()}"
         yield Row("start-up file", "note" if registered else "failed", "not installed", remedy)
     for folder in filter(None, os.environ.get(PATHS_VARIABLE, "").split(os.pathsep)):
         exists = Path(folder).is_dir()
@@ -141,7 +148,8 @@ def check_trainers() -> Iterator[Row]:
 
     from nnunet_uhf import trainers
 
-    found = []
+    found: list[str] = []
+    hidden: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for name in trainers.__all__:
         own = getattr(trainers, name)
         if not (isinstance(own, type) and issubclass(own, nnUNetTrainer)):
@@ -150,15 +158,46 @@ def check_trainers() -> Iterator[Row]:
             with contextlib.redirect_stdout(io.StringIO()):
                 seen = recursive_find_trainer_class_by_name(name)
         except Exception as error:  # noqa: BLE001 - the search imports every trainer there is
-            yield Row(name, "failed", first_line(error), f"nnU-Net does not find it: {EXPORT_LINE}")
+            plug_in = _plug_in_of(error)
+            if plug_in is None:
+                yield Row(name, "failed", first_line(error), f"nnU-Net does not find it: {_export_line()}")
+            else:
+                hidden.setdefault(plug_in, (first_line(error), []))[1].append(name)
             continue
         if seen is own:
             found.append(name)
         else:
             remedy = "another trainer of that name is found first: rename it"
             yield Row(name, "failed", f"{seen.__module__}.{seen.__qualname__}", remedy)
+    for (folder, file), (problem, names) in hidden.items():
+        remedy = (
+            f"nnU-Net gets no further than this file of another plug-in, and does not find {len(names)} trainers of "
+            f"nnunet-uhf behind it: mend the file, take {folder} out of {PATHS_VARIABLE}, or have ours searched first: "
+            f'export {PATHS_VARIABLE}="$(nnunet-uhf trainer-path){os.pathsep}{folder}"'
+        )
+        yield Row(PATHS_VARIABLE, "failed", f"{file} does not import: {problem}", remedy)
     if found:
         yield Row("trainers", "ok", f"nnU-Net finds {len(found)}: {', '.join(found)}")
+
+
+def _plug_in_of(error: Exception) -> tuple[str, str] | None:
+    """Folder and file of another plug-in in nnUNet_extTrainer whose import raised an error; None if it was none."""
+    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    files = [*frames, str(error.filename)] if isinstance(error, SyntaxError) else frames
+    for folder in filter(None, os.environ.get(PATHS_VARIABLE, "").split(os.pathsep)):
+        if Path(folder).resolve() == Path(trainer_path()).resolve():
+            continue
+        inside = [file for file in files if Path(file).resolve().is_relative_to(Path(folder).resolve())]
+        if inside:
+            return folder, inside[-1]
+    return None
+
+
+def _export_line() -> str:
+    """The line that puts our trainers into nnUNet_extTrainer and keeps what is there."""
+    if not os.environ.get(PATHS_VARIABLE):
+        return EXPORT_LINE
+    return f'export {PATHS_VARIABLE}="${PATHS_VARIABLE}{os.pathsep}$(nnunet-uhf trainer-path)"'
 
 
 def check_folders() -> Iterator[Row]:

@@ -105,6 +105,30 @@ def test_a_trainer_of_the_same_name_that_is_found_first_is_reported(
     assert (row.name, row.found) == ("UHFTrainer", "mine.UHFTrainer")
 
 
+@pytest.mark.parametrize("content", ["import a_package_that_is_not_installed\n", "class Unfinished(\n"])
+def test_another_plug_in_that_does_not_import_is_named_and_ours_are_not_blamed(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "their_trainer.py"
+    theirs.write_text(content)
+    monkeypatch.setenv(PATHS_VARIABLE, str(tmp_path) + os.pathsep + trainer_path())
+    (row,) = failures(list(doctor.check_trainers()))
+    assert row.name == PATHS_VARIABLE
+    assert row.found.startswith(f"{theirs} does not import: ")
+    assert f'export {PATHS_VARIABLE}="$(nnunet-uhf trainer-path){os.pathsep}{tmp_path}"' in row.remedy
+    monkeypatch.setenv(PATHS_VARIABLE, trainer_path() + os.pathsep + str(tmp_path))  # the remedy
+    assert not [row for row in doctor.check_trainers() if row.state == "failed"]
+
+
+def test_the_line_to_export_keeps_the_folders_of_other_plug_ins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(OPT_OUT_VARIABLE, "0")
+    monkeypatch.setenv(PATHS_VARIABLE, str(tmp_path))
+    row = failures(list(doctor.check_trainers()))[0]
+    assert f'export {PATHS_VARIABLE}="${PATHS_VARIABLE}{os.pathsep}$(nnunet-uhf trainer-path)"' in row.remedy
+
+
 def test_a_folder_that_is_gone_or_read_only_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "gone"))

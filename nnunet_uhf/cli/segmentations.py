@@ -81,6 +81,7 @@ def compare(
     from nnunet_uhf.report.repeats import parse_again
     from nnunet_uhf.report.subgroups import parse_bins
 
+    odd = Odd()
     record = run(
         models or [],
         predictions or [],
@@ -96,10 +97,12 @@ def compare(
         seed=seed,
         num_processes=processes or default_num_processes,
         console=Console(stderr=True),
+        odd=odd,
     )
     for verdict in record["verdicts"].values():
         sys.stdout.write(f"{verdict['headline']}\n  {' '.join(verdict['sentences'])}\n")
     sys.stdout.write(f"wrote {output / 'index.html'}\n")
+    odd.tell()
 
 
 def aggregate_views(

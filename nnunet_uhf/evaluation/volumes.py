@@ -15,10 +15,8 @@ from rich.progress import track
 
 from nnunet_uhf import __version__
 from nnunet_uhf.errors import Odd, UHFError
-from nnunet_uhf.imageio.files import case_files, case_name
-from nnunet_uhf.imageio.label_maps import read_labels
-from nnunet_uhf.imageio.nifti import require_same_grid
 from nnunet_uhf.imageio.output import write_table, written_whole
+from nnunet_uhf.imageio.volumes import read_any_labels, require_any_same_grid, volume_files, volume_name
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import Labels, read_structures
 from nnunet_uhf.nnunet.model_folder import DATASET_JSON, description_of
@@ -97,7 +95,7 @@ def measure_volumes(
     for case, files in progress:
         with nullcontext() if odd is None else odd.kept(case):
             for other in files[1:]:
-                require_same_grid(files[0], other)
+                require_any_same_grid(files[0], other)
             rows.append(_row(case, [measure_segmentation(path, task, soft=soft) for path in files], task))
     if odd is not None:
         odd.require_others(len(cases))
@@ -129,7 +127,7 @@ def measure_segmentation(path: Path, task: Labels, *, soft: bool = False) -> Mea
     Raises:
         UHFError: not a label map, labels that dataset.json does not name, damaged probabilities.
     """
-    labels, affine = read_labels(path)
+    labels, affine = read_any_labels(path)
     values, counts = np.unique(labels, return_counts=True)
     count = {int(value): int(n) for value, n in zip(values, counts, strict=True)}
     if unknown := task.unknown(count):
@@ -173,7 +171,7 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, Any]:
 
 def _common_cases(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """The files of every case, one a folder; UHFError when one folder lacks what another has."""
-    found = [case_files(folder) for folder in folders]
+    found = [volume_files(folder) for folder in folders]
     for folder, files in zip(folders, found, strict=True):
         if missing := sorted(set().union(*found) - set(files)):
             raise UHFError(f"{folder} holds no segmentation of {missing[0]}, which another folder has: add it (-i)")
@@ -190,7 +188,7 @@ def _have_probabilities(cases: dict[str, list[Path]]) -> bool:
 
 
 def _probabilities_of(segmentation: Path) -> Path:
-    return segmentation.with_name(f"{case_name(segmentation)}.npz")
+    return segmentation.with_name(f"{volume_name(segmentation)}.npz")
 
 
 def _require_same_labels(folder: Path, task: Labels, described: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def case_name(path: Path) -> str:
-    """File name without its NIfTI ending; UHFError for any other kind of file."""
-    for ending in ENDINGS:
+def case_name(path: Path, endings: Sequence[str] = ENDINGS) -> str:
+    """File name without its ending; UHFError for any other kind of file, by default than NIfTI."""
+    for ending in endings:
         if path.name.lower().endswith(ending) and len(path.name) > len(ending):
             return path.name[: -len(ending)]
     raise UHFError(f"{path} is not a NIfTI file: convert it to .nii.gz first")
@@ -55,24 +56,24 @@ def _is_one(path: Path, other: Path) -> bool:
     return path.name.lower() == other.name.lower() and path.exists() and other.exists() and path.samefile(other)
 
 
-def case_files(folder: Path) -> dict[str, Path]:
-    """NIfTI files of a folder by case name, sorted by name.
+def case_files(folder: Path, endings: Sequence[str] = ENDINGS) -> dict[str, Path]:
+    """Files of a folder by case name, sorted by name: those with one of these endings, by default NIfTI.
 
     Raises:
-        UHFError: no such folder, no NIfTI file in it, or a case that is there as .nii and .nii.gz.
+        UHFError: no such folder, no such file in it, or a case that is there twice, as .nii and .nii.gz.
     """
     if not folder.is_dir():
-        raise UHFError(f"{folder} is not a folder: name the folder that holds the NIfTI files")
+        raise UHFError(f"{folder} is not a folder: name the folder that holds the {', '.join(endings)} files")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if not is_nifti(path) or path.name.startswith("."):
+        if not path.name.lower().endswith(tuple(endings)) or path.name.startswith("."):
             continue
-        name = case_name(path)
+        name = case_name(path, endings)
         if name in files:
             raise UHFError(f"{folder} holds case {name} twice ({files[name].name}, {path.name}): remove one")
         files[name] = path
     if not files:
-        raise UHFError(f"{folder} holds no .nii.gz or .nii file")
+        raise UHFError(f"{folder} holds no {', '.join(endings[:-1])} or {endings[-1]} file")
     return files
 
 

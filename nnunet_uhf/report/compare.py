@@ -11,10 +11,10 @@ from nibabel.affines import voxel_sizes
 from rich.console import Console
 from rich.progress import track
 
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.evaluation.measuring import Case, measure_cases
-from nnunet_uhf.imageio.nifti import read_grid
 from nnunet_uhf.imageio.output import appearing_together
+from nnunet_uhf.imageio.volumes import read_any_grid
 from nnunet_uhf.report.analysis import PRIMARY_METRIC, primary_structure, scores_of
 from nnunet_uhf.report.comparison import Comparison, compare_measured
 from nnunet_uhf.report.entries import Entry, baseline_first, name_entries, read_model, read_predictions
@@ -47,6 +47,7 @@ def compare(
     seed: int = 0,
     num_processes: int = 1,
     console: Console | None = None,
+    odd: Odd | None = None,
 ) -> dict[str, Any]:
     """Compare models on the subjects that all of them segmented, each against the first.
 
@@ -65,6 +66,7 @@ def compare(
         seed: of the bootstrap, >= 0.
         num_processes: cases measured at the same time.
         console: shows progress and warnings when given.
+        odd: keeps the subjects that cannot be measured, while others can; without it the first of them is an error.
 
     Returns:
         The content of compare.json.
@@ -106,12 +108,18 @@ def compare(
     cases, left_out = _common_cases(entries, references, folder)
     find_image = ImageFinder(entries, folder, None if images is None else Path(images))
     with appearing_together(Path(output)) as (staged,):
-        task = find_task(entries, folder, {case: references[case] for case in cases})
-        groupings = _groupings(entries[0], cases, subgroups, bins)
-        tolerance = tolerance_mm or _default_tolerance([references[case] for case in cases])
+        found_odd = Odd()
+        task = find_task(entries, folder, {case: references[case] for case in cases}, odd=found_odd)
+        tolerance = tolerance_mm or _default_tolerance({case: references[case] for case in cases}, found_odd)
         trainings = [each for entry in entries for each in entry.trainings]
         jobs = [Case(case, references[case], {each.name: each.files[case] for each in trainings}) for case in cases]
-        found = measure_cases(jobs, task, tolerance_mm=tolerance, num_processes=num_processes, console=console)
+        jobs = [job for job in jobs if job.name not in found_odd.reasons]
+        found = measure_cases(
+            jobs, task, tolerance_mm=tolerance, num_processes=num_processes, console=console, odd=found_odd
+        )
+        found_odd.require_others(len(cases) if odd is not None else 1)
+        cases = [case for case in cases if case in found]
+        groupings = _groupings(entries[0], cases, subgroups, bins)
         measured = {case: each.scores for case, each in found.items()}
         comparison = compare_measured(
             entries,
@@ -120,18 +128,21 @@ def compare(
             measured,
             groupings=groupings,
             left_out=left_out,
+            odd={case: str(reason) for case, reason in sorted(found_odd.reasons.items())},
             references=len(references),
             unknown={case: each.unknown for case, each in found.items()},
             tolerance_mm=tolerance,
             seed=seed,
         )
         comparison = replace(comparison, pictures=_pictures(comparison, references, find_image, console))
-        write_csv(staged / CSV_NAME, measured, task, entries)
+        write_csv(staged / CSV_NAME, measured, task, entries, odd=comparison.odd)
         record = write_json(staged / JSON_NAME, record_of(comparison, folder, seed))
         (staged / PAGE_NAME).write_text(render(comparison), encoding="utf-8")
     if console is not None:
         for warning in comparison.warnings:
             console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if odd is not None:
+        odd.reasons.update(found_odd.reasons)
     return record
 
 
@@ -168,9 +179,12 @@ def _groupings(
     return (*found, *(read_subgroups(table, cases, bins) if table is not None else ()))
 
 
-def _default_tolerance(references: Sequence[Path]) -> float:
-    longest = max(float(voxel_sizes(read_grid(path)[1]).max()) for path in references)
-    return max(SHORTEST_TOLERANCE_MM, round(longest, 3))
+def _default_tolerance(references: Mapping[str, Path], odd: Odd) -> float:
+    longest = [SHORTEST_TOLERANCE_MM]
+    for case, path in references.items():
+        with odd.kept(case):
+            longest.append(round(float(voxel_sizes(read_any_grid(path).affine).max()), 3))
+    return max(longest)
 
 
 def _pictures(

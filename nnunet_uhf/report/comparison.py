@@ -36,6 +36,7 @@ class Comparison:
         cases: the compared subjects.
         references: how many true label maps there are, compared or not.
         left_out: subjects that some entries lack, with the entries that lack them.
+        odd: subjects that could not be measured, and why.
         tolerance_mm: of NSD.
         measured: every score, the mean over the trainings of an entry.
         summaries: means by entry.
@@ -56,6 +57,7 @@ class Comparison:
     cases: tuple[str, ...]
     references: int
     left_out: Mapping[str, tuple[str, ...]]
+    odd: Mapping[str, str]
     tolerance_mm: float
     measured: Measured
     summaries: tuple[Summary, ...]
@@ -79,6 +81,7 @@ def compare_measured(
     *,
     groupings: tuple[Grouping, ...],
     left_out: Mapping[str, tuple[str, ...]],
+    odd: Mapping[str, str],
     references: int,
     unknown: Mapping[str, Mapping[str, Sequence[int]]],
     tolerance_mm: float,
@@ -114,6 +117,7 @@ def compare_measured(
         cases=tuple(cases),
         references=references,
         left_out=left_out,
+        odd=odd,
         tolerance_mm=tolerance_mm,
         measured=measured,
         summaries=tuple(summarise_scores(measured, task, names)),
@@ -123,6 +127,7 @@ def compare_measured(
         verdicts=verdicts,
         warnings=(
             *_warnings(entries, cases, left_out, keepers, groupings, trainings),
+            *(f"{case} is left out, it could not be measured: {reason}." for case, reason in odd.items()),
             *_unknown_labels(unknown),
         ),
         missed={entry.name: missed(singly, task, [each.name for each in entry.trainings]) for entry in entries},

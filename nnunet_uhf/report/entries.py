@@ -10,7 +10,7 @@ from typing import Any
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.stated import StatedGuidance
-from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.volumes import volume_files
 from nnunet_uhf.nnunet.files import configuration_settings, read_json
 from nnunet_uhf.nnunet.model_folder import (
     DATASET_JSON,
@@ -118,7 +118,7 @@ def read_model(folder: Path) -> Entry:
         if not place.summary.is_file():
             warnings.append(f"{folder.name}: fold {fold} is left out, it has no finished validation (summary.json).")
             continue
-        for case, file in case_files(place.validation).items():
+        for case, file in volume_files(place.validation).items():
             if case in files:
                 raise UHFError(
                     f"{place.validation} holds case {case}, and so does fold {fold_of[case]}: remove one of them"
@@ -139,9 +139,9 @@ def read_predictions(folder: Path) -> Entry:
     """A folder of predicted label maps; plans.json and dataset.json, which nnU-Net leaves there, are read if present.
 
     Raises:
-        UHFError: no such folder, no NIfTI file in it, damaged JSON.
+        UHFError: no such folder, no label map in it, damaged JSON.
     """
-    files = case_files(folder)
+    files = volume_files(folder)
     described = (description_of(folder, name) for name in (PLANS_JSON, DATASET_JSON))
     plans, dataset_json = (
         read_json(path, advice="remove or repair it") if path.is_file() else None for path in described

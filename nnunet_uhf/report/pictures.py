@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.label_maps import read_labels
-from nnunet_uhf.imageio.nifti import read_volume, require_same_grid
 from nnunet_uhf.imageio.planes import PLANES, Plane, Slice, box_around, cut, standard_axes
+from nnunet_uhf.imageio.volumes import read_any_labels, read_any_volume, require_any_same_grid
 from nnunet_uhf.nnunet.labels import Labels
 from nnunet_uhf.report.slices import Classes, Rgb, choose_slices, classes_of, error_map, overlay
 
@@ -83,7 +82,7 @@ def draw_subject(
     Raises:
         UHFError: a damaged file.
     """
-    read = {name: read_labels(path) for name, path in files.items()}
+    read = {name: read_any_labels(path) for name, path in files.items()}
     affine = read[TRUTH][1]
     grey, note = _grey(image, files[TRUTH], read[TRUTH][0].shape)
     turned = {name: standard_axes(labels, affine)[0] for name, (labels, _) in read.items()}
@@ -138,8 +137,8 @@ def _grey(image: Path | None, truth: Path, shape: tuple[int, ...]) -> tuple[NDAr
     if image is None:
         return np.zeros(shape, np.float32), "The image was not found: name the folder of the images (-i)."
     try:
-        require_same_grid(truth, image)
-        values = read_volume(image).data
+        require_any_same_grid(truth, image)
+        values = read_any_volume(image).data
     except UHFError as error:
         return np.zeros(shape, np.float32), f"The image is not shown: {error}."
     low, high = np.percentile(values, [1, 99.7])

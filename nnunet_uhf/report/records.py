@@ -21,6 +21,7 @@ from nnunet_uhf.report.comparison import Comparison
 from nnunet_uhf.report.entries import Entry
 
 CSV_NAME, JSON_NAME = "compare.csv", "compare.json"
+NOT_MEASURED = "not measured"
 DEFINITIONS = {
     "dice": "2 |A and B| / (|A| + |B|); 1 is perfect. Null (undefined) where neither truth nor prediction has the "
     "structure, as in nnU-Net; 0 where one of them has it",
@@ -45,8 +46,13 @@ DEFINITIONS = {
 }
 
 
-def write_csv(path: Path, measured: Measured, task: Labels, entries: Sequence[Entry]) -> None:
-    """Write case, fold, model, its training, structure, metric, unit, value: one score a line, undefined ones empty."""
+def write_csv(
+    path: Path, measured: Measured, task: Labels, entries: Sequence[Entry], *, odd: Mapping[str, str]
+) -> None:
+    """Write case, fold, model, its training, structure, metric, unit, value: one score a line, undefined ones empty.
+
+    A case that could not be measured has one line, with the reason as value.
+    """
     folds = entries[0].folds
     trainings = [(entry.name, k, each.name) for entry in entries for k, each in enumerate(entry.trainings, start=1)]
     units = {metric.key: metric.unit for metric in METRICS} | dict.fromkeys(VOLUMES, "mm³")
@@ -62,6 +68,8 @@ def write_csv(path: Path, measured: Measured, task: Labels, entries: Sequence[En
                         shown = "" if math.isnan(value) else repr(value)
                         row = (case, folds.get(case, ""), model, training, structure, key, units[key], shown)
                         writer.writerow(row)
+        for case, reason in odd.items():
+            writer.writerow((case, folds.get(case, ""), "", "", "", NOT_MEASURED, "", reason))
 
 
 def record_of(comparison: Comparison, reference: Path, seed: int) -> dict[str, Any]:
@@ -88,6 +96,7 @@ def record_of(comparison: Comparison, reference: Path, seed: int) -> dict[str, A
         "ignore_label": comparison.task.ignore,
         "cases": comparison.cases,
         "left_out": comparison.left_out,
+        "not_measured": comparison.odd,
         "groupings": comparison.groupings,
         "warnings": comparison.warnings,
         "verdicts": comparison.verdicts,

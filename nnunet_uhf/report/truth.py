@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_uhf.errors import UHFError
+import numpy as np
+
+from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.evaluation.label_scores import MEAN
-from nnunet_uhf.imageio.files import case_files, nifti_of
+from nnunet_uhf.imageio.volumes import read_any_labels, volume_files, volume_of
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import Labels, read_structures, structures_of_values
 from nnunet_uhf.report.entries import Entry
@@ -27,7 +29,7 @@ def find_references(entries: Sequence[Entry], reference: Path | None) -> tuple[P
         UHFError: there is none.
     """
     if reference is not None:
-        return reference, case_files(reference)
+        return reference, volume_files(reference)
     model = next((entry for entry in entries if entry.is_model), None)
     if model is None or model.plans is None:
         raise UHFError("Folders of predictions (-pred) need the folder of the true label maps: add -ref FOLDER")
@@ -37,15 +39,15 @@ def find_references(entries: Sequence[Entry], reference: Path | None) -> tuple[P
         if os.environ.get(variable):
             tried.append(Path(os.environ[variable]) / dataset / name)
             if tried[-1].is_dir():
-                return tried[-1], case_files(tried[-1])
+                return tried[-1], volume_files(tried[-1])
     where = " or ".join(map(str, tried)) or "nnUNet_preprocessed or nnUNet_raw (neither variable is set)"
     raise UHFError(f"The true label maps of {dataset} are not in {where}: set the variables, or add -ref FOLDER")
 
 
-def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, Path]) -> Labels:
+def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, Path], *, odd: Odd) -> Labels:
     """The structures to compare, as the dataset.json of the entries (or the one beside the references) names them.
 
-    Without any, every label value of the true label maps is a structure.
+    Without any, every label value of the true label maps is a structure; `odd` keeps those that cannot be read.
 
     Raises:
         UHFError: two entries that do not mean the same by their labels.
@@ -67,9 +69,12 @@ def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, P
     described = folder.parent / "dataset.json"
     if described.is_file():
         return _structures(read_json(described, advice="repair or remove it"), described)
-    from nnunet_uhf.imageio.label_maps import label_values
-
-    return structures_of_values(value for path in references.values() for value in label_values(path))
+    values: set[int] = set()
+    for case, path in references.items():
+        with odd.kept(case):
+            values.update(map(int, np.unique(read_any_labels(path)[0])))
+    odd.require_others(len(references))
+    return structures_of_values(values)
 
 
 def _structures(dataset_json: Mapping[str, Any], where: Path) -> Labels:
@@ -99,7 +104,7 @@ class ImageFinder:
         """The file of the case: CASE_0000 in nnU-Net's way, or CASE alone."""
         for folder in self.folders:
             for stem in (f"{case}_{self.channel:04d}", case):
-                if (path := nifti_of(folder, stem)) is not None:
+                if (path := volume_of(folder, stem)) is not None:
                     return path
         return None
 

@@ -26,7 +26,7 @@ from helpers.report_samples import (
 )
 from helpers.tiny_data import REGIONS, write_image
 from nnunet_uhf.cli import main
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.evaluation.measuring import Case, measure_cases
 from nnunet_uhf.nnunet.labels import structures_of_values
 from nnunet_uhf.report.compare import compare
@@ -203,7 +203,9 @@ def test_worker_processes_change_nothing(root: Path) -> None:
         for case in CASES
     ]
     task = structures_of_values([1, 2, 3])
-    alone, together = (measure_cases(jobs, task, tolerance_mm=1.0, num_processes=number) for number in (1, 2))
+    alone, together = (
+        measure_cases(jobs, task, tolerance_mm=1.0, num_processes=number, odd=Odd()) for number in (1, 2)
+    )
     assert alone == together
     assert list(together) == list(CASES)
 

@@ -18,7 +18,7 @@ from helpers.report_samples import (
     write_model,
     write_raw,
 )
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.report.entries import baseline_first, name_entries, read_model, read_predictions
 from nnunet_uhf.report.provenance import keeper_facts, overlap_warning
 from nnunet_uhf.report.trainings import cost_of, read_trainings
@@ -196,4 +196,4 @@ def test_predictions_of_one_of_several_guided_configurations_are_held_against_al
 def test_a_label_named_as_the_mean_of_all_is_refused_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "Mean": 1}}')
     with pytest.raises(UHFError, match=r"dataset\.json calls a label 'mean', which the report uses"):
-        find_task([], tmp_path / "labelsTr", {})
+        find_task([], tmp_path / "labelsTr", {}, odd=Odd())
