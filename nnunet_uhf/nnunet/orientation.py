@@ -38,8 +38,8 @@ def mixed_note(folder: Path, cases: Iterable[str]) -> str:
     """What a log should say of a training on cases that are stored in several orientations."""
     listed = ", ".join(f"{codes} ({count})" for codes, count in stored_orientations(folder, cases).items())
     return (
-        f"WARNING: the training's images are stored in several orientations, {listed}; scans will not be turned for this "
-        "network. Store all in one and preprocess again, for it to know up from front"
+        f"WARNING: the training's images are stored in several orientations, {listed}; scans will not be turned for "
+        "this network. Store all in one and preprocess again, for it to know up from front"
     )
 
 
