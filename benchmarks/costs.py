@@ -24,7 +24,7 @@ from nnunet_uhf.guidance.memory import LiveTensors, tensors_of
 from nnunet_uhf.networks.guided.network import UHFGuidedNet
 
 PARTS = ("plain", "guided", "keeper", "fusions")
-MEASURED = ("reference", "efficient")
+MEASURED = ("reference", "efficient", "light")
 """Presets whose cost is worth a column: the fusions of `paper` are the reference's but for a factor a channel."""
 
 

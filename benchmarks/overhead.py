@@ -28,11 +28,13 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.guided.network import UHFGuidedNet, build_guided_net
 from nnunet_uhf.networks.guided.spec import GuidanceSpec, KeeperSpec
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 from nnunet_uhf.networks.presets import PRESETS
+from nnunet_uhf.networks.space_to_depth.keeper import steps_for
+from nnunet_uhf.networks.space_to_depth.kind import KIND as SPACE_TO_DEPTH_UNET
 
 CLASSES = 4
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
@@ -91,19 +93,28 @@ def guide(
     *,
     keeper: Mapping[str, Any],
     fusion: Mapping[str, Any],
+    network: str = DEFAULT_NETWORK,
     spacing_ratio: float | None = None,
 ) -> UHFGuidedNet:
     """The guided twin of a network; `keeper` are arguments of it, `fusion` is the entry of a guided block."""
     dim = len(setting.patch)
-    strides = level_strides(dim, spacing=setting.spacing_mm)
+    strides = {DEFAULT_NETWORK: level_strides, SPACE_TO_DEPTH_UNET.name: steps_for}[network]
+    steps = strides(dim, spacing=setting.spacing_mm)
     with torch.device("meta"):
-        architecture = KnowledgeKeeper(dim=dim, strides=strides, **keeper).config()
+        architecture = KINDS[network].keeper(dim=dim, strides=steps, **keeper).config()
     spec = GuidanceSpec(
-        keeper=KeeperSpec(architecture=architecture),
+        keeper=KeeperSpec(architecture=architecture, network=network),
         spacing_ratio=None if spacing_ratio is None else [spacing_ratio] * dim,
         fusion=fusion,
     )
     return build_guided_net(deepcopy(plain), spec)
+
+
+def guide_by(preset: str, plain: nn.Module, setting: Setting, **keeper: Any) -> UHFGuidedNet:
+    """The guided twin of a network by a preset; ``keeper`` are arguments of the keeper that differ from it."""
+    chosen = PRESETS[preset]
+    arguments = {**chosen.keeper, **keeper}
+    return guide(plain, setting, keeper=arguments, fusion=chosen.fusion, network=chosen.network)
 
 
 def table_of(costs: Mapping[str, Cost], title: str) -> Table:
@@ -137,7 +148,7 @@ Examples:
 
 python benchmarks/overhead.py --patch 64x64x64 --repeats 5 --preset efficient
 
-python benchmarks/overhead.py --patch 64x64x64 --preset efficient --keeper-features 16
+python benchmarks/overhead.py --patch 64x64x64 --preset light --keeper-features 16
 
 python benchmarks/overhead.py --plans nnUNetPlans.json -c 3d_fullres --device cuda --json out.json
 """
@@ -190,8 +201,8 @@ def main(
     if precision == "auto":
         precision = "fp16" if target.type == "cuda" else "fp32"
     asked = {"base_features": keeper_features, "kernel_size": keeper_kernel}
-    keeper = {**PRESETS[preset].keeper, **{name: value for name, value in asked.items() if value is not None}}
-    guided = guide(plain, setting, keeper=keeper, fusion=PRESETS[preset].fusion)
+    asked_of_keeper = {name: value for name, value in asked.items() if value is not None}
+    guided = guide_by(preset, plain, setting, **asked_of_keeper)
     if channels_last:
         layout = torch.channels_last if len(setting.patch) == 2 else torch.channels_last_3d
         plain, guided = plain.to(memory_format=layout), guided.to(memory_format=layout)
@@ -210,7 +221,7 @@ def main(
             "date": date.today().isoformat(),
             "hardware": machine,
             "preset": preset,
-            "keeper": keeper,
+            "keeper": {**PRESETS[preset].keeper, **asked_of_keeper},
             **asdict(setting),
             "costs": {part: asdict(cost) for part, cost in costs.items()},
         }

@@ -14,12 +14,10 @@ import torch
 import typer
 from costs import MEASURED, Cost, Setting, counted, markdown, time_ratio
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
-from overhead import CLOCKS, default_network, guide, set_up
+from overhead import CLOCKS, default_network, guide_by, set_up
 from rich.console import Console
 from rich.progress import track
 from torch import nn
-
-from nnunet_uhf.networks.presets import PRESETS
 
 console = Console()
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -44,8 +42,8 @@ class Case:
             return default_network(setting, stages=self.stages, features=features, classes=self.classes)
 
         def guided(name: str) -> nn.Module:
-            asked = {} if self.keeper_features is None else {"base_features": self.keeper_features}
-            return guide(plain(), setting, keeper={**PRESETS[name].keeper, **asked}, fusion=PRESETS[name].fusion)
+            size = "width" if name == "efficient" else "base_features"
+            return guide_by(name, plain(), setting, **({size: self.keeper_features} if self.keeper_features else {}))
 
         return {"plain": plain} | {name: lambda name=name: guided(name) for name in MEASURED}
 

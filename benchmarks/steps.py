@@ -1,4 +1,4 @@
-"""How the efficient preset came about: what each step saves, and what was tried and left out, in one table.
+"""How the light preset came about: what each step saves, and what was tried and left out, in one table.
 
 Every row is a guided network, as a ratio to the plain one. Rows are timed in turn, repeat by repeat, so that a machine
 that grows slower hits all of them.
@@ -25,11 +25,11 @@ from nnunet_uhf.networks.blocks import ConvNd
 from nnunet_uhf.networks.guided.network import UHFGuidedNet
 from nnunet_uhf.networks.presets import PRESETS
 
-REFERENCE, EFFICIENT = PRESETS["reference"], PRESETS["efficient"]
+REFERENCE, LIGHT_PRESET = PRESETS["reference"], PRESETS["light"]
 PAPER = {"base_features": 16}
 SINGLE = {**PAPER, "convolutions": 1}  # as the paper has in 3D
-SMALL = {**EFFICIENT.keeper, **PAPER}
-LIGHT = EFFICIENT.fusion
+SMALL = {**LIGHT_PRESET.keeper, **PAPER}
+LIGHT = LIGHT_PRESET.fusion
 NARROW = {**LIGHT, "reduction": 8}
 
 console = Console()
@@ -149,8 +149,8 @@ TAKEN = (
     Step(name="one convolution (2D)", against="light fusion", keeper=SINGLE),
     Step(name="keeper kernel 3", against="one convolution (2D)", keeper={**SINGLE, "kernel_size": 3}),
     Step(name="no position branch", against="keeper kernel 3", keeper=SMALL),
-    Step(name="8 keeper features", against="no position branch", keeper=EFFICIENT.keeper),
-    Step(name="reduction 4 below: efficient", against="8 keeper features", keeper=EFFICIENT.keeper, fusion=LIGHT),
+    Step(name="8 keeper features", against="no position branch", keeper=LIGHT_PRESET.keeper),
+    Step(name="reduction 4 below: light", against="8 keeper features", keeper=LIGHT_PRESET.keeper, fusion=LIGHT),
 )
 _BASE = TAKEN[4].name
 TRIED = (
@@ -224,7 +224,7 @@ def main(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
     clock: Annotated[str, typer.Option(help="wall or processor; see overhead.py.")] = "wall",
 ) -> None:
-    """Print what every step from the reference to the efficient preset costs and saves."""
+    """Print what every step from the reference to the light preset costs and saves."""
     set_up(clock=clock, device=device, threads=threads)
     target = torch.device(device)
     setting = Setting(tuple(int(n) for n in patch.split("x")), batch, 1, None)

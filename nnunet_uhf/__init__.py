@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nnunet_uhf.networks.guided.guide import guide
     from nnunet_uhf.networks.guided.network import UHFGuidedNet
     from nnunet_uhf.networks.siqt.unet import AnisotropicKeeper, AnisotropicUNet
+    from nnunet_uhf.networks.space_to_depth.keeper import SpaceToDepthKeeper
     from nnunet_uhf.preprocessing.low_field.arrays import simulate_low_field
     from nnunet_uhf.preprocessing.low_field.simulator import LowFieldSimulator
     from nnunet_uhf.preprocessing.low_field.tissues import TissueMaps, tissues_from_labels
@@ -39,6 +40,7 @@ _HOMES = {
     "KnowledgeKeeper": "networks.distillation.keeper",
     "LowFieldSimulator": "preprocessing.low_field.simulator",
     "MatchError": "errors",
+    "SpaceToDepthKeeper": "networks.space_to_depth.keeper",
     "TissueMaps": "preprocessing.low_field.tissues",
     "UHFError": "errors",
     "UHFGuidedNet": "networks.guided.network",
@@ -69,6 +71,7 @@ __all__ = [
     "KnowledgeKeeper",
     "LowFieldSimulator",
     "MatchError",
+    "SpaceToDepthKeeper",
     "TissueMaps",
     "UHFError",
     "UHFGuidedNet",

@@ -103,6 +103,7 @@ CONDITIONS = {
     "trainable": Condition("UHFTrainerTrainableKeeper_experiment", HF_KEEPER),
     "unfrozen": Condition("UHFTrainerUnfrozenKeeper_experiment", HF_KEEPER),
     "enhanced_input": Condition("UHFTrainerEnhancedInput_experiment", HF_KEEPER),
+    "light": Condition("UHFTrainer_experiment", HF_KEEPER, variables=(("nnUNet_UHF_PRESET", "light"),)),
     "efficient": Condition("UHFTrainer_experiment", HF_KEEPER, variables=(("nnUNet_UHF_PRESET", "efficient"),)),
     # labels on high-field images alone
     "high_plain": Condition("nnUNetTrainer_experiment", dataset=HIGH),

@@ -144,7 +144,7 @@ def plan(
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset", metavar="PRESET", help="reference (default), efficient or paper; else nnUNet_UHF_PRESET."
+            "--preset", metavar="PRESET", help="reference (default), efficient, light or paper; else nnUNet_UHF_PRESET."
         ),
     ] = None,
     reserve: Annotated[

@@ -10,7 +10,7 @@ from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.controls import controlled_block
 from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE, KeeperAtHand, KeeperFiles
-from nnunet_uhf.networks.presets import PRESET_VARIABLE
+from nnunet_uhf.networks.presets import PRESET_VARIABLE, present_name
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 
 
@@ -115,7 +115,7 @@ def _decisive(block: GuidedBlock) -> dict[str, Any]:
     """What decides the network's output; provenance may differ between two files with equal weights."""
     return {
         "control": block.control,
-        "preset": block.preset,
+        "preset": present_name(block.preset, block.fusion),
         "guide_channel": block.guide_channel,
         "spacing_ratio": block.spacing_ratio,
         "fusion": block.fusion,

@@ -8,6 +8,7 @@ from typing import Any
 
 from nnunet_uhf.guidance.provenance import Provenance
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK
+from nnunet_uhf.networks.presets import present_name
 
 NOT_STATED = "not stated"
 
@@ -42,12 +43,12 @@ class StatedGuidance:
         """What a block says; None of what is no block."""
         if not isinstance(block, Mapping):
             return None
-        channel, control = block.get("guide_channel"), block.get("control")
+        channel, control, fusion = block.get("guide_channel"), block.get("control"), block.get("fusion")
         if isinstance(channel, list) and channel:
             channel = channel[0]
         return cls(
             keeper=_keeper(block.get("keeper")),
-            preset=str(block.get("preset", NOT_STATED)),
+            preset=present_name(str(block.get("preset", NOT_STATED)), fusion if isinstance(fusion, Mapping) else {}),
             control=None if control is None else str(control),
             guide_channel=channel if type(channel) is int else None,
         )

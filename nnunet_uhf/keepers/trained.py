@@ -156,7 +156,7 @@ def _kind(networks: NetworksEntry, where: Path | str) -> NetworkKind:
 
 
 def _decoder_arguments(networks: NetworksEntry, kind: NetworkKind) -> dict[str, Any]:
-    with_decoder = networks if networks.teacher is None else networks.teacher
+    with_decoder = networks.teacher if kind.decodes_as_teacher and networks.teacher is not None else networks
     return kind.decoder_of(with_decoder.architecture)
 
 

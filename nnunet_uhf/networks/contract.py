@@ -137,6 +137,11 @@ class NetworkKind:
         """Arguments of the decoder, from those of the network that it was trained in."""
         return {name: architecture[name] for name in self.decoder_arguments if name in architecture}
 
+    @property
+    def decodes_as_teacher(self) -> bool:
+        """Whether the decoder is that of the teacher, whose arguments it has then."""
+        return self.trained_decoder.startswith("teacher.")
+
     def completed(self, arguments: Arguments, wanted: Mapping[str, Check]) -> dict[str, Any]:
         """Arguments with those that go unsaid, as far as they are ``wanted``."""
         return {**{name: value for name, value in self.unsaid.items() if name in wanted}, **arguments}

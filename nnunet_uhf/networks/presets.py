@@ -2,10 +2,12 @@
 
 ``paper`` is arXiv 2402.08409 as it stands. ``reference`` has its networks and what nnU-Net's trainings made of the rest
 (ours): fusions that start as the plain network and gate by a sigmoid, a larger learning rate that decays, noise on
-half of the samples; docs/howto/pretraining_a_keeper.md holds the two against each other. ``efficient`` was chosen by
-measurement (docs/BENCHMARKS.md): guidance for at most 1.15 times the time and memory of plain nnU-Net in training, as
-accurate as the reference as far as could be told (ours). A preset is chosen twice, since a keeper is made once and
-serves many trainings: in dataset.json where the keeper is trained, and in plans or environment where it guides.
+half of the samples; docs/howto/pretraining_a_keeper.md holds the two against each other. ``efficient`` is made for
+graphics cards: a keeper of another kind and fusions of matrix products, for at most 1.15 times the time and memory of
+plain nnU-Net in training by the cost model of docs/BENCHMARKS.md (ours). ``light`` was made for CPUs, and chosen by
+measurement there (ours); in version 0.1.0 it was called ``efficient``. A preset is chosen twice, since a keeper is made
+once and serves many trainings: in dataset.json where the keeper is trained, and in plans or environment where it
+guides. The keeper of any preset can guide with the fusions of any other.
 """
 
 from __future__ import annotations
@@ -26,12 +28,14 @@ class Preset:
 
     Attributes:
         fusion: the `fusion` entry of a guided block.
+        network: kind of the keeper.
         keeper: arguments of keeper and teacher that differ from the paper's.
         teacher: arguments of the teacher alone that differ from the default.
         training: entries of `uhf.training` in dataset.json that it stands for, of teacher and keeper.
     """
 
     fusion: Mapping[str, Any]
+    network: str = "knowledge_keeper"
     keeper: Mapping[str, Any] = field(default_factory=dict)
     teacher: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -41,6 +45,11 @@ DEFAULT_PRESET = "reference"
 PRESETS = {
     DEFAULT_PRESET: Preset(fusion={"init": "identity", "gate": "sigmoid"}),
     "efficient": Preset(
+        fusion={"init": "identity", "kind": "pointwise", "reduction": 4},
+        network="space_to_depth_unet",
+        keeper={"width": 16},
+    ),
+    "light": Preset(
         fusion={"init": "identity", "gate": "sigmoid", "kind": "light", "reduction": [8, 4]},
         # one convolution, in 2D too: as it was measured
         keeper={"base_features": 8, "kernel_size": 3, "position_branch": False, "convolutions": 1},
@@ -51,6 +60,11 @@ PRESETS = {
         training={"learning_rate": 2e-4, "schedule": "constant"},
     ),
 }
+
+
+def present_name(preset: str, fusion: Mapping[str, Any]) -> str:
+    """The name that a preset of an older file has now: what version 0.1.0 called efficient is called light."""
+    return "light" if preset == "efficient" and fusion.get("kind") == "light" else preset
 
 
 def guidance_preset(name: str | None = None) -> str:

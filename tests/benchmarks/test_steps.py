@@ -1,4 +1,4 @@
-"""The table of the efficient preset's steps, on patches that take moments."""
+"""The table of the light preset's steps, on patches that take moments."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def test_one_command_prints_the_steps_from_the_reference_to_the_preset(steps: Mo
     assert result.exit_code == 0, result.output
     rows = [[word.strip() for word in line.strip("|").split("|")] for line in result.output.splitlines() if "|" in line]
     assert [row[0] for row in rows[2:]] == [step.name for step in steps.TAKEN]
-    *savings, efficient = [float(row[3]) for row in rows[2:]]
+    *savings, light = [float(row[3]) for row in rows[2:]]
     assert savings == sorted(savings, reverse=True)
-    assert 1 < savings[-1] < efficient < savings[1]  # the last step gives a little back, for accuracy
+    assert 1 < savings[-1] < light < savings[1]  # the last step gives a little back, for accuracy
 
 
 def test_the_steps_lead_from_one_preset_to_the_other(steps: ModuleType) -> None:
     first, last = steps.TAKEN[0], steps.TAKEN[-1]
     assert first.fusion == PRESETS["reference"].fusion
-    assert (last.fusion, last.keeper) == (PRESETS["efficient"].fusion, PRESETS["efficient"].keeper)
+    assert (last.fusion, last.keeper) == (PRESETS["light"].fusion, PRESETS["light"].keeper)
 
 
 def test_every_row_is_held_against_one_that_is_there(steps: ModuleType) -> None:

@@ -18,11 +18,14 @@ from nnunet_uhf.guidance.attach import attach
 from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.choice import refuse_other_keeper
 from nnunet_uhf.guidance.plans import write_plans
+from nnunet_uhf.guidance.stated import StatedGuidance
 from nnunet_uhf.keepers.file import read_header
 from nnunet_uhf.networks import KnowledgeKeeper, UHFTeacher, build_guided_net
 from nnunet_uhf.networks.guided.fusion import AdaptiveFusion
 from nnunet_uhf.networks.guided.light_fusion import LightFusion
+from nnunet_uhf.networks.guided.pointwise_fusion import PointwiseFusion
 from nnunet_uhf.networks.presets import PRESET_VARIABLE, PRESETS
+from nnunet_uhf.networks.space_to_depth.keeper import SpaceToDepthKeeper
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.table import read_task
 from nnunet_uhf.routes.training import TrainingWishes
@@ -56,7 +59,7 @@ def test_the_environment_names_the_preset_and_an_option_overrules_it(
     assert block_of(tmp_path).preset == "efficient"
     assert block_of(tmp_path, "reference").preset == "reference"
     monkeypatch.setenv(PRESET_VARIABLE, "fast")
-    with pytest.raises(UHFError, match=f"{PRESET_VARIABLE} is 'fast'; choose one of reference, efficient, paper"):
+    with pytest.raises(UHFError, match="'fast'; choose one of reference, efficient, light, paper"):
         block_of(tmp_path)
     with pytest.raises(UHFError, match="--preset is 'slow'"):
         block_of(tmp_path, "slow")
@@ -70,7 +73,7 @@ def test_plans_of_another_preset_have_another_name(tmp_path: Path, monkeypatch: 
     (folder / "dataset.json").write_text(json.dumps(DATASET_JSON))
     keeper = write(tmp_path / "keeper.safetensors", 2, seed=1, spacing_mm=(1.0, 1.0))
     written = {name: write_plans(700, ["2d"], [keeper], preset=name) for name in PRESETS}
-    for name in ("efficient", "paper"):
+    for name in ("efficient", "light", "paper"):
         assert written[name].stem == f"{written['reference'].stem}_{name}"
         assert json.loads(written[name].read_text())["configurations"]["2d"]["uhf"]["preset"] == name
 
@@ -81,13 +84,14 @@ def test_folds_of_another_preset_are_refused_with_the_variable_that_helps(tmp_pa
         refuse_other_keeper(now, before, ModelFolder(tmp_path))
 
 
-def test_an_efficient_guided_network_starts_as_the_plain_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("preset", "kind"), [("efficient", PointwiseFusion), ("light", LightFusion)])
+def test_an_efficient_guided_network_starts_as_the_plain_one(tmp_path: Path, preset: str, kind: type) -> None:
     torch.manual_seed(0)
     plain = PlainConvUNet(1, 3, [8, 16, 32], nn.Conv2d, 3, [1, 2, 2], 2, 3, 2, norm_op=nn.InstanceNorm2d).eval()
     image = torch.randn(2, 1, 32, 32)
     expected = plain(image)
-    guided = build_guided_net(plain, block_of(tmp_path, "efficient").spec).eval()
-    assert all(isinstance(fusion, LightFusion) for fusion in guided.fusions)
+    guided = build_guided_net(plain, block_of(tmp_path, preset).spec).eval()
+    assert all(isinstance(fusion, kind) for fusion in guided.fusions)
     torch.testing.assert_close(guided(image), expected, atol=1e-6, rtol=0)
 
 
@@ -116,14 +120,32 @@ def described(architecture: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_dataset_json_may_ask_for_an_efficient_keeper_and_say_more() -> None:
-    task = read_task(described({"preset": "efficient"}), dataset="D")
+def test_dataset_json_may_ask_for_an_efficient_keeper_of_another_width() -> None:
+    task = read_task(described({"preset": "efficient", "width": 24}), dataset="D")
+    assert PRESETS[task.preset].network == "space_to_depth_unet"
+    assert SpaceToDepthKeeper(dim=3, **task.architecture_of(SpaceToDepthKeeper)).channels[0] == 24
+    assert task.architecture_of(UHFTeacher) == {}  # its teacher is the reference's
+
+
+def test_folds_of_what_version_0_1_0_called_efficient_are_gone_on_with_as_light(tmp_path: Path) -> None:
+    light = block_of(tmp_path, "light")
+    before = GuidedBlock.parse({**light.as_json(), "preset": "efficient"}, where="plans")
+    refuse_other_keeper(light, before, ModelFolder(tmp_path))
+    with pytest.raises(UHFError, match=f"trained with preset light, not efficient; set {PRESET_VARIABLE}=light"):
+        refuse_other_keeper(block_of(tmp_path, "efficient"), before, ModelFolder(tmp_path))
+    stated = StatedGuidance.read(before.as_json())
+    assert stated is not None
+    assert stated.preset == "light"
+
+
+def test_dataset_json_may_ask_for_a_light_keeper_and_say_more() -> None:
+    task = read_task(described({"preset": "light"}), dataset="D")
     keeper = KnowledgeKeeper(dim=3, **task.architecture_of(KnowledgeKeeper))
     assert (keeper.kernel_size, keeper.position_branch, keeper.base_features) == (3, False, 8)
     assert task.architecture_of(UHFTeacher) == {"base_features": 8, "convolutions": 1}
-    overruled = read_task(described({"preset": "efficient", "kernel_size": 5}), dataset="D")
+    overruled = read_task(described({"preset": "light", "kernel_size": 5}), dataset="D")
     assert overruled.architecture_of(KnowledgeKeeper)["kernel_size"] == 5
-    with pytest.raises(UHFError, match=r"preset is 'tiny'; choose one of reference, efficient, paper"):
+    with pytest.raises(UHFError, match=r"preset is 'tiny'; choose one of reference, efficient, light, paper"):
         read_task(described({"preset": "tiny"}), dataset="D")
 
 

@@ -22,7 +22,7 @@ from nnunet_uhf.networks.presets import PRESETS
 DATASET_JSON = {"channel_names": {"0": "T1w"}, "labels": {"background": 0, "brain": 1, "csf": 2}, "file_ending": ".nii"}
 
 
-def plans(patch: list[int], batch: int, *, preset: str = "efficient", features: int = 16, **keeper: Any) -> Any:
+def plans(patch: list[int], batch: int, *, preset: str = "light", features: int = 16, **keeper: Any) -> Any:
     """Plans as nnU-Net's planner writes them, with a guided block."""
     dim = len(patch)
     _, strides, kernels, _, _ = get_pool_and_conv_props([1.0] * dim, patch, 4, 999999)

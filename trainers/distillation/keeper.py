@@ -13,7 +13,6 @@ from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.keepers.training_block import NetworksEntry, TeacherEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
-from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.losses import (
     DISCRIMINATOR_WEIGHTS,
     KEEPER_WEIGHTS,
@@ -22,15 +21,15 @@ from nnunet_uhf.networks.distillation.losses import (
     distillation_loss,
 )
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
-from nnunet_uhf.networks.distillation.training import DistillationNet
+from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import FoldFolder, ModelFolder
 from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
-from nnunet_uhf.trainers.distillation.teacher import planned_strides
-from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
+from nnunet_uhf.trainers.distillation.students import STUDENTS, Learning
+from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds, require_network
 from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, trainable
@@ -75,26 +74,25 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         )
         teacher_architecture, weights = read_teacher(teacher.checkpoint, configuration)
         self.teacher_checkpoint = teacher.checkpoint  # not in the block, which travels to other people's machines
-        dim, strides = len(planned.patch_size), planned_strides(planned)
         folder = ModelFolder.of(dataset, type(self).__name__, plans["plans_name"], configuration)
+        student = STUDENTS[PRESETS[task.preset].network]
+        require_network(student.network, folder, configuration)
         options = {
-            "dim": dim,
-            "strides": strides,
-            "convolutions": teacher_architecture["convolutions"],
-            **of_folds(task.architecture_of(KnowledgeKeeper), folder, configuration),
+            **student.options(planned, teacher_architecture),
+            **of_folds(task.architecture_of(student.keeper), folder, configuration),
         }
-        keeper = checked_config(KnowledgeKeeper, options, dataset=dataset)
-        shared = ("dim", "base_features", "strides", "convolutions")
-        differing = [name for name in shared if keeper[name] != teacher_architecture[name]]
+        keeper = checked_config(student.keeper, options, dataset=dataset)
+        differing = student.differing(keeper, teacher_architecture)
         if differing:
             raise UHFError(
                 f"{teacher.checkpoint}: the teacher was trained with another value of {', '.join(differing)} than "
                 "dataset.json and plans ask of the keeper; train the teacher again or restore the entry of "
                 "uhf.architecture"
             )
-        judge = {"dim": dim, "base_features": keeper["base_features"]}
+        judge = {"dim": keeper["dim"], "base_features": teacher_architecture["base_features"]}
         return NetworksEntry(
             architecture=keeper,
+            network=student.network,
             teacher=TeacherEntry(
                 architecture=teacher_architecture,
                 trainer=teacher.trainer,
@@ -111,8 +109,8 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     def network_of(block: TrainingBlock) -> nn.Module:
         """Keeper, teacher and discriminator with random weights."""
         judge = block.networks.part(DISCRIMINATOR)
-        return DistillationNet(
-            KnowledgeKeeper(**block.networks.architecture),
+        return STUDENTS[block.networks.network].build(
+            block.networks.architecture,
             UHFTeacher(**block.teacher_of("the keeper's training").architecture),
             None if judge is None else PatchDiscriminator(**judge),
         )
@@ -123,9 +121,16 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         return self.block.teacher_of(type(self).__name__)
 
     @property
-    def distillation(self) -> DistillationNet:
+    def distillation(self) -> Learning:
         """The network without the wrappers of DDP and torch.compile."""
-        return cast(DistillationNet, unwrap(self.network))
+        return cast(Learning, unwrap(self.network))
+
+    @property
+    def teacher_network(self) -> UHFTeacher:
+        """The frozen teacher in the network."""
+        teacher = self.distillation.teacher
+        assert teacher is not None
+        return teacher
 
     @exit_on_user_error
     def initialize(self) -> None:
@@ -133,7 +138,7 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         super().initialize()
         teacher = self.teacher
         _, weights = read_teacher(self.teacher_checkpoint, self.configuration_name)
-        self.distillation.teacher.load_state_dict(weights)
+        self.teacher_network.load_state_dict(weights)
         low_field = "" if teacher.input_psnr is None else f", the low-field input {teacher.input_psnr:.2f} dB"
         self.print_to_log_file(
             f"Learning from {teacher.trainer} {teacher.sha256[:8]}: {teacher.psnr:.2f} dB on held-out images"
@@ -181,7 +186,7 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     def check_teacher(self) -> None:
         """UHFError unless the teacher in memory is, bit for bit, the one the `uhf` block names."""
         wanted = self.teacher.sha256
-        present = weights_sha256(self.distillation.teacher.state_dict())
+        present = weights_sha256(self.teacher_network.state_dict())
         if present != wanted:
             raise UHFError(
                 f"the network in memory holds teacher {present[:8]}, this training's is {wanted[:8]}; "
@@ -191,10 +196,12 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     def players(self) -> tuple[Player, ...]:
         """The keeper and, where there is one, the discriminator; alike but for what they move."""
         network = self.distillation
-        parts: dict[str, nn.Module] = {KEEPER: network.keeper}
-        if network.discriminator is not None:
-            parts[DISCRIMINATOR] = network.discriminator
-        return tuple(self.player(name, trainable(part), clips_apart=self.clips_apart) for name, part in parts.items())
+        judging = () if network.discriminator is None else trainable(network.discriminator)
+        judged = {id(parameter) for parameter in judging}
+        # the keeper, and what is trained along with it: its image head and what makes the teacher's maps of its own
+        learning = tuple(parameter for parameter in trainable(network) if id(parameter) not in judged)
+        parts = {KEEPER: learning, **({DISCRIMINATOR: judging} if judging else {})}
+        return tuple(self.player(name, part, clips_apart=self.clips_apart) for name, part in parts.items())
 
     def compute(self, pair: Pair) -> Outcome:
         """L_K for the keeper, the discriminator's loss for the discriminator."""
@@ -208,7 +215,7 @@ class UHFKeeperTrainer(ImageToImageTrainer):
 
     def ceiling(self) -> nn.Module | None:
         """The teacher: the keeper's image is decoded by its decoder."""
-        return self.distillation.teacher
+        return self.teacher_network
 
 
 class UHFKeeperTrainerNoAdversarial(UHFKeeperTrainer):

@@ -9,13 +9,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_uhf.keepers.training_block import NetworksEntry, TeacherEntry, TrainingBlock, TrainingRole
-from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
-from nnunet_uhf.networks.distillation.kind import KIND
-from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.distillation.losses import TEACHER_WEIGHTS, Weights, explained_variance, teacher_loss
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.trainers.distillation.students import STUDENTS, planned_strides
 from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
 from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
@@ -50,12 +49,13 @@ class UHFTeacherTrainer(ImageToImageTrainer):
 
     def keeper_to_be(self, networks: NetworksEntry, task: EnhancementTask, *, dataset: str) -> NetworksEntry:
         """A keeper of this teacher: the sizes both have are the teacher's."""
-        shared = {name: value for name, value in networks.architecture.items() if name in KIND.arguments}
-        options = {**shared, **task.architecture_of(KnowledgeKeeper)}
+        student = STUDENTS[PRESETS[task.preset].network]
+        options = {**student.of_teacher(networks.architecture), **task.architecture_of(student.keeper)}
         teacher = TeacherEntry(
             architecture=networks.architecture, trainer=type(self).__name__, sha256="", psnr=0.0, input_psnr=None
         )
-        return NetworksEntry(architecture=checked_config(KnowledgeKeeper, options, dataset=dataset), teacher=teacher)
+        architecture = checked_config(student.keeper, options, dataset=dataset)
+        return NetworksEntry(architecture=architecture, network=student.network, teacher=teacher)
 
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:
@@ -77,9 +77,3 @@ class UHFTeacherTrainer(ImageToImageTrainer):
                 for level, (feature, reconstruction) in enumerate(pairs, start=1)
             }
         return Outcome(losses={EVERYTHING: loss}, terms={**terms, **explained}, image=output.image)
-
-
-def planned_strides(planned: ConfigurationManager) -> list[list[int]]:
-    """Strides of teacher and keeper for the spacing of a configuration, one list per level."""
-    dim = len(planned.patch_size)
-    return [list(step) for step in level_strides(dim, spacing=list(planned.spacing)[-dim:])]

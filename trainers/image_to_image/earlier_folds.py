@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.keepers.training_block import TrainingBlock
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import ModelFolder
@@ -29,14 +29,9 @@ def of_folds(asked: Mapping[str, Any], folder: ModelFolder, configuration: str) 
         UHFError: the folds were trained with another one of them than dataset.json asks for, or their plans.json is
             damaged.
     """
-    checkpoints = [fold.any_checkpoint for fold in folder.folds.values() if fold.any_checkpoint is not None]
-    if not checkpoints:
+    networks = _trained(folder, configuration)
+    if networks is None:
         return dict(asked)
-    if folder.plans_file.is_file():
-        plans = folder.plans()
-    else:
-        plans = load_checkpoint_weights(checkpoints[0])["init_args"]["plans"]
-    networks = TrainingBlock.of(plans, configuration, where=folder.plans_file).networks
     kind = KINDS.get(networks.network)
     trained = {name: networks.architecture[name] for name in (kind.unsaid if kind is not None else ())}
     for name, value in trained.items():
@@ -46,3 +41,26 @@ def of_folds(asked: Mapping[str, Any], folder: ModelFolder, configuration: str) 
                 f"{asked[name]} (uhf.architecture); remove that entry, or move the folder away to train all folds anew"
             )
     return {**asked, **trained}
+
+
+def require_network(asked: str, folder: ModelFolder, configuration: str) -> None:
+    """UHFError when the folds that are there have a network of another kind than ``asked``."""
+    networks = _trained(folder, configuration)
+    if networks is not None and networks.network != asked:
+        raise UHFError(
+            f"{folder.plans_file}: the folds there are of the network {networks.network}, dataset.json asks for "
+            f"{asked}; the preset that was called efficient in version 0.1.0 is called light now "
+            '("preset": "light" in uhf.architecture), or move the folder away to train all folds anew'
+        )
+
+
+def _trained(folder: ModelFolder, configuration: str) -> NetworksEntry | None:
+    """Networks of the folds that are there; None without any."""
+    checkpoints = [fold.any_checkpoint for fold in folder.folds.values() if fold.any_checkpoint is not None]
+    if not checkpoints:
+        return None
+    if folder.plans_file.is_file():
+        plans = folder.plans()
+    else:
+        plans = load_checkpoint_weights(checkpoints[0])["init_args"]["plans"]
+    return TrainingBlock.of(plans, configuration, where=folder.plans_file).networks

@@ -63,13 +63,24 @@ class DistillationNet(nn.Module):
             return image
         with torch.no_grad():
             targets = self.teacher.encode(target)
-        if self.discriminator is None:
-            return DistillationOutput(image, guides, targets, None, None, None)
-        return DistillationOutput(
-            image,
-            guides,
-            targets,
-            self.discriminator(target),
-            self.discriminator(image.detach()),
-            with_constant_weights(self.discriminator, image),
-        )
+        return judged(image, target, guides, targets, self.discriminator)
+
+
+def judged(
+    image: Tensor,
+    target: Tensor,
+    guides: list[Tensor],
+    targets: list[Tensor],
+    discriminator: PatchDiscriminator | None,
+) -> DistillationOutput:
+    """What a pass has made, with the scores of a discriminator, where there is one."""
+    if discriminator is None:
+        return DistillationOutput(image, guides, targets, None, None, None)
+    return DistillationOutput(
+        image,
+        guides,
+        targets,
+        discriminator(target),
+        discriminator(image.detach()),
+        with_constant_weights(discriminator, image),
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from nnunet_uhf.networks.contract import Keeper
-from nnunet_uhf.networks.guided.fusion_kinds import build_fusion
+from nnunet_uhf.networks.guided.fusion_kinds import build_fusions
 from nnunet_uhf.networks.guided.network import UHFGuidedNet, stage_channels
 from nnunet_uhf.networks.presets import DEFAULT_PRESET, PRESETS
 
@@ -31,8 +31,8 @@ def guide(
             their channels in ``.encoder.output_channels``, and with ``.decoder``, which takes the list of skips. All of
             nnU-Net's networks are like that, and so is any of yours after one line.
         keeper: what :func:`~nnunet_uhf.keepers.load.load_keeper` gives; of as many dimensions as the network.
-        preset: the fusion modules: ``reference``, ``paper`` (its initialisation and gate) or ``efficient`` (less time
-            and memory).
+        preset: the fusion modules: ``reference``, ``paper`` (its initialisation and gate), or with less time and memory
+            ``efficient`` (for graphics cards) and ``light`` (for CPUs).
         guide_channel: the input channel the keeper sees, or those of a keeper of several, in its order; normalised as
             the keeper's header says.
         spacing_ratio: spacing of the network's input / that of the keeper, per axis; the keeper then runs on a resized
@@ -92,10 +92,7 @@ def guide(
     dim = _dimension(network)
     if dim != keeper.dim:
         raise ValueError(f"the keeper is {keeper.dim}D, the network {dim}D: take a keeper of {dim} dimensions")
-    entry = PRESETS[preset].fusion
-    fusions = [
-        build_fusion(entry, keeper.channels, count, dim=keeper.dim, stage=stage) for stage, count in enumerate(channels)
-    ]
+    fusions = build_fusions(PRESETS[preset].fusion, keeper, channels)
     return UHFGuidedNet(network, keeper, fusions, guide_channel=guide_channel, spacing_ratio=spacing_ratio)
 
 

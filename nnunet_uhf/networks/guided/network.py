@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import resize
 from nnunet_uhf.networks.contract import Keeper
-from nnunet_uhf.networks.guided.fusion_kinds import Fusion, build_fusion
+from nnunet_uhf.networks.guided.fusion_kinds import Fusion, build_fusions
 from nnunet_uhf.networks.guided.spec import GuidanceSpec
 from nnunet_uhf.networks.kinds import guide_of
 
@@ -159,7 +159,5 @@ def build_guided_net(
     """
     channels = stage_channels(backbone)
     keeper = guide_of(spec.keeper.network, spec.keeper.architecture)
-    fusions = [
-        build_fusion(spec.fusion, keeper.channels, c, dim=keeper.dim, stage=stage) for stage, c in enumerate(channels)
-    ]
+    fusions = build_fusions(spec.fusion, keeper, channels)
     return network(backbone, keeper, fusions, guide_channel=spec.guide_channels, spacing_ratio=spec.spacing_ratio)

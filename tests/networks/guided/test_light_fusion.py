@@ -81,7 +81,7 @@ def test_the_light_fusion_has_a_twentieth_of_the_references_parameters() -> None
             p.numel()
             for p in build_fusion(PRESETS[name].fusion, (16, 32, 64, 128, 256), 256, dim=3, stage=3).parameters()
         )
-        for name in ("efficient", "reference")
+        for name in ("light", "reference")
     )
     assert light < full / 20
 
@@ -90,7 +90,7 @@ def test_the_light_fusion_has_a_twentieth_of_the_references_parameters() -> None
 def test_a_list_of_reductions_is_by_stage_and_its_last_is_for_all_coarser_ones(
     reduction: int | list[int], widths: list[int]
 ) -> None:
-    entry = {**PRESETS["efficient"].fusion, "reduction": reduction}
+    entry = {**PRESETS["light"].fusion, "reduction": reduction}
     assert is_fusion_entry(entry)
     fusions = [build_fusion(entry, GUIDE_CHANNELS, 64, dim=2, stage=stage) for stage in range(3)]
     assert [fusion.widen.in_channels for fusion in fusions if isinstance(fusion, LightFusion)] == widths
@@ -122,7 +122,7 @@ def test_every_preset_can_be_built(preset: str) -> None:
     ],
 )
 def test_other_entries_are_refused(change: dict[str, Any]) -> None:
-    assert not is_fusion_entry({**PRESETS["efficient"].fusion, **change})
+    assert not is_fusion_entry({**PRESETS["light"].fusion, **change})
     assert not is_fusion_entry({"init": "identity", "gate": "sigmoid", "reduction": 8})
 
 

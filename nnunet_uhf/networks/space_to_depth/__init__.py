@@ -1,0 +1,1 @@
+"""A keeper made for graphics cards: nothing is computed at full resolution (ours)."""
