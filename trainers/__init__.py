@@ -34,3 +34,47 @@ from nnunet_uhf.trainers.siqt.trainers import (
     SIQTTrainerSSIM,
 )
 from nnunet_uhf.trainers.space_to_depth.direct import UHFKeeperTrainerDirect
+from nnunet_uhf.trainers.unicoal.trainers import UniCOALTrainer, UniCOALTrainerNoAdversarial, UniCOALTrainerNoSAM
+
+__all__ = [
+    "SIQTTrainer",
+    "SIQTTrainerAugmented",
+    "SIQTTrainerHuber",
+    "SIQTTrainerMAE",
+    "SIQTTrainerMasksembles",
+    "SIQTTrainerSSIM",
+    "StartFromBaseline",
+    "UHFGuidance",
+    "UHFKeeperTrainer",
+    "UHFKeeperTrainerDirect",
+    "UHFKeeperTrainerNoAdversarial",
+    "UHFKeeperTrainerSameField",
+    "UHFKeeperTrainer_demo",
+    "UHFTeacherTrainer",
+    "UHFTeacherTrainerSameField",
+    "UHFTeacherTrainer_demo",
+    "UHFTrainer",
+    "UHFTrainerEnhancedInput",
+    "UHFTrainerFromBaseline",
+    "UHFTrainerNoMirroring",
+    "UHFTrainerRandomKeeper",
+    "UHFTrainerTrainableKeeper",
+    "UHFTrainerUnfrozenKeeper",
+    "UHFTrainerZeroGuide",
+    "UHFTrainer_demo",
+    "UniCOALTrainer",
+    "UniCOALTrainerNoAdversarial",
+    "UniCOALTrainerNoSAM",
+    "nnUNetTrainer_demo",
+]
+
+
+def __getattr__(name: str) -> type[_nnUNetTrainer]:
+    """A trainer of a fixed length, made when it is asked for and kept, so that pickle finds it again."""
+    asked = _base_and_length(name)
+    trainer = globals().get(asked[0]) if asked else None
+    if asked is None or trainer is None or asked[0] not in __all__ or not issubclass(trainer, _nnUNetTrainer):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = _fixed_length(trainer, asked[1], name=name, module=__name__)
+    globals()[name] = made
+    return made

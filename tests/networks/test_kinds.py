@@ -13,15 +13,19 @@ from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, all_sizes, sizes_o
 from nnunet_uhf.networks.siqt.kind import KIND as ANISOTROPIC_UNET
 from nnunet_uhf.networks.siqt.unet import FACTORS
 
+SMALL: dict[str, dict[str, Any]] = {
+    "knowledge_keeper": {"base_features": 4, "kernel_size": 3},
+    "anisotropic_unet": {"base_features": 4},
+    "space_to_depth_unet": {},
+}
 WIDTH: dict[str, dict[str, Any]] = {"space_to_depth_unet": {"width": 8}}
-SMALL: dict[str, dict[str, Any]] = {"knowledge_keeper": {"kernel_size": 3}}
 
 
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("kind", [KINDS[name] for name in SMALL], ids=list(SMALL))
 def test_an_entry_describes_its_classes(kind: NetworkKind, dim: int) -> None:
     width = WIDTH.get(kind.name, {"base_features": 4})
-    keeper = kind.keeper(dim=dim, **width, **SMALL.get(kind.name, {}))
+    keeper = kind.keeper(dim=dim, **{**width, **SMALL[kind.name]})
     config = json.loads(json.dumps(keeper.config()))
     assert config.keys() == kind.arguments.keys()
     assert all(fits(config[argument]) for argument, (fits, _) in kind.arguments.items())
