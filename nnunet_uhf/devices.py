@@ -9,12 +9,16 @@ from nnunet_uhf.errors import UHFError
 NNUNET_DEVICES = ("cuda", "cpu", "mps")
 
 
-def device_of_command(name: str) -> torch.device:
+def device_of_command(name: str | None) -> torch.device:
     """The device of an option ``-device``: one of nnU-Net's three, that this machine has.
+
+    Without the option, None, it is cuda where torch finds one, else cpu.
 
     Raises:
         UHFError: it is none of them, or is not here.
     """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in NNUNET_DEVICES:
         raise UHFError(f"-device {name}: choose cuda, cpu or mps (which GPU: set CUDA_VISIBLE_DEVICES)")
     return checked_device(name)

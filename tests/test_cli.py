@@ -85,6 +85,17 @@ def test_every_verb_shows_an_example_of_itself(verb: str, capsys: pytest.Capture
     assert f"nnunet-uhf {verb}" in text.split("Example:")[1]
 
 
+def test_every_verb_takes_the_short_letter_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, _ in [((), None), *verbs_of(typer.main.get_command(app))]:
+        assert run(*words, "-h") == 0
+        assert "nnunet-uhf" in capsys.readouterr().out
+
+
+def test_a_shell_completes_the_verbs() -> None:
+    words = {"_NNUNET_UHF_COMPLETE": "complete_bash", "COMP_WORDS": "nnunet-uhf exp", "COMP_CWORD": "1"}
+    assert run_command(["nnunet-uhf"], env=words, check=False).stdout.split() == ["export-keeper"]
+
+
 def test_no_arguments_show_all_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
     text = capsys.readouterr().out

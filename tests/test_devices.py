@@ -14,6 +14,14 @@ def test_a_device_of_this_machine_is_returned() -> None:
     assert device_of_command("cpu") == torch.device("cpu")
 
 
+@pytest.mark.parametrize(("there", "chosen"), [(True, "cuda"), (False, "cpu")])
+def test_without_the_option_a_gpu_is_used_where_there_is_one(
+    there: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert device_of_command(None) == torch.device(chosen)
+
+
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:x"])
 def test_an_unknown_device_is_refused(name: str) -> None:
     with pytest.raises(UHFError, match="choose cuda, cpu or mps"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +19,11 @@ Dataset = Annotated[str, typer.Option("-d", metavar="DATASET", help="Dataset nam
 Configuration = Annotated[str, typer.Option("-c", metavar="CONFIGURATION", help="For example 3d_fullres.")]
 Fold = Annotated[str, typer.Option("-f", metavar="FOLD", help="0 to 4, or all.")]
 Plans = Annotated[str, typer.Option("-p", metavar="PLANS", help="Plans name.")]
-Device = Annotated[str, typer.Option("-device", metavar="DEVICE", help="cuda, cpu or mps.")]
+Device = Annotated[
+    str | None,
+    typer.Option("-device", metavar="DEVICE", help="cuda, cpu or mps. Default: cuda where there is one, else cpu."),
+]
+HELP = {"help_option_names": ["-h", "--help"]}
 InputFolder = Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of images.")]
 OutputFolder = Annotated[Path, typer.Option("-o", metavar="FOLDER", help="Folder to write to.")]
 
@@ -36,7 +41,7 @@ def add_verbs(
     """
     for name, function, example in verbs:
         shown = " ".join(filter(None, ("nnunet-uhf", parent, example))) if example.startswith(name) else example
-        app.command(name, epilog=f"Example: {shown}", rich_help_panel=group)(function)
+        app.command(name, epilog=f"Example: {shown}", rich_help_panel=group, context_settings=HELP)(function)
 
 
 def require_folders(*variables: str) -> None:
@@ -56,8 +61,14 @@ def fold_number(fold: str) -> int | str:
     return int(fold)
 
 
-def torch_device(name: str) -> torch.device:
-    """As :func:`nnunet_uhf.devices.device_of_command`; help does not wait for torch."""
+def torch_device(name: str | None) -> torch.device:
+    """As :func:`nnunet_uhf.devices.device_of_command`, and says on stderr what was chosen where nothing was asked for.
+
+    Help does not wait for torch.
+    """
     from nnunet_uhf.devices import device_of_command
 
-    return device_of_command(name)
+    device = device_of_command(name)
+    if name is None:
+        sys.stderr.write(f"device: {device.type}\n")
+    return device

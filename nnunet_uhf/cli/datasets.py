@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nnunet_uhf.cli import convert_labels, convert_pairs
-from nnunet_uhf.cli.arguments import InputFolder, OutputFolder, add_verbs
+from nnunet_uhf.cli.arguments import HELP, InputFolder, OutputFolder, add_verbs
 from nnunet_uhf.errors import Odd
 
 GROUP = "Datasets"
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     convert = typer.Typer(
         help="Make a raw nnU-Net dataset from data of another layout; sources stay as they are.",
         epilog="Example: nnunet-uhf convert ibsr -i IBSR_nifti_stripped -o $nnUNet_raw/Dataset111_IBSR",
+        context_settings=HELP,
     )
     convert_labels.add_to(convert)
     convert_pairs.add_to(convert)

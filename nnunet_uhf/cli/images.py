@@ -71,7 +71,7 @@ def enhance(
     model: Annotated[
         Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file with decoder, or keeper model folder.")
     ],
-    device: Device = "cuda",
+    device: Device = None,
     folds: Annotated[
         list[str] | None,
         typer.Option("-f", metavar="FOLD...", help="Folds of a model folder, averaged. Default: all."),

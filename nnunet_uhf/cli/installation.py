@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nnunet_uhf.cli.arguments import Device, add_verbs
+from nnunet_uhf.cli.arguments import add_verbs
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,7 +42,9 @@ def demo(
     output: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder to work in.")] = Path(
         "nnunet-uhf-demo"
     ),
-    device: Device = "cpu",
+    device: Annotated[
+        str, typer.Option("-device", metavar="DEVICE", help="cuda, cpu or mps. The cpu is enough for the demo.")
+    ] = "cpu",
 ) -> None:
     """Show the whole chain on made subjects, without downloads: less than half an hour on two CPU cores."""
     from rich.console import Console

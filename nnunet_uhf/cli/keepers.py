@@ -48,7 +48,7 @@ def pretrain(
         Path | None,
         typer.Option("-o", metavar="FILE", help="Keeper file to write. Default: in the keeper's fold folder."),
     ] = None,
-    device: Device = "cuda",
+    device: Device = None,
     epochs: Annotated[
         str, typer.Option("--epochs", metavar="N", help="Length of both trainings, 1 to 9999. Default: 250.")
     ] = "",
@@ -216,7 +216,7 @@ def check_input(
     output: Annotated[
         Path | None, typer.Option("-o", metavar="FILE", help="Also write every level of every image (*.csv).")
     ] = None,
-    device: Device = "cpu",
+    device: Device = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit status 1 when an image is beyond what the keeper was trained on.")
     ] = False,

@@ -18,12 +18,13 @@ from rich.text import Text
 
 from nnunet_uhf import __version__
 from nnunet_uhf.cli import datasets, images, installation, keepers, segmentations, simulation
+from nnunet_uhf.cli.arguments import HELP
 from nnunet_uhf.errors import LeftOutError, UHFError, UHFWarning
 
 # typer brings its own copy of click, whose names are not public
 UsageError = typer.BadParameter.__bases__[0]
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False, context_settings=HELP)
 for verbs in (installation, datasets, simulation, keepers, images, segmentations):  # as a user meets them
     verbs.add_to(app)
 
