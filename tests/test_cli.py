@@ -31,6 +31,7 @@ VERBS = (
     "enhance",
     "evaluate-images",
     "export-keeper",
+    "features",
     "init",
     "inspect",
     "normalise",

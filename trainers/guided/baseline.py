@@ -11,10 +11,7 @@ from typing import Any
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.guidance.attach import attach
@@ -22,10 +19,11 @@ from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.imageio.output import require_new, written_whole
 from nnunet_uhf.keepers.file import read_keeper
 from nnunet_uhf.networks.guided.network import KeeperNet, build_guided_net
+from nnunet_uhf.nnunet.build import trained_network
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, put_block
-from nnunet_uhf.trainers.guided.guidance import UHFGuidance, build_backbone
+from nnunet_uhf.trainers.guided.guidance import UHFGuidance
 
 GUIDANCE_PREFIXES = ("keeper.", "fusions.")
 
@@ -160,7 +158,9 @@ def write_initial_checkpoint(
     put_block(plans, configuration, block.as_json())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the fusion modules' random weights: the same inputs give the same file
-        plain = plain_network(plans, configuration, dataset_json, trainer=checkpoint["trainer_name"])
+        plain = trained_network(
+            plans, configuration, dataset_json, trainer=checkpoint["trainer_name"], deep_supervision=True
+        )
         network = build_guided_net(plain, block.spec)
     network.keeper.load_state_dict(file.keeper_state)
     copy_backbone(network, checkpoint["network_weights"], origin=checkpoint_file)
@@ -174,23 +174,3 @@ def write_initial_checkpoint(
     with written_whole(output) as temporary:
         torch.save(initial, temporary)
     return output
-
-
-def plain_network(
-    plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any], *, trainer: str
-) -> nn.Module:
-    """The network a plain trainer builds for these plans, with random weights."""
-    plans_manager = PlansManager(plans)
-    configuration_manager = plans_manager.get_configuration(configuration)
-    try:
-        trainer_class = recursive_find_trainer_class_by_name(trainer)
-    except RuntimeError:
-        raise UHFError(f"trainer {trainer} is not found; put its folder into nnUNet_extTrainer") from None
-    return build_backbone(
-        trainer_class.build_network_architecture,
-        plans_manager,
-        configuration_manager,
-        input_channels=determine_num_input_channels(plans_manager, configuration_manager, dataset_json),
-        output_channels=plans_manager.get_label_manager(dataset_json).num_segmentation_heads,
-        deep_supervision=True,
-    )

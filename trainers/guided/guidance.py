@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,32 +20,11 @@ from nnunet_uhf.guidance.matching import overlapping_cases
 from nnunet_uhf.keepers.file import build_keeper, weights_sha256
 from nnunet_uhf.networks.guided.controls import CONTROLS, build_network, extra_input_channels
 from nnunet_uhf.networks.guided.network import KeeperNet
+from nnunet_uhf.nnunet.build import build_backbone
 from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.orientation import stored_orientations
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.trainers.base import SafeCheckpoints, unwrap
-
-
-def build_backbone(
-    build: Callable[..., nn.Module],
-    plans_manager: PlansManager,
-    configuration_manager: ConfigurationManager,
-    *,
-    input_channels: int,
-    output_channels: int,
-    deep_supervision: bool,
-) -> nn.Module:
-    """Call a trainer's ``build_network_architecture``, in nnU-Net's present signature or the one before 2.8."""
-    if "plans_manager" in inspect.signature(build).parameters:
-        return build(plans_manager, configuration_manager, input_channels, output_channels, deep_supervision)
-    return build(
-        configuration_manager.network_arch_class_name,
-        configuration_manager.network_arch_init_kwargs,
-        configuration_manager.network_arch_init_kwargs_req_import,
-        input_channels,
-        output_channels,
-        deep_supervision,
-    )
 
 
 class UHFGuidance(SafeCheckpoints):

@@ -1,0 +1,128 @@
+"""What gives feature maps: a keeper file, or the encoder of any finished nnU-Net (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
+
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.files import read_image
+from nnunet_uhf.imageio.orientation import Turn
+from nnunet_uhf.inference.inputs import Scan, require_one_grid
+from nnunet_uhf.inference.map_tiles import Maps
+from nnunet_uhf.inference.orientation import turn_of
+from nnunet_uhf.inference.preprocess import managers, preprocess_image
+from nnunet_uhf.keepers.file import build_keeper, read_keeper
+from nnunet_uhf.nnunet.build import trained_network
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.files import READERS
+from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.plans_block import block_in, role_of
+from nnunet_uhf.types import FloatArray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scan as a network sees it.
+
+    Attributes:
+        data: `(C, *S)`.
+        properties: nnU-Net's, of the scan after it was turned.
+        turn: to the axes of the network, or None.
+    """
+
+    data: FloatArray
+    properties: dict[str, Any]
+    turn: Turn | None
+
+
+@dataclass(frozen=True)
+class MapSource:
+    """A network whose maps are asked for.
+
+    Attributes:
+        path: of the file or folder it came from.
+        note: what the JSON beside the maps says of it.
+        network: as a module, to be moved to a device.
+        maps: its maps of a patch.
+        channels: images it reads together.
+        plans: nnU-Net's, as far as preprocessing needs them.
+        configuration: patch size and spacing.
+        prepare: brings a scan before it.
+    """
+
+    path: Path
+    note: dict[str, Any]
+    network: nn.Module
+    maps: Maps
+    channels: int
+    plans: PlansManager
+    configuration: ConfigurationManager
+    prepare: Callable[[Scan], Prepared]
+
+
+def map_source(model: Path, *, fold: int | str | None = None) -> MapSource:
+    """The network of a keeper file, or of a fold of a finished nnU-Net, whose encoder gives the maps.
+
+    Raises:
+        UHFError: neither; a keeper that cannot guide; a fold of a keeper file; a network without nnU-Net's encoder.
+    """
+    if not model.is_dir():
+        if fold is not None:
+            raise UHFError(f"{model} is a keeper file, which holds one fold: leave the fold away (-f)")
+        return _of_keeper(model)
+    return _of_model(ModelFolder(model), fold)
+
+
+def _of_keeper(path: Path) -> MapSource:
+    file = read_keeper(path)
+    header, keeper = file.header, build_keeper(file)
+    plans, configuration = managers(header)
+
+    def prepare(scan: Scan) -> Prepared:
+        turn = turn_of(header, scan[0])
+        data, _, properties = preprocess_image(scan, plans, configuration, turn=turn)
+        return Prepared(data, properties, turn)
+
+    note = {"keeper": path.name, "sha256": header.sha256, "trained_on": header.dataset, "route": header.route}
+    return MapSource(path, note, keeper, keeper, len(header.inputs), plans, configuration, prepare)
+
+
+def _of_model(folder: ModelFolder, fold: int | str | None) -> MapSource:
+    plans_json, dataset_json = folder.plans(), folder.dataset_json()
+    chosen = folder.finished_folds[0] if fold is None else fold
+    checkpoint = load_checkpoint_weights(folder.fold(chosen).checkpoint)
+    name, configuration_name = checkpoint["trainer_name"], checkpoint["init_args"]["configuration"]
+    if role_of(block_in(plans_json, configuration_name)) not in (None, "guided"):
+        raise UHFError(f"{folder.path} is a training of images: export its keeper and give that file (-m)")
+    network = trained_network(plans_json, configuration_name, dataset_json, trainer=name, deep_supervision=False)
+    network.load_state_dict(checkpoint["network_weights"])
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, nn.Module) or not getattr(encoder, "return_skips", False):
+        raise UHFError(f"{folder.path}: {type(network).__name__} has no encoder that gives its maps as nnU-Net's do")
+    plans = PlansManager(plans_json)
+    if plans_json.get("image_reader_writer") not in READERS:
+        raise UHFError(f"{folder.path} reads images by {plans_json.get('image_reader_writer')}, not by {READERS[0]}")
+    configuration = plans.get_configuration(configuration_name)
+    if configuration.previous_stage_name is not None:
+        raise UHFError(f"{folder.path} is the second stage of a cascade, which reads a segmentation: give the first")
+
+    def prepare(scan: Scan) -> Prepared:
+        require_one_grid(scan)
+        images = [read_image(path) for path in scan]
+        data, _, properties = DefaultPreprocessor(verbose=False).run_case_npy(
+            np.concatenate([image for image, _ in images]), None, images[0][1], plans, configuration, dataset_json
+        )
+        return Prepared(data, properties, None)
+
+    channels = determine_num_input_channels(plans, configuration, dataset_json)
+    note = {"model": folder.path.resolve().name, "fold": chosen, "trained_on": plans.dataset_name}
+    return MapSource(folder.path, note, network.eval(), encoder, channels, plans, configuration, prepare)
