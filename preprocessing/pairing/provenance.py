@@ -20,7 +20,7 @@ StoredRoute = Literal["paired", "simulated"]
 
 
 @dataclass(frozen=True)
-class Provenance:
+class PairProvenance:
     """How the low-field scans of pairs came about.
 
     Attributes:
@@ -32,7 +32,7 @@ class Provenance:
     simulation: dict[str, Any] | None = None
 
 
-def provenance(scans: Iterable[Path], *, stated: StoredRoute | None, field_T: float) -> Provenance:
+def provenance(scans: Iterable[Path], *, stated: StoredRoute | None, field_T: float) -> PairProvenance:
     """What `simulation.json` beside the low-field scans, or their headers, say of them.
 
     Args:
@@ -71,7 +71,7 @@ def provenance(scans: Iterable[Path], *, stated: StoredRoute | None, field_T: fl
             f"--field-lf is {field_T:g}, but {next(iter(records)) / RECORD_NAME} says that the scans were simulated "
             f"for {simulated_T:g} T: give that"
         )
-    return Provenance(stated or found, simulation)
+    return PairProvenance(stated or found, simulation)
 
 
 def _record(path: Path) -> dict[str, Any] | None:

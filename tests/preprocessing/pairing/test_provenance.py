@@ -13,7 +13,7 @@ import pytest
 from helpers.low_field import PRESET, simulated
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.pairing.provenance import Provenance, provenance
+from nnunet_uhf.preprocessing.pairing.provenance import PairProvenance, provenance
 
 FIELD = 0.36
 
@@ -23,7 +23,7 @@ def low(subjects: Path) -> Path:
     return simulated(subjects / "images", subjects / "low", subjects / "labels").parent
 
 
-def told(folder: Path, *, stated: Any = None, field_T: float = FIELD) -> Provenance:
+def told(folder: Path, *, stated: Any = None, field_T: float = FIELD) -> PairProvenance:
     return provenance(sorted(folder.glob("*.nii.gz")), stated=stated, field_T=field_T)
 
 
@@ -43,13 +43,13 @@ def test_simulated_scans_are_declared_so_with_all_parameters_of_the_simulation(s
 
 
 def test_measured_scans_are_pairs_and_may_be_stated_to_be_simulated_elsewhere(subjects: Path) -> None:
-    assert told(subjects / "images") == Provenance("paired")
-    assert told(subjects / "images", stated="simulated") == Provenance("simulated")
+    assert told(subjects / "images") == PairProvenance("paired")
+    assert told(subjects / "images", stated="simulated") == PairProvenance("simulated")
 
 
 def test_a_simulated_scan_is_known_by_its_header_where_the_record_is_lost(low: Path) -> None:
     (low / "simulation.json").unlink()
-    assert told(low) == Provenance("simulated")
+    assert told(low) == PairProvenance("simulated")
 
 
 def test_a_scan_that_the_record_does_not_name_is_not_taken_for_simulated(subjects: Path, low: Path) -> None:
