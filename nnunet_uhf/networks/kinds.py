@@ -9,12 +9,13 @@ from torch import nn
 
 from nnunet_uhf.networks.contract import Arguments, Keeper, NetworkKind
 from nnunet_uhf.networks.distillation.kind import KIND as KNOWLEDGE_KEEPER
+from nnunet_uhf.networks.pta.kind import PTA_KINDS
 from nnunet_uhf.networks.siqt.kind import KIND as ANISOTROPIC_UNET
 from nnunet_uhf.networks.space_to_depth.kind import KIND as SPACE_TO_DEPTH_UNET
 from nnunet_uhf.networks.unicoal.kind import KIND as UNICOAL
 
 KINDS: dict[str, NetworkKind] = {
-    kind.name: kind for kind in (KNOWLEDGE_KEEPER, ANISOTROPIC_UNET, SPACE_TO_DEPTH_UNET, UNICOAL)
+    kind.name: kind for kind in (KNOWLEDGE_KEEPER, ANISOTROPIC_UNET, SPACE_TO_DEPTH_UNET, UNICOAL, *PTA_KINDS)
 }
 
 #: What a header or block that names no network means: the first formats knew no other.

@@ -44,6 +44,7 @@ def test_an_entry_describes_its_classes(kind: NetworkKind, dim: int) -> None:
 
 def test_sizes_that_dataset_json_may_set_are_arguments_of_their_class_that_no_plan_sets() -> None:
     planned = {"self", "dim", "in_channels", "strides", "ratio", "slice_axis", "masks"}
+    planned |= {"source_range", "target_range", "patch_size"}
     for kind in KINDS.values():
         for network, names in kind.sizes.items():
             assert names == frozenset(inspect.signature(network).parameters) - planned
