@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,7 +50,7 @@ def corrupted(
         return image.clone(), torch.zeros_like(image, dtype=torch.bool)
     inner = image[..., : rows * side, : columns * side]
     blocks = inner.reshape(batch, rows, side, columns, side).permute(0, 1, 3, 2, 4)
-    draw = {"generator": generator, "device": image.device}
+    draw: dict[str, Any] = {"generator": generator, "device": image.device}
     if turned:
         quarters = torch.randint(4, (batch, rows, columns, 1, 1), **draw)
         for count in (1, 2, 3):

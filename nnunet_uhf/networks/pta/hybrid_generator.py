@@ -64,8 +64,6 @@ class HybridTrunk(Trunk):
         )
         initialise_normal(self)
         nn.init.trunc_normal_(self.positions, std=0.02)
-        for block in self.blocks:
-            nn.init.trunc_normal_(block.window.bias, std=0.02)
         self.probability: Tensor | None = None
 
     def translated(self, unit: Tensor) -> Tensor:
@@ -73,7 +71,7 @@ class HybridTrunk(Trunk):
         image = repeat_borders(unit, PATCH, PATCH)
         tokens = self.embed(image)
         size = tokens.shape[2:]
-        positions = self.positions
+        positions: Tensor = self.positions
         if positions.shape[2:] != size:
             positions = F.interpolate(positions, size=size, mode="bicubic", align_corners=False)
         tokens = tokens + positions.to(tokens.dtype)
@@ -143,7 +141,8 @@ class _Attention(nn.Module):
         """``(B, N, width)`` to the same; ``mask`` is added to the scores ``(B, heads, N, N)``, or says which count."""
         batch, number, width = tokens.shape
         qkv = self.qkv(tokens).view(batch, number, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*qkv.unbind(0), attn_mask=mask)
+        queries, keys, values = qkv.unbind(0)
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         return self.out(attended.transpose(1, 2).reshape(batch, number, width))
 
 
@@ -153,9 +152,10 @@ class _WindowAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.attention = _Attention(width, heads)
-        self.bias = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, heads))
+        self.bias = nn.Parameter(nn.init.trunc_normal_(torch.empty((2 * WINDOW - 1) ** 2, heads), std=0.02))
         place = torch.stack(torch.meshgrid(torch.arange(WINDOW), torch.arange(WINDOW), indexing="ij")).flatten(1)
         moved = place[:, :, None] - place[:, None] + WINDOW - 1
+        self.displacement: Tensor
         self.register_buffer("displacement", moved[0] * (2 * WINDOW - 1) + moved[1], persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:

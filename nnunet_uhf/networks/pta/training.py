@@ -22,7 +22,7 @@ from nnunet_uhf.networks.pta.structure_net import StructureNet
 
 
 class JudgeScores(NamedTuple):
-    """What a judge says of real and of made images, and of made ones for the generator to learn by; ``(B, 1, H', W')``."""
+    """What a judge says of real and made images, and of made ones for the generator to learn by: ``(B, 1, H', W')``."""
 
     real: Tensor
     fake: Tensor
@@ -54,7 +54,7 @@ class PTAOutput:
     foreground: dict[str, Tensor] = field(default_factory=dict)
 
 
-class PTANet(EnhancementNet):
+class PTANet(nn.Module):
     """The translation as keeper and decoder, the way back, a judge of each domain; the structure network is frozen.
 
     One forward pass gives what both players need; in a generator's terms the judges are constant (ours: simultaneous
@@ -82,10 +82,10 @@ class PTANet(EnhancementNet):
         identity: bool = True,
         cycle: bool = True,
     ) -> None:
-        super().__init__(forwards.keeper, forwards.decoder)
+        super().__init__()
         if judge_target.in_channels > 1 and structure is None:
             raise ValueError("a judge of two channels needs the structure network")
-        self.back = back
+        self.keeper, self.decoder, self.back = forwards.keeper, forwards.decoder, back
         self.judge_target, self.judge_source = judge_target, judge_source
         self.structure = None if structure is None else structure.requires_grad_(requires_grad=False)
         self.structure_in_generator, self.identity, self.cycle = structure_in_generator, identity, cycle
@@ -127,7 +127,7 @@ class PTANet(EnhancementNet):
             earlier_source: likewise.
         """
         if target is None:
-            image: Tensor = super().forward(source)
+            image: Tensor = self.decoder(self.keeper.features(source), source.shape[2:])
             return image
         slices_source = to_unit(source, _trunk(self).source_range)
         slices_target = to_unit(target, _head(self).target_range)
@@ -143,7 +143,7 @@ class PTANet(EnhancementNet):
     def _translate(self, source: Tensor, target: Tensor) -> PTAOutput:
         middle = source.shape[1] // 2
         one_source, one_target = source[:, middle : middle + 1], target[:, middle : middle + 1]
-        foreground = {}
+        foreground: dict[str, Tensor] = {}
         made_target = _made(self, source)
         _note_foreground(self, foreground, "source")
         batch, slices = target.shape[:2]
@@ -193,21 +193,24 @@ class PTANet(EnhancementNet):
         return JudgeScores(judge(real), judge(fake), deceived)
 
 
-def _trunk(network: EnhancementNet) -> Trunk:
+Translator = EnhancementNet | PTANet
+
+
+def _trunk(network: Translator) -> Trunk:
     assert isinstance(network.keeper, Trunk)
     return network.keeper
 
 
-def _head(network: EnhancementNet) -> TanhHead:
+def _head(network: Translator) -> TanhHead:
     assert isinstance(network.decoder, TanhHead)
     return network.decoder
 
 
-def _made(network: EnhancementNet, unit: Tensor) -> Tensor:
+def _made(network: Translator, unit: Tensor) -> Tensor:
     return _head(network).unit(_trunk(network).translated(unit), unit.shape[2:])
 
 
-def _note_foreground(network: EnhancementNet, found: dict[str, Tensor], domain: str) -> None:
+def _note_foreground(network: Translator, found: dict[str, Tensor], domain: str) -> None:
     trunk = _trunk(network)
     if isinstance(trunk, HybridTrunk) and trunk.probability is not None:
         found[domain] = trunk.probability
