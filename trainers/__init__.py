@@ -25,6 +25,16 @@ from nnunet_uhf.trainers.guided.controls import (
 from nnunet_uhf.trainers.guided.guidance import UHFGuidance, UHFTrainer, UHFTrainerNoMirroring
 from nnunet_uhf.trainers.lengths import base_and_length as _base_and_length
 from nnunet_uhf.trainers.lengths import fixed_length as _fixed_length
+from nnunet_uhf.trainers.pta.local_structure import LSCTrainer
+from nnunet_uhf.trainers.pta.pta import (
+    PTATrainer,
+    PTATrainer25D,
+    PTATrainerHybrid,
+    PTATrainerPaper,
+    PTATrainerStructure,
+    PTATrainerUNet,
+)
+from nnunet_uhf.trainers.pta.slice_gap import SGPTrainer
 from nnunet_uhf.trainers.siqt.trainers import (
     SIQTTrainer,
     SIQTTrainerAugmented,
@@ -37,6 +47,14 @@ from nnunet_uhf.trainers.space_to_depth.direct import UHFKeeperTrainerDirect
 from nnunet_uhf.trainers.unicoal.trainers import UniCOALTrainer, UniCOALTrainerNoAdversarial, UniCOALTrainerNoSAM
 
 __all__ = [
+    "LSCTrainer",
+    "PTATrainer",
+    "PTATrainer25D",
+    "PTATrainerHybrid",
+    "PTATrainerPaper",
+    "PTATrainerStructure",
+    "PTATrainerUNet",
+    "SGPTrainer",
     "SIQTTrainer",
     "SIQTTrainerAugmented",
     "SIQTTrainerHuber",

@@ -29,6 +29,7 @@ from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.imageio.restore import restore_grid
 from nnunet_uhf.inference.input_check import InputCheck, check_for_enhancing, without_statistics
 from nnunet_uhf.inference.inputs import Scan, scans_and_outputs
+from nnunet_uhf.inference.neighbours import with_neighbours
 from nnunet_uhf.inference.orientation import not_turned, stored_as, turn_of
 from nnunet_uhf.inference.predictor import ImagePredictor
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
@@ -37,6 +38,7 @@ from nnunet_uhf.inference.uncertainty import uncertainty_path, with_spread, wrap
 from nnunet_uhf.keepers.file import KeeperHeader, build_enhancer, read_keeper
 from nnunet_uhf.keepers.trained import SAME_FIELD, read_trained_keeper
 from nnunet_uhf.networks.contract import EnhancementNet
+from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.table import ROUTES
 
@@ -133,7 +135,7 @@ def enhance(
         console.print(note, highlight=False, markup=False)
 
     predictor = ImagePredictor(device=device, tile_step_size=tile_step_size, use_mirroring=mirroring)
-    stretch = stretch_of(header)
+    stretch, neighbours = stretch_of(header), KINDS[header.network].neighbours(header.architecture)
     predictor.set_network(
         network,
         managers(header)[1],
@@ -154,7 +156,8 @@ def enhance(
                 console.print(f"error: {odd.reasons[scan[0].name]}", style="red", highlight=False, markup=False)
                 continue
             report = functools.partial(_report, bar, task, index)
-            images = predictor.predict_image(torch.from_numpy(given.data), on_patch=report)
+            shown = with_neighbours(torch.from_numpy(given.data), neighbours)
+            images = predictor.predict_image(shown, on_patch=report)
             _write(target, given, images, enhancer, uncertainty=uncertainty)
             bar.update(task, completed=index + 1)
     odd.require_others(len(tasks))

@@ -101,6 +101,7 @@ def describe_keeper(
     task = read_any_task(dataset_json, dataset=plans["dataset_name"])
     source, kind = block.source_channel, _kind(block.networks, where)
     source_field = task.low_field_T if task.low_field_T is not None else block.simulated_field
+    measured = block.networks.part("target_intensity")
     cited = f"Method: {kind.citation}. {FRAMEWORK}"
     return KeeperHeader(
         network=block.networks.network,
@@ -113,7 +114,7 @@ def describe_keeper(
         patch_size=tuple(int(n) for n in configuration_manager.patch_size),
         normalisation=configuration_manager.normalization_schemes[source],
         use_mask_for_norm=bool(configuration_manager.use_mask_for_norm[source]),
-        target_intensity=foreground_intensity(plans, block.learnt_channel),
+        target_intensity=dict(measured or foreground_intensity(plans, block.learnt_channel)),
         source_field_T=source_field,
         target_field_T=source_field if block.same_field else task.high_field_T,
         route=task.route,
@@ -156,6 +157,9 @@ def _kind(networks: NetworksEntry, where: Path | str) -> NetworkKind:
 
 
 def _decoder_arguments(networks: NetworksEntry, kind: NetworkKind) -> dict[str, Any]:
+    own = networks.part("decoder")
+    if own is not None:
+        return kind.decoder_of(own)
     with_decoder = networks.teacher if kind.decodes_as_teacher and networks.teacher is not None else networks
     return kind.decoder_of(with_decoder.architecture)
 

@@ -16,7 +16,8 @@ from nnunet_uhf.networks.contract import Arguments, without
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 from nnunet_uhf.nnunet.plans_block import FORMAT, block_in, role_of
 
-TrainingRole = Literal["teacher", "keeper"]
+TrainingRole = Literal["teacher", "keeper", "pretext"]
+"""What is trained: whom a keeper learns from, what makes images, or what a method trains beforehand for itself."""
 _REMEDY = "restore the file from a copy, or train again"
 _KNOWN = {"format", "role", "source_channel", "target_channel", "network", "architecture", "teacher"}
 _KNOWN |= {"same_field", "simulation", "training"}

@@ -81,6 +81,10 @@ def _nothing(*_: Any) -> None:
     return None
 
 
+def _one(_: Arguments) -> int:
+    return 1
+
+
 def _declared_channels(architecture: Arguments) -> int:
     return int(architecture.get("in_channels", 1))
 
@@ -105,6 +109,7 @@ class NetworkKind:
         decoder_problem: how those of keeper and decoder do, or None.
         no_guide: why such a keeper cannot guide a segmentation, as the end of a sentence about it; None when it can.
         in_channels: of the source image; by default ``in_channels`` of the architecture, else 1.
+        neighbours: slices of the source that a network of slices is given as channels, the middle one being its own.
         thick_slices: axis and ratio of a network that makes ``ratio`` slices of one; None where it keeps the grid.
         members: of an ensemble in one network, whose enhancer has ``forward_all()``; None for none.
         trained_keeper: where the network of the trainer has the keeper.
@@ -127,6 +132,7 @@ class NetworkKind:
     decoder_problem: Callable[[Arguments, Arguments], str | None] = _nothing
     no_guide: Callable[[Arguments], str | None] = _nothing
     in_channels: Callable[[Arguments], int] = _declared_channels
+    neighbours: Callable[[Arguments], int] = _one
     thick_slices: Callable[[Arguments], tuple[int, int] | None] = _nothing
     members: Callable[[Arguments], int | None] = _nothing
     trained_keeper: str = "keeper."

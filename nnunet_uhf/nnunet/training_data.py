@@ -186,7 +186,7 @@ def cases_of_fold(preprocessed: Path, data_identifier: str, fold: int | str) -> 
     splits = preprocessed / SPLITS
     if not splits.is_file():
         raise UHFError(f"{splits} does not exist; a keeper must name the cases it was trained on: restore that file")
-    folds = _folds(splits)
+    folds = folds_in(splits)
     if int(fold) >= len(folds):
         raise UHFError(f"{splits} has {len(folds)} folds, so the cases of fold {fold} are unknown; train one of those")
     return list(folds[int(fold)]["train"]), list(folds[int(fold)]["val"])
@@ -210,7 +210,8 @@ def planned_cases(
     return cases_of_fold(preprocessed, configuration_settings(plans, configuration)["data_identifier"], fold)
 
 
-def _folds(splits: Path) -> list[dict[str, list[str]]]:
+def folds_in(splits: Path) -> list[dict[str, list[str]]]:
+    """The folds of a split file; UHFError when it is damaged."""
     advice = "restore that file, or delete it to have nnU-Net make it anew"
     try:
         folds = json.loads(splits.read_text(encoding="utf-8-sig"))

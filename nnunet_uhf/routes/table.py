@@ -13,6 +13,7 @@ from nnunet_uhf.routes.modalities import MODALITIES
 from nnunet_uhf.routes.paired import PAIRED
 from nnunet_uhf.routes.simulated import SIMULATED
 from nnunet_uhf.routes.task import EnhancementTask, Route, Task
+from nnunet_uhf.routes.unpaired import UNPAIRED
 
 TaskOfRoute = TypeVar("TaskOfRoute", bound=Task)
 
@@ -22,8 +23,7 @@ ROUTES: dict[str, Route] = {
         PAIRED,
         SIMULATED,
         MODALITIES,
-        # known from headers of keepers only
-        Route(name="unpaired", taught=lambda low, high: f"unpaired scans at {low} and {high}", entry="unpaired"),
+        UNPAIRED,
     )
 }
 
@@ -45,9 +45,7 @@ def read_task_of(kind: type[TaskOfRoute], dataset_json: Mapping[str, Any], *, da
     """
     task = read_any_task(dataset_json, dataset=dataset)
     if not isinstance(task, kind):
-        raise UHFError(
-            f"{_place(dataset)}: this dataset is of the route {task.route}: use {ROUTES[task.route].trainers}"
-        )
+        raise UHFError(f"{_place(dataset)}: this dataset is {task.route}: use {ROUTES[task.route].trainers}")
     return task
 
 

@@ -12,14 +12,25 @@ from typing import Any
 from nnunet_uhf.checks import is_number
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.networks.distillation.losses import DISCRIMINATOR_WEIGHTS, KEEPER_WEIGHTS, TEACHER_WEIGHTS
+from nnunet_uhf.networks.pta.losses import PTA_PRESETS
 from nnunet_uhf.networks.unicoal.weights import UNICOAL_WEIGHTS
 
-LEARNERS = ("teacher", "keeper", "generator", "discriminator")
+LEARNERS = ("teacher", "keeper", "generator", "discriminator", "judge", "slice_encoder", "structure_net")
 """Networks that a learning rate can be given for; the anisotropic U-Net of SIQT counts as a keeper."""
 POLYNOMIAL, CONSTANT = "polynomial", "constant"
 SCHEDULES = (POLYNOMIAL, CONSTANT)
 """nnU-Net's, from the learning rate to nearly 0; and the paper's."""
-WEIGHTS = tuple(dict.fromkeys((*TEACHER_WEIGHTS, *KEEPER_WEIGHTS, *DISCRIMINATOR_WEIGHTS, *UNICOAL_WEIGHTS)))
+WEIGHTS = tuple(
+    dict.fromkeys(
+        (
+            *TEACHER_WEIGHTS,
+            *KEEPER_WEIGHTS,
+            *DISCRIMINATOR_WEIGHTS,
+            *UNICOAL_WEIGHTS,
+            *PTA_PRESETS["code"].weights,
+        )
+    )
+)
 """Terms of the losses that a weight can be given for, of every method."""
 _ENTRIES = ("learning_rate", "schedule", "weights")
 _SMALLEST_RATE, _LARGEST_RATE, _LARGEST_WEIGHT = 1e-9, 1.0, 1e6

@@ -76,7 +76,7 @@ def test_channels_without_names_are_told_with_the_file() -> None:
     [
         ("paired", "trained on paired scans at 0.36 T and 3 T."),
         ("simulated", "trained on SIMULATED low-field images (0.36 T) of scans at 3 T, not on real low-field scans."),
-        ("unpaired", "trained on unpaired scans at 0.36 T and 3 T."),
+        ("unpaired", "trained on unpaired scans at 0.36 T and 3 T, of different subjects:"),
         ("unicoal", "trained on scans of several modalities of the same subjects at 0.36 T and 3 T, or on images that"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_new_route_needs_its_file_and_a_line_in_the_table(tmp_path: Path, monk
     header = read_header(write(tmp_path / "kkn.safetensors", route="toy", source_field_T=0.1))
     assert "trained on toys at 0.1 T and 3 T." in describe_image(header)
     # pairs on the disk did not come about so
-    assert stored_routes() == ["paired", "simulated"]
+    assert stored_routes() == ["paired", "simulated", "unpaired"]
     with pytest.raises(UHFError, match=r"uhf\.route is 'toy'"):
         read_task(described({**PAIRED, "route": "toy"}), dataset="D")
 

@@ -19,6 +19,7 @@ from nnunet_uhf.keepers.trained import SAME_FIELD, TrainedKeeper, read_trained_k
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes, validated_cases
+from nnunet_uhf.routes.table import read_task
 from nnunet_uhf.trainers.export.intensity import training_intensity
 from nnunet_uhf.trainers.export.statistics import keeper_statistics
 
@@ -66,6 +67,7 @@ def export_keeper(
         raise UHFError(f"{summary} does not exist, so nobody knows how good this keeper is; run: {again} --val")
     used_plans = model.plans(advice="train again")
     block = trained.block
+    read_task(model.dataset_json(advice="train again"), dataset=name)  # other routes make no keeper themselves
     metrics = _held_out_metrics(summary, same_field=block.same_field)
     if not accept_worse and not block.same_field:
         _refuse_worse_than_input(metrics, summary)

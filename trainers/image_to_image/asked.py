@@ -20,6 +20,8 @@ class TrainsAsAsked(TrainsPlayers):
     """Names of its networks in `learning_rate`; the first is that of the only player of a network that has one."""
     own_weights: ClassVar[Mapping[str, float]] = {}
     """Of the terms of its losses, by name; dataset.json may replace each of them."""
+    own_schedule: ClassVar[str] = POLYNOMIAL
+    """What its schedule is called in log and block, where dataset.json asks for none."""
     follows_preset: ClassVar[bool] = False
     """Whether the training of the preset that dataset.json names is meant for it: of teacher and keeper."""
     wishes: TrainingWishes = TrainingWishes()
@@ -27,7 +29,8 @@ class TrainsAsAsked(TrainsPlayers):
     def take_wishes(self, task: Task) -> None:
         """Train from now on as the dataset asks for."""
         self.wishes = task.pretraining if self.follows_preset else task.training
-        self.schedule = SCHEDULES[self.wishes.schedule or POLYNOMIAL]
+        if self.wishes.schedule is not None or self.own_schedule in SCHEDULES:
+            self.schedule = SCHEDULES[self.wishes.schedule or self.own_schedule]
 
     def rate_of(self, player: str) -> float:
         """The learning rate that is asked for, else the trainer's own."""
@@ -44,7 +47,7 @@ class TrainsAsAsked(TrainsPlayers):
         rates = self.wishes.learning_rates
         return {
             "learning_rate": {name: rates.get(name, self.learning_rate) for name in self.learners},
-            "schedule": self.wishes.schedule or POLYNOMIAL,
+            "schedule": self.wishes.schedule or self.own_schedule,
             "weights": dict(self.weights),
         }
 
@@ -52,5 +55,5 @@ class TrainsAsAsked(TrainsPlayers):
         """The same for the log."""
         rates = ", ".join(f"{name} {self.rate_of(name):g}" for name in self.learners)
         weights = ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
-        line = f"Learning rate: {rates}, {self.wishes.schedule or POLYNOMIAL}"
+        line = f"Learning rate: {rates}, {self.wishes.schedule or self.own_schedule}"
         return f"{line}; weights of the loss: {weights}" if weights else line

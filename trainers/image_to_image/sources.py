@@ -41,7 +41,11 @@ def _simulated(task: EnhancementTask, planned: Planned) -> PairSource:
     )
 
 
-SOURCES: dict[str, Callable[[EnhancementTask, Planned], PairSource]] = {"paired": _stored, "simulated": _simulated}
+SOURCES: dict[str, Callable[[EnhancementTask, Planned], PairSource]] = {
+    "paired": _stored,
+    "simulated": _simulated,
+    "unpaired": _stored,  # pairs that a model of the route made
+}
 """By the name of the route in dataset.json."""
 
 

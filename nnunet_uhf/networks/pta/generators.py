@@ -51,14 +51,16 @@ class Trunk(Keeper):
     features_out: int
     """Channels of the map."""
 
-    def __init__(self, *, in_channels: int, source_range: Sequence[float]) -> None:
+    def __init__(self, *, dim: int, in_channels: int, source_range: Sequence[float]) -> None:
         super().__init__()
+        if dim != 2:
+            raise ValueError(f"dim must be 2, got {dim}: these generators translate slices")
         if in_channels % 2 == 0:
             raise ValueError(f"in_channels must be odd, one slice and as many on either side, got {in_channels}")
         low, high = source_range
         if not low < high:
             raise ValueError(f"source_range must be two rising numbers, got {list(source_range)}")
-        self.dim, self.in_channels, self.source_range = 2, in_channels, (float(low), float(high))
+        self.dim, self.in_channels, self.source_range = dim, in_channels, (float(low), float(high))
 
     def features(self, source: Tensor) -> list[Tensor]:
         """The map, which may cover padding beyond the image."""
@@ -77,8 +79,10 @@ class Trunk(Keeper):
 class TanhHead(Decoder):
     """The last layers: the map of a trunk -> tanh -> z-scores of the target, which cannot leave its range."""
 
-    def __init__(self, *, generator: str, features: int, target_range: Sequence[float]) -> None:
+    def __init__(self, *, generator: str, features: int, target_range: Sequence[float], dim: int = 2) -> None:
         super().__init__()
+        if dim != 2:
+            raise ValueError(f"dim must be 2, got {dim}: these generators translate slices")
         low, high = target_range
         if not low < high:
             raise ValueError(f"target_range must be two rising numbers, got {list(target_range)}")
@@ -102,7 +106,12 @@ class TanhHead(Decoder):
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this module, ready for JSON."""
-        return {"generator": self.generator, "features": self.features, "target_range": list(self.target_range)}
+        return {
+            "dim": 2,
+            "generator": self.generator,
+            "features": self.features,
+            "target_range": list(self.target_range),
+        }
 
 
 class ResnetTrunk(Trunk):
@@ -113,9 +122,15 @@ class ResnetTrunk(Trunk):
     """Pixels of a side, for the reflecting borders at a quarter of the resolution; smaller images are padded."""
 
     def __init__(
-        self, *, in_channels: int = 1, features: int = 64, blocks: int = 9, source_range: Sequence[float] = (-1.0, 1.0)
+        self,
+        *,
+        dim: int = 2,
+        in_channels: int = 1,
+        features: int = 64,
+        blocks: int = 9,
+        source_range: Sequence[float] = (-1.0, 1.0),
     ) -> None:
-        super().__init__(in_channels=in_channels, source_range=source_range)
+        super().__init__(dim=dim, in_channels=in_channels, source_range=source_range)
         self.features_in, self.blocks, self.features_out = features, blocks, features
         self.channels, self.strides = (features,), ((1, 1),)
         layers: list[nn.Module] = [
@@ -141,6 +156,7 @@ class ResnetTrunk(Trunk):
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""
         return {
+            "dim": self.dim,
             "in_channels": self.in_channels,
             "features": self.features_in,
             "blocks": self.blocks,
@@ -177,12 +193,13 @@ class UNetTrunk(Trunk):
     def __init__(
         self,
         *,
+        dim: int = 2,
         in_channels: int = 1,
         features: int = 64,
         halvings: int = 7,
         source_range: Sequence[float] = (-1.0, 1.0),
     ) -> None:
-        super().__init__(in_channels=in_channels, source_range=source_range)
+        super().__init__(dim=dim, in_channels=in_channels, source_range=source_range)
         if not 2 <= halvings <= 8:
             raise ValueError(f"halvings must be 2 to 8, got {halvings}")
         self.features_in, self.halvings, self.features_out = features, halvings, 2 * features
@@ -225,6 +242,7 @@ class UNetTrunk(Trunk):
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""
         return {
+            "dim": self.dim,
             "in_channels": self.in_channels,
             "features": self.features_in,
             "halvings": self.halvings,

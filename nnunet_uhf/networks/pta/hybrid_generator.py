@@ -35,6 +35,7 @@ class HybridTrunk(Trunk):
     def __init__(
         self,
         *,
+        dim: int = 2,
         in_channels: int = 1,
         features: int = 16,
         width: int = WIDTH,
@@ -43,7 +44,7 @@ class HybridTrunk(Trunk):
         threshold: float = THRESHOLD,
         source_range: Sequence[float] = (-1.0, 1.0),
     ) -> None:
-        super().__init__(in_channels=in_channels, source_range=source_range)
+        super().__init__(dim=dim, in_channels=in_channels, source_range=source_range)
         if width % heads:
             raise ValueError(f"width {width} must be a multiple of heads {heads}")
         self.features_in, self.width, self.heads, self.threshold = features, width, heads, threshold
@@ -90,6 +91,7 @@ class HybridTrunk(Trunk):
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""
         return {
+            "dim": self.dim,
             "in_channels": self.in_channels,
             "features": self.features_in,
             "width": self.width,

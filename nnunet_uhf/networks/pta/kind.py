@@ -57,7 +57,6 @@ _PRETEXT_SIZES = {
 
 def trunk_of(generator: str, **architecture: Any) -> Trunk:
     """The trunk of a generator with random weights."""
-    architecture.pop("dim", None)
     return GENERATORS[generator](**architecture)
 
 
@@ -93,6 +92,7 @@ def _kind(generator: str) -> NetworkKind:
         enhancer=lambda architecture, decoder: pta_generator(generator, architecture, decoder),
         arguments={**_COMMON, **_OWN[generator]},
         decoder_arguments={
+            "dim": _COMMON["dim"],
             "generator": (lambda value: value == generator, generator),
             "features": (lambda value: is_int(value, 1, 2 * MAX_FEATURES), f"1 to {2 * MAX_FEATURES}"),
             "target_range": _RANGE,
@@ -108,6 +108,7 @@ def _kind(generator: str) -> NetworkKind:
             "make pairs with it (nnunet-uhf pseudo-pairs) and train a keeper on these"
         ),
         in_channels=lambda _: 1,
+        neighbours=lambda architecture: int(architecture["in_channels"]),
     )
 
 

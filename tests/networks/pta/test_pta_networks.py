@@ -70,7 +70,7 @@ def test_a_generator_makes_an_image_of_the_size_it_is_given_within_the_range_of_
 def test_a_generator_is_described_by_its_kind_and_rebuilt_from_its_configuration(generator: str) -> None:
     network = small(generator)
     kind = KINDS[f"pta_{generator}"]
-    architecture, decoder = {"dim": 2, **network.keeper.config()}, network.decoder.config()
+    architecture, decoder = network.keeper.config(), network.decoder.config()
     assert architecture.keys() == kind.arguments.keys()
     for values, checks in ((architecture, kind.arguments), (decoder, kind.decoder_arguments)):
         assert all(checks[name][0](value) for name, value in values.items())

@@ -1,0 +1,76 @@
+"""A made dataset of two domains: different subjects at low and high field, one of them at both."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helpers.tiny_data import DatasetSpec, TinyDataset, case_affine, make_channel, make_labels, write_image
+from helpers.workspace import environment, folders, threaded_pools
+
+UNPAIRED: dict[str, Any] = {
+    "source": "LF",
+    "target": "HF",
+    "source_field_T": 0.36,
+    "target_field_T": 3.0,
+}
+ARCHITECTURE: dict[str, Any] = {
+    "features": 4,
+    "blocks": 1,
+    "judge_features": 4,
+    "widths": [4, 4, 4, 8, 8],
+    "encoder": {"width": 16, "depth": 1, "heads": 2, "embedding": 16, "side": 32},
+}
+TRAINER_CASES = {"LF": 4, "HF": 5}
+SHAPE = (14, 40, 36)
+
+
+def write_unpaired(folder: Path, *, spacing: float = 1.0, extra: dict[str, Any] | None = None) -> DatasetSpec:
+    """Raw dataset 530: low-field cases, high-field cases, and one subject of both, held out."""
+    import json
+
+    spec = DatasetSpec(530, "TinyUnpaired", channels=("MR",), shape=SHAPE, configurations=("2d",))
+    root, domains = folder / spec.name, {}
+    subjects = [(domain, f"{domain}_{index}") for domain, count in TRAINER_CASES.items() for index in range(count)]
+    for number, (domain, case) in enumerate([*subjects, ("LF", "LF_both"), ("HF", "HF_both")]):
+        seed = 900 if case.endswith("both") else number
+        random = np.random.default_rng(seed)
+        labels = (make_labels(SHAPE, random) > 0).astype(np.uint8)
+        tissues = make_labels(SHAPE, np.random.default_rng(seed))
+        affine = case_affine((3.0, spacing, spacing), SHAPE)
+        write_image(root / "imagesTr" / f"{case}_0000.nii.gz", make_channel(tissues, domain, random), affine)
+        write_image(root / "labelsTr" / f"{case}.nii.gz", labels, affine)
+        domains[case] = domain
+    unpaired = {**UNPAIRED, "domains": domains, "held_out_pairs": {"LF_both": "HF_both"}}
+    description = {
+        "channel_names": {"0": "MR"},
+        "labels": {"background": 0, "brain": 1},
+        "numTraining": len(domains),
+        "file_ending": ".nii.gz",
+        "uhf": {"unpaired": {**unpaired, **(extra or {})}, "architecture": ARCHITECTURE},
+    }
+    (root / "dataset.json").write_text(json.dumps(description))
+    return spec
+
+
+def prepare_unpaired(root: Path, **options: Any) -> TinyDataset:
+    """Planned and preprocessed, patches of 48x48; nnU-Net's folders are below root."""
+    import torch
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+
+    spec = write_unpaired(root / "raw", **options)
+    dataset = TinyDataset(spec, root / "raw" / spec.name, root / "preprocessed" / spec.name)
+    variables = environment(**folders(root, root / "results"), nnUNet_n_proc_DA="1")
+    with variables, threaded_pools(), redirect_stdout(io.StringIO()):
+        api.extract_fingerprints([spec.number], num_processes=1, show_progress_bar=False)
+        api.plan_experiments([spec.number], spec.planner)
+        torch.set_num_threads(1)
+        plans = dataset.plans()
+        plans["configurations"]["2d"].update(patch_size=[48, 48], batch_size=4)
+        dataset.write_plans(plans)
+        api.preprocess([spec.number], spec.plans_name, ["2d"], num_processes=[1], show_progress_bar=False)
+    return dataset
