@@ -58,7 +58,7 @@ class Asked:
 class JudgesVolumes(Protocol):
     """Predicts, writes and measures whole held-out volumes."""
 
-    def judged(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
+    def enhance(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
         """An entry of `metric_per_case` for a case as nnU-Net's dataset loads it; its image goes into the folder."""
 
 
@@ -221,7 +221,7 @@ class ImageTrainer(TrainsAsAsked, ImageEpochs):
         rows = []
         for case in dataset.identifiers:
             self.print_to_log_file(f"predicting {case}")
-            rows.append(held_out.judged(case, dataset.load_case(case), folder))
+            rows.append(held_out.enhance(case, dataset.load_case(case), folder))
         rows = sorted((row for part in self.gathered(rows) for row in part), key=lambda row: row["case"])
         compute_gaussian.cache_clear()
         if self.local_rank == 0:

@@ -55,7 +55,7 @@ class HeldOutImages:
     file_ending: str
     device: torch.device
 
-    def judged(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
+    def enhance(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
         """Predict a case as nnU-Net's dataset loads it, write it into a folder, and measure it.
 
         Returns:

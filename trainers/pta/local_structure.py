@@ -114,7 +114,7 @@ class HeldOutStructure:
     device: torch.device
 
     @torch.no_grad()
-    def judged(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
+    def enhance(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
         """PSNR in the brain (range 2) and L1 of whole slices of a case; no image is written."""
         self.network.eval()
         data, labels = loaded[:2]

@@ -47,7 +47,7 @@ SMALLEST_SIDE = 32
 """Pixels of a patch, for the judge."""
 
 
-def constant_then_linear(epoch: int, epochs: int) -> float:
+def held_then_linear(epoch: int, epochs: int) -> float:
     """1 for two thirds of the training, then along a straight line to nearly 0 (PTA's code: 100 of 150 epochs)."""
     kept = 2 * epochs / 3
     return 1 - max(0.0, epoch + 1 - kept) / (epochs - kept + 1)
@@ -73,7 +73,7 @@ class PTATrainer(UnpairedTrainer):
     learning_rate: ClassVar[float] = 2e-4
     betas: ClassVar[tuple[float, float]] = (0.5, 0.999)
     own_schedule: ClassVar[str] = "constant, then linear"
-    schedule: Schedule = staticmethod(constant_then_linear)
+    schedule: Schedule = staticmethod(held_then_linear)
     epochs: ClassVar[int] = 300
     qualities: ClassVar[tuple[PatchQuality, ...]] = ()
     chosen_by: ClassVar[PatchQuality | None] = None

@@ -167,7 +167,7 @@ class HeldOutPositions:
     embedder: Embedder
     bank: Sequence[Embedded]
 
-    def judged(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
+    def enhance(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
         """Errors of the nearest of the bank and of a random slice; no image is written."""
         embedded = self.embedder.of_case(case, *loaded[:2])
         own = torch.from_numpy(embedded.slices.positions)

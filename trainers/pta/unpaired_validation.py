@@ -93,7 +93,7 @@ class HeldOutTranslations:
             rows.append(_texture(image, brain))
         return mean_of(rows)
 
-    def judged(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
+    def enhance(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
         """Translate a case, write it into a folder, and measure it.
 
         Returns:

@@ -21,10 +21,14 @@ from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.routes.training import LEARNERS, SCHEDULES, WEIGHTS, TrainingWishes
 from nnunet_uhf.trainers import (
+    LSCTrainer,
+    PTATrainer,
+    SGPTrainer,
     SIQTTrainer,
     UHFKeeperTrainer,
     UHFKeeperTrainerNoAdversarial,
     UHFTeacherTrainer,
+    UniCOALTrainer,
 )
 from nnunet_uhf.trainers.image_to_image import players
 from nnunet_uhf.trainers.image_to_image.asked import TrainsAsAsked
@@ -60,7 +64,7 @@ def distillation_net(*, adversarial: bool = True) -> DistillationNet:
 
 
 def test_every_name_that_may_be_asked_for_is_somebodys() -> None:
-    kinds = (UHFTeacherTrainer, UHFKeeperTrainer)
+    kinds = (UHFTeacherTrainer, UHFKeeperTrainer, SGPTrainer, LSCTrainer, PTATrainer, UniCOALTrainer)
     assert set(LEARNERS) == {name for kind in kinds for name in kind.learners}
     assert set(WEIGHTS) == {name for kind in kinds for name in kind.own_weights}
     assert set(SCHEDULES) == set(players.SCHEDULES)

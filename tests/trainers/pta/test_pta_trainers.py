@@ -16,7 +16,7 @@ from helpers.tiny_data import PAIRS, TinyDataset
 from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.nnunet.model_folder import ModelFolder
-from nnunet_uhf.trainers.pta.pta import PTATrainer, constant_then_linear
+from nnunet_uhf.trainers.pta.pta import PTATrainer, held_then_linear
 
 
 def summary_of(trainer: Any) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def test_it_goes_on_with_c_as_it_was_and_not_with_other_terms(
 
 
 def test_the_learning_rate_stays_and_then_falls_to_nearly_nothing() -> None:
-    factors = [constant_then_linear(epoch, 150) for epoch in range(150)]
+    factors = [held_then_linear(epoch, 150) for epoch in range(150)]
     assert factors[:100] == [1.0] * 100
     assert factors[100] == pytest.approx(1 - 1 / 51)
     assert factors[-1] == pytest.approx(1 / 51)
