@@ -83,25 +83,62 @@ def enhance(
             help="Plane of thick slices (axial, coronal, sagittal) or their array axis 0, 1, 2. Default: as trained.",
         ),
     ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="MODALITY", help="What a Uni-COAL model shall make.")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="MODALITY...", help="What the scans are, for a Uni-COAL model of several."),
+    ] = None,
+    spacing: Annotated[
+        float | None,
+        typer.Option(
+            "--spacing", metavar="MM", help="Slice distance of what a Uni-COAL model makes. Default: the scan's."
+        ),
+    ] = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Also write NAME_uncertainty, of a Masksembles model.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is already there.")] = False,
 ) -> None:
-    """Write the high-field-like image of every scan, in the scan's own geometry; more slices from thick ones."""
+    """Write the high-field-like image of every scan, in the scan's own geometry; more slices from thick ones.
+
+    A Uni-COAL model makes one modality of another (--to, --from), at any distance of slices (--spacing).
+    """
     from rich.console import Console
 
+    from nnunet_uhf.errors import UHFError
     from nnunet_uhf.inference.enhance import enhance as run
+    from nnunet_uhf.inference.modality_enhance import enhance_modality
 
-    written = run(
-        images,
-        output,
-        model,
-        device=torch_device(device),
-        folds=[fold_number(fold) for fold in folds] if folds else None,
-        overwrite=overwrite,
-        axis=axis,
-        uncertainty=uncertainty,
-        console=Console(stderr=True),
-    )
+    chosen = [fold_number(fold) for fold in folds] if folds else None
+    console = Console(stderr=True)
+    if to is not None or source is not None or spacing is not None:
+        if uncertainty:
+            raise UHFError("--uncertainty is for Masksembles models, --to, --from and --spacing for Uni-COAL models")
+        written = enhance_modality(
+            images,
+            output,
+            model,
+            to=to,
+            source=source,
+            spacing=spacing,
+            axis=axis,
+            device=torch_device(device),
+            folds=chosen,
+            overwrite=overwrite,
+            console=console,
+        )
+    else:
+        written = run(
+            images,
+            output,
+            model,
+            device=torch_device(device),
+            folds=chosen,
+            overwrite=overwrite,
+            axis=axis,
+            uncertainty=uncertainty,
+            console=console,
+        )
     sys.stdout.write(f"wrote {len(written)} images to {output}\n")

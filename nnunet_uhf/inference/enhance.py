@@ -107,6 +107,8 @@ def enhance(
     device = checked_device(device)
     enhancer = load_enhancer(model, folds=folds)
     header = enhancer.headers[0]
+    if header.modalities is not None:
+        raise UHFError(f"{model} makes one modality of another: say which (--to), or call enhance_modality")
     tasks = scans_and_outputs(Path(inputs), Path(output), header)
     network: nn.Module = enhancer.network
     parameters: Sequence[Mapping[str, Tensor]] = enhancer.parameters

@@ -120,6 +120,9 @@ class SliceVolumes:
                 for step, index in enumerate(indices):
                     if present[step]:
                         data[slot + step] = stack[index]
+            if not data.any():  # between slices that hold nothing lies nothing
+                made.append(np.full(shape[1:], -1, dtype=np.float32))
+                continue
             data[-2:] = plane
             told = {"delta": place - first, "slices": wanted.slices, "spacing_mm": wanted.spacing_mm}
             self.asked.ask(

@@ -10,6 +10,7 @@ import re
 from nnunet_uhf.checks import DIM, Check, is_int, is_list, is_number, is_plain, is_text
 from nnunet_uhf.imageio.orientation import MIXED, is_axis_codes
 from nnunet_uhf.networks.contract import MAX_LEVELS
+from nnunet_uhf.networks.unicoal.modalities import is_described
 from nnunet_uhf.routes.table import ROUTES
 
 #: Arrays as nnU-Net feeds networks: SimpleITK's (z, y, x), permuted by ``transpose_forward``.
@@ -154,6 +155,10 @@ FIELDS: dict[str, Check] = {
     "orientation": (
         lambda value: value is None or value == MIXED or is_axis_codes(value),
         f"three letters like LAS, {MIXED!r} or null",
+    ),
+    "modalities": (
+        lambda value: value is None or is_described(value, is_hash=_is_hash),
+        "an object that describes modalities, or null",
     ),
     "sha256": (_is_hash, "64 hexadecimal digits"),
     "decoder_sha256": (lambda value: value is None or _is_hash(value), "64 hexadecimal digits or null"),

@@ -21,8 +21,8 @@ from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 FORMAT_VERSION = 4
 # What each format added. A header is written in the oldest one that holds it, which the most versions read. Format 4
 # also added arguments of networks: those that their kind leaves unsaid where they are what was there before.
-_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics"), 4: ("further_channels", "orientation")}
-_OPTIONAL = {"orientation"}  # of their format: left out where there is nothing to say
+_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics"), 4: ("further_channels", "orientation", "modalities")}
+_OPTIONAL = {"orientation", "modalities"}  # of their format: left out where there is nothing to say
 ARCHITECTURES = ("architecture", "decoder_architecture")
 MAX_HEADER_CHARACTERS = 1_000_000
 
@@ -50,6 +50,9 @@ class KeeperHeader:
     ``further_channels``: of a keeper that reads several images together, those after the first, which ``channel``,
     ``normalisation`` and ``use_mask_for_norm`` describe. ``orientation``: in which its training's images were stored,
     as :func:`nnunet_uhf.imageio.orientation.axis_codes` names it; "mixed" of several, None where nobody knows.
+    ``modalities``, of a network that makes one modality of another:
+    :meth:`nnunet_uhf.networks.unicoal.modalities.Modalities.as_json`, the hash of the weights of SAM that it learnt
+    with, and the usual raw intensities of every target (``intensity``: what -1 and 1 stand for).
 
     Examples:
         >>> from nnunet_uhf import read_header, write_untrained_keeper
@@ -90,6 +93,7 @@ class KeeperHeader:
     feature_statistics: dict[str, Any] | None = None
     further_channels: tuple[InputChannel, ...] = ()
     orientation: str | None = None
+    modalities: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -127,7 +131,8 @@ def header_json(header: KeeperHeader) -> str:
 
 def _oldest_format(header: KeeperHeader, content: Mapping[str, Any]) -> int:
     kind = KINDS.get(header.network)
-    if header.further_channels or header.orientation is not None or (kind is not None and _says_more(content, kind)):
+    more = header.further_channels or header.orientation is not None or header.modalities is not None
+    if more or (kind is not None and _says_more(content, kind)):
         return 4
     if header.network != DEFAULT_NETWORK or header.feature_statistics is not None:
         return 3
@@ -212,9 +217,11 @@ def _check_agreement(content: Mapping[str, Any], where: str) -> None:
     further = content.get("further_channels", [])
     architecture, decoder = content["architecture"], content["decoder_architecture"]
     check_architecture(architecture, dim=dim, where=where, network=network)
-    oriented = content.get("orientation") is not None
-    if content["format_version"] == 4 and not (further or oriented or _says_more(content, KINDS[network])):
+    more = further or any(content.get(name) is not None for name in _OPTIONAL)
+    if content["format_version"] == 4 and not (more or _says_more(content, KINDS[network])):
         raise _bad(where, "its header field 'further_channels' must not be empty in format 4")
+    if (content.get("modalities") is None) == KINDS[network].answers_questions:
+        raise _bad(where, f"its header field 'modalities' does not belong to a {network}")
     names = [content["channel"], *(one["channel"] for one in further)]
     wanted = KINDS[network].in_channels(architecture)
     if len(names) != wanted or len({name.casefold() for name in names}) != wanted:

@@ -17,6 +17,7 @@ from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.contract import Decoder, EnhancementNet, Keeper, NetworkKind
 from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.files import READERS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, role_of
@@ -128,6 +129,26 @@ def describe_keeper(
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
         citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
     )
+
+
+def _described_modalities(
+    part: Mapping[str, Any] | None, plans: Mapping[str, Any], configuration: str, dataset_json: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """What a header says of modalities: those of the block, and what -1 and 1 usually stand for in each target.
+
+    The planner's percentiles are of labelled voxels; without a mask the darkest is air.
+    """
+    if part is None:
+        return None
+    masked = PlansManager(dict(plans)).get_configuration(configuration).use_mask_for_norm
+    names = channel_names(dataset_json)
+    intensity = {}
+    for target in part["targets"]:
+        channel = names.index(target)
+        measured = plans["foreground_intensity_properties_per_channel"][str(channel)]
+        low = float(measured["percentile_00_5"]) if masked[channel] else 0.0
+        intensity[target] = [low, max(float(measured["percentile_99_5"]), low + 1e-6)]
+    return {**part, "intensity": intensity}
 
 
 def require_describable(header: KeeperHeader, *, where: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from helpers.keeper_samples import make_header
+from nnunet_uhf.keepers.file import write_keeper
 from nnunet_uhf.networks.unicoal.discriminator import Discriminator
+from nnunet_uhf.networks.unicoal.modalities import Modalities
 from nnunet_uhf.networks.unicoal.network import UniCOAL, architecture_of, decoder_of
 from nnunet_uhf.networks.unicoal.presets import SIZES
 from nnunet_uhf.networks.unicoal.question import FEATURES, Question, encoded
@@ -14,10 +18,12 @@ from nnunet_uhf.networks.unicoal.question import FEATURES, Question, encoded
 CODE = 3
 
 
-def made_generator(preset: str = "tiny", *, sources: int = 4, numbers: int = FEATURES, **options: Any) -> UniCOAL:
+def made_generator(
+    preset: str = "tiny", *, sources: int = 4, code: int = CODE, numbers: int = FEATURES, **options: Any
+) -> UniCOAL:
     """A generator with random weights."""
     sizes = SIZES[preset].as_json()
-    architecture = architecture_of(sizes, sources=sources, code=CODE, numbers=numbers, **options)
+    architecture = architecture_of(sizes, sources=sources, code=code, numbers=numbers, **options)
     return UniCOAL(architecture, decoder_of(architecture))
 
 
@@ -44,3 +50,31 @@ def decibels(truth: torch.Tensor, error: torch.Tensor) -> float:
     """PSNR of an error, by the range of the truth."""
     reach = truth.max() - truth.min()
     return float(10 * torch.log10(reach.square() / error.square().mean()))
+
+
+def write_unicoal_keeper(
+    path: Path, *, modalities: Modalities | None = None, described: dict[str, Any] | None = None
+) -> Path:
+    """A keeper file of a tiny network with random weights; of T1w and T2w at 1 to 4 slices of one by default."""
+    known = modalities or Modalities(
+        tesla={"T1w": 3.0, "T2w": 3.0}, sources=("T1w", "T2w"), targets=("T1w", "T2w"), ratio=(1.0, 4.0)
+    )
+    torch.manual_seed(0)
+    sizes = {**SIZES["tiny"].as_json(), "layers": 6, "max_channels": 8, "latent": 16, "image_features": 16}
+    architecture = architecture_of(sizes, sources=known.in_channels, code=known.code, numbers=known.numbers)
+    network = UniCOAL(architecture, decoder_of(architecture))
+    intensity = {target: [10.0, 210.0] for target in known.targets}
+    header = make_header(
+        network="unicoal",
+        architecture=network.keeper.config(),
+        decoder_architecture=network.decoder.config(),
+        channel=known.sources[0],
+        patch_size=(32, 32),
+        use_mask_for_norm=True,
+        route="unicoal",
+        modalities=described or {**known.as_json(), "sam_sha256": None, "intensity": intensity},
+    )
+    write_keeper(
+        path, header=header, keeper_state=network.keeper.state_dict(), decoder_state=network.decoder.state_dict()
+    )
+    return path

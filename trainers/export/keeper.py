@@ -88,7 +88,7 @@ def export_keeper(
         cases=training,
     )
     statistics = None
-    if with_statistics:
+    if with_statistics and trained.header.modalities is None:  # no guide, so that no input is checked for it
         statistics = keeper_statistics(
             trained.header,
             trained.keeper,
@@ -142,7 +142,8 @@ def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
 
     Where the target is the input itself there is no row of the input.
     """
-    mean = read_json(summary, advice="validate again with --val").get("mean", {})
+    content = read_json(summary, advice="validate again with --val")
+    mean = content.get("mean", {})
     names = {"keeper": "prediction", "keeper_fitted": "prediction_fitted", "input": "input", "teacher": "teacher"}
     metrics: dict[str, Any] = {ours: dict(mean[theirs]) for ours, theirs in names.items() if theirs in mean}
     complete = all(
@@ -150,9 +151,17 @@ def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:
         for name in (("keeper", "keeper_fitted") if same_field else ("keeper", "keeper_fitted", "input"))
         for metric in ("psnr", "ssim", "psnr_brain", "ssim_brain")
     )
+    if "tasks" in content:
+        metrics["tasks"] = {name: _in_brain(row) for name, row in content["tasks"].items()}
     if not complete:
         raise UHFError(f"{summary} lacks the PSNR and SSIM of keeper and input; validate again with --val")
     return metrics
+
+
+def _in_brain(row: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """PSNR and SSIM in the brain of a task's prediction and input."""
+    names = {"": "prediction", "input_": "input"}
+    return {f"{ours}{key}": row[theirs][key] for ours, theirs in names.items() for key in ("psnr_brain", "ssim_brain")}
 
 
 def _refuse_worse_than_input(metrics: Mapping[str, Mapping[str, float]], summary: Path) -> None:

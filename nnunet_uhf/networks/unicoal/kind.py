@@ -81,6 +81,7 @@ KIND = NetworkKind(
     decoder_problem=_decoder_problem,
     no_guide=_no_guide,
     in_channels=_one_image,
+    answers_questions=True,
     trained_keeper="average.keeper.",
     trained_decoder="average.decoder.",
 )

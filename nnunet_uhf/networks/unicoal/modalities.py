@@ -5,7 +5,7 @@ The same description stands in dataset.json's task, in plans and in the header o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -161,6 +161,22 @@ def is_modalities(content: object) -> bool:
         and _is_increasing(content.get("ratio"), 1, LARGEST_RATIO)
         and _is_increasing(content.get("gap"), 0, LARGEST_GAP)
         and all(isinstance(content.get(name), bool) for name in _SWITCHES)
+    )
+
+
+def is_described(content: object, *, is_hash: Callable[[object], bool]) -> bool:
+    """Whether a JSON object is all that a header says of modalities: also the prior, and intensities of the targets."""
+    own = {field.name for field in fields(Modalities)}
+    if not isinstance(content, dict) or content.keys() != own | {"sam_sha256", "intensity"}:
+        return False
+    known, sam, intensity = is_modalities(content), content["sam_sha256"], content["intensity"]
+    return (
+        known
+        and (sam is None or is_hash(sam))
+        and isinstance(intensity, dict)
+        and intensity.keys() == set(content["targets"])
+        and all(is_list(ends, lambda end: is_number(end, -1e9, 1e9), 2, 2) for ends in intensity.values())
+        and all(low < high for low, high in intensity.values())
     )
 
 
