@@ -257,20 +257,7 @@ def _write_note(target: Path, read: _Read, enhancer: Enhancer, *, uncertainty: b
     header, scan, geometry, check = enhancer.headers[0], read.scan, read.geometry, read.check
     seen = read.stored if read.turn is None else header.orientation
     note = {
-        "description": describe_image(header),
-        "input": scan[0].name if len(scan) == 1 else [path.name for path in scan],
-        "model": enhancer.name,
-        "keepers": [
-            {
-                "fold": one.fold,
-                "sha256": one.sha256,
-                "decoder_sha256": one.decoder_sha256,
-                "held_out_metrics": one.metrics,
-            }
-            for one in enhancer.headers
-        ],
-        "trained_on": header.dataset,
-        "route": header.route,
+        **origin_of_image(header, scan, enhancer),
         "simulation": header.simulation,
         "channel": header.channel if len(scan) == 1 else [one.channel for one in header.inputs],
         "source_field_T": header.source_field_T,
@@ -293,6 +280,26 @@ def _write_note(target: Path, read: _Read, enhancer: Enhancer, *, uncertainty: b
         }
     with written_whole(note_path(target)) as temporary:
         temporary.write_text(json.dumps(note, indent=2) + "\n")
+
+
+def origin_of_image(header: KeeperHeader, scan: Scan, enhancer: Enhancer) -> dict[str, Any]:
+    """The first entries of every note: what an image is, and of which scan and by which model it was made."""
+    return {
+        "description": describe_image(header),
+        "input": scan[0].name if len(scan) == 1 else [path.name for path in scan],
+        "model": enhancer.name,
+        "keepers": [
+            {
+                "fold": one.fold,
+                "sha256": one.sha256,
+                "decoder_sha256": one.decoder_sha256,
+                "held_out_metrics": one.metrics,
+            }
+            for one in enhancer.headers
+        ],
+        "trained_on": header.dataset,
+        "route": header.route,
+    }
 
 
 def describe_image(header: KeeperHeader) -> str:

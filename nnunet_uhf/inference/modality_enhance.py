@@ -20,11 +20,13 @@ from nnunet_uhf.devices import checked_device
 from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.imageio.files import check_nifti_header, note_path, read_image
 from nnunet_uhf.imageio.nifti import write_volume
+from nnunet_uhf.imageio.orientation import Turn
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.imageio.restore import restore_grid
-from nnunet_uhf.inference.enhance import Enhancer, describe_image, load_enhancer
+from nnunet_uhf.inference.enhance import Enhancer, load_enhancer, origin_of_image
 from nnunet_uhf.inference.inputs import Scan, scans_and_outputs
 from nnunet_uhf.inference.modality_geometry import AskedGeometry, asked_geometry
+from nnunet_uhf.inference.orientation import not_turned, stored_as, turn_of
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.slice_volumes import NOISE_SEED, SliceVolumes, Wanted
 from nnunet_uhf.inference.unit_range import UnitRange, unit_range
@@ -98,13 +100,19 @@ def enhance_modality(
     asked = _request(known, Path(model), to, source, spacing, axis)
     header = _header_for(enhancer.headers[0], known, asked)
     tasks = scans_and_outputs(Path(inputs), Path(output), header)
-    odd, geometries = Odd(), {}
+    odd, geometries, turns = Odd(), {}, {}
     for scan, _ in tasks:
         with odd.kept(scan[0].name):
             for path in scan:
                 check_nifti_header(path, dim=3)
-            geometries[scan] = asked_geometry(header, scan[0], spacing_mm=asked.spacing_mm, axis=asked.axis)
+            turns[scan] = turn_of(header, scan[0])
+            geometries[scan] = asked_geometry(
+                header, scan[0], spacing_mm=asked.spacing_mm, axis=asked.axis, turn=turns[scan]
+            )
     odd.require_others(len(tasks))
+    remark = not_turned(header)
+    if remark is not None:
+        console.print(remark, highlight=False, markup=False)
     waiting = [(scan, target) for scan, target in tasks if overwrite or not target.exists()]
     if len(waiting) < len(tasks):
         console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
@@ -116,7 +124,7 @@ def enhance_modality(
             bar.update(task, description=escape(scan[0].name))
             if scan in geometries:
                 with odd.kept(scan[0].name):
-                    made = _make(volumes, scan, geometries[scan], enhancer, known, asked, console)
+                    made = _make(volumes, scan, turns[scan], geometries[scan], known, asked, console)
             if scan[0].name in odd.reasons:
                 console.print(f"error: {odd.reasons[scan[0].name]}", style="red", highlight=False, markup=False)
                 continue
@@ -180,19 +188,20 @@ def _header_for(header: KeeperHeader, known: Modalities, asked: ModalityRequest)
 
 @dataclass(frozen=True)
 class _Made:
-    """A volume as the network made it `(Z, Y, X)`, its mask, nnU-Net's properties of it, and its intensities."""
+    """A volume as the network made it `(Z, Y, X)`, its mask, nnU-Net's properties of it, its intensities, its turn."""
 
     image: FloatArray
     mask: Any
     properties: dict[str, Any]
     intensities: UnitRange
+    turn: Turn | None
 
 
 def _make(
     volumes: SliceVolumes,
     scan: Scan,
+    turn: Turn | None,
     geometry: AskedGeometry,
-    enhancer: Enhancer,
     known: Modalities,
     asked: ModalityRequest,
     console: Console,
@@ -207,7 +216,7 @@ def _make(
             markup=False,
         )
     header = geometry.header
-    data, inside, properties = preprocess_image(scan, *managers(header))
+    data, inside, properties = preprocess_image(scan, *managers(header), turn=turn)
     data, inside = geometry.whole(data, properties), geometry.whole(inside, properties)
     mask = inside if header.use_mask_for_norm else None
     stacks: dict[str, FloatArray] = {}
@@ -220,12 +229,13 @@ def _make(
     slices = Slices(distance_mm=geometry.spacing_mm, thickness_mm=geometry.spacing_mm)
     wanted = Wanted(target=asked.target, slices=slices, spacing_mm=geometry.asked_mm)
     made = volumes.predict(stacks, wanted, places=geometry.places)
-    usual = (enhancer.headers[0].modalities or {})["intensity"][asked.target]
+    usual = (header.modalities or {})["intensity"][asked.target]
     return _Made(
         made,
         geometry.mask(inside) if mask is not None else None,
         geometry.properties(properties),
         ranges.get(asked.target) or UnitRange(*usual),
+        turn,
     )
 
 
@@ -261,6 +271,7 @@ def _write(
         std=half,
         mask=made.mask,
     )
+    volume = volume if made.turn is None else made.turn.back(volume)
     with written_whole(note_path(target)) as temporary:
         temporary.write_text(json.dumps(_note(scan, geometry, enhancer, known, asked), indent=2) + "\n")
     with written_whole(target) as temporary:
@@ -272,24 +283,12 @@ def _note(
 ) -> Mapping[str, Any]:
     header = geometry.header
     return {
-        "description": describe_image(header),
-        "input": scan[0].name if len(scan) == 1 else [path.name for path in scan],
-        "model": enhancer.name,
-        "keepers": [
-            {
-                "fold": one.fold,
-                "sha256": one.sha256,
-                "decoder_sha256": one.decoder_sha256,
-                "held_out_metrics": one.metrics,
-            }
-            for one in enhancer.headers
-        ],
-        "trained_on": header.dataset,
-        "route": header.route,
+        **origin_of_image(header, scan, enhancer),
         "from": list(asked.sources),
         "to": asked.target,
         "source_field_T": known.tesla[asked.sources[0]],
         "target_field_T": known.tesla[asked.target],
+        "orientation": {"stored": stored_as(scan[0]), "seen_by_the_model": header.orientation},
         "slices": {
             "array_axis": geometry.file_axis,
             "given_spacing_mm": geometry.spacing_mm,

@@ -6,21 +6,18 @@ The first slice stays where it is; the others follow at any distance, as far as 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.place import read_place
-from nnunet_uhf.imageio.planes import slice_axis
+from nnunet_uhf.imageio.orientation import Turn
 from nnunet_uhf.inference.slice_volumes import slice_count_of
-from nnunet_uhf.inference.thick_scans import SAME_SPACING
+from nnunet_uhf.inference.thick_scans import slices_of_file
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.types import Affine
 
@@ -35,6 +32,7 @@ class AskedGeometry:
         count: slices of the scan.
         spacing_mm: of the scan's slices.
         asked_mm: of the volume's slices.
+        reverses: whether the model sees the slices from the other end than the file has them.
     """
 
     header: KeeperHeader
@@ -42,6 +40,7 @@ class AskedGeometry:
     count: int
     spacing_mm: float
     asked_mm: float
+    reverses: bool = False
 
     @property
     def ratio(self) -> float:
@@ -55,8 +54,9 @@ class AskedGeometry:
 
     @property
     def places(self) -> list[float]:
-        """Where they lie, counted in slices of the scan."""
-        return [min(k / self.ratio, self.count - 1.0) for k in range(self.asked_count)]
+        """Where they lie, counted in slices of the scan as the model sees them."""
+        places = [min(k / self.ratio, self.count - 1.0) for k in range(self.asked_count)]
+        return [self.count - 1 - place for place in reversed(places)] if self.reverses else places
 
     @property
     def step(self) -> Affine:
@@ -93,7 +93,12 @@ class AskedGeometry:
 
 
 def asked_geometry(
-    header: KeeperHeader, path: Path, *, spacing_mm: float | None = None, axis: str | None = None
+    header: KeeperHeader,
+    path: Path,
+    *,
+    spacing_mm: float | None = None,
+    axis: str | None = None,
+    turn: Turn | None = None,
 ) -> AskedGeometry:
     """How the slices of a file lie for a model that makes volumes slice by slice.
 
@@ -103,38 +108,21 @@ def asked_geometry(
         spacing_mm: between the slices of the volume; by default the scan's own.
         axis: the plane of the slices (`axial`, `coronal`, `sagittal`) or their array axis (`0`, `1`, `2`); by default
             that of the training.
+        turn: how the file is turned for the model before all else.
 
     Raises:
         UHFError: no such axis, a file whose voxels are longest along another axis than the default one, or a spacing
             that is none.
     """
-    image = nibabel.load(path)
-    affine = read_place(path, image).affine
-    sizes = voxel_sizes(affine)
-    default = 2 - header.transpose_forward[0]
-    if axis is not None:
-        file_axis = slice_axis(affine, axis)
-    else:
-        longest = int(np.argmax(sizes))
-        if sizes[longest] > SAME_SPACING * sizes[default]:
-            raise UHFError(
-                f"{path}: its voxels are longest along array axis {longest} ({sizes[longest]:.3g} mm), the model was "
-                f"trained on slices along array axis {default} ({sizes[default]:.3g} mm here); name the axis of the "
-                f"slices, --axis {longest} or --axis {default}"
-            )
-        file_axis = default
-    spacing = float(sizes[file_axis])
-    asked = spacing if spacing_mm is None else spacing_mm
+    along = slices_of_file(header, path, model_axis=0, axis=axis, turn=turn)
+    asked = along.spacing_mm if spacing_mm is None else spacing_mm
     if not 1e-3 <= asked <= 1e3:
         raise UHFError(f"--spacing {asked:g}: give the distance of the slices in mm")
-    read = replace(header, transpose_forward=_slices_first(header.transpose_forward, 2 - file_axis))
-    count = int((*image.shape, 1, 1)[file_axis])
-    return AskedGeometry(header=read, file_axis=file_axis, count=count, spacing_mm=spacing, asked_mm=asked)
-
-
-def _slices_first(order: Sequence[int], stored: int) -> tuple[int, ...]:
-    """The model's order of axes with that of the slices brought to the front."""
-    changed = list(order)
-    other = changed.index(stored)
-    changed[0], changed[other] = changed[other], changed[0]
-    return tuple(changed)
+    return AskedGeometry(
+        header=along.header,
+        file_axis=along.file_axis,
+        count=int((*nibabel.load(path).shape, 1, 1)[along.file_axis]),
+        spacing_mm=along.spacing_mm,
+        asked_mm=asked,
+        reverses=along.reverses,
+    )

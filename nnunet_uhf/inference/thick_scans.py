@@ -134,9 +134,36 @@ def slice_geometry(
         if axis is not None:
             raise UHFError("this model keeps the grid of its input, so it has no slice axis: leave --axis out")
         return None
+    model_axis = _model_axis(header)
+    along = slices_of_file(header, path, model_axis=model_axis, axis=axis, turn=turn)
+    trained = header.spacing_mm[model_axis - 3]
+    read = _with_spacing(along.header, model_axis, along.spacing_mm)
+    return SliceGeometry(read, model_axis, along.file_axis, ratio_of(header), along.spacing_mm, trained, along.reverses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlicesOfFile:
+    """Along which axis the slices of a file lie.
+
+    Attributes:
+        header: the model's, with the slices along its own axis of slices.
+        file_axis: of the slices in the file, 0, 1 or 2 as nibabel counts.
+        spacing_mm: of the slices.
+        reverses: whether the model sees them from the other end.
+    """
+
+    header: KeeperHeader
+    file_axis: int
+    spacing_mm: float
+    reverses: bool
+
+
+def slices_of_file(
+    header: KeeperHeader, path: Path, *, model_axis: int, axis: str | None, turn: Turn | None
+) -> SlicesOfFile:
+    """The slices of a file for a model whose slices run along an axis of the transposed array; see above."""
     affine = read_place(path, nibabel.load(path)).affine
     sizes = voxel_sizes(affine)
-    model_axis = _model_axis(header)
     axes = (0, 1, 2) if turn is None else turn.axes  # of the turned image, in the file
     default = axes[2 - header.transpose_forward[model_axis]]
     if axis is None:
@@ -154,11 +181,12 @@ def slice_geometry(
     turned_axis = axes.index(file_axis)
     other = order.index(2 - turned_axis)
     order[model_axis], order[other] = order[other], order[model_axis]
-    spacing = float(sizes[file_axis])
-    trained = header.spacing_mm[model_axis - 3]
-    read = _with_spacing(replace(header, transpose_forward=tuple(order)), model_axis, spacing)
-    reverses = turn is not None and turn.reverses[turned_axis]
-    return SliceGeometry(read, model_axis, file_axis, ratio_of(header), spacing, trained, reverses)
+    return SlicesOfFile(
+        header=replace(header, transpose_forward=tuple(order)),
+        file_axis=file_axis,
+        spacing_mm=float(sizes[file_axis]),
+        reverses=turn is not None and turn.reverses[turned_axis],
+    )
 
 
 def _model_axis(header: KeeperHeader) -> int:

@@ -21,7 +21,11 @@ from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 FORMAT_VERSION = 4
 # What each format added. A header is written in the oldest one that holds it, which the most versions read. Format 4
 # also added arguments of networks: those that their kind leaves unsaid where they are what was there before.
-_ADDED = {2: ("simulation",), 3: ("network", "feature_statistics"), 4: ("further_channels", "orientation", "modalities")}
+_ADDED = {
+    2: ("simulation",),
+    3: ("network", "feature_statistics"),
+    4: ("further_channels", "orientation", "modalities"),
+}
 _OPTIONAL = {"orientation", "modalities"}  # of their format: left out where there is nothing to say
 ARCHITECTURES = ("architecture", "decoder_architecture")
 MAX_HEADER_CHARACTERS = 1_000_000

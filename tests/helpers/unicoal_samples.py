@@ -53,7 +53,7 @@ def decibels(truth: torch.Tensor, error: torch.Tensor) -> float:
 
 
 def write_unicoal_keeper(
-    path: Path, *, modalities: Modalities | None = None, described: dict[str, Any] | None = None
+    path: Path, *, modalities: Modalities | None = None, described: dict[str, Any] | None = None, **changes: Any
 ) -> Path:
     """A keeper file of a tiny network with random weights; of T1w and T2w at 1 to 4 slices of one by default."""
     known = modalities or Modalities(
@@ -73,6 +73,7 @@ def write_unicoal_keeper(
         use_mask_for_norm=True,
         route="unicoal",
         modalities=described or {**known.as_json(), "sam_sha256": None, "intensity": intensity},
+        **changes,
     )
     write_keeper(
         path, header=header, keeper_state=network.keeper.state_dict(), decoder_state=network.decoder.state_dict()
