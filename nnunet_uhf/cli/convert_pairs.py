@@ -1,4 +1,4 @@
-"""Verbs that make enhancement datasets of scans of two field strengths: convert paired, unpaired."""
+"""Verbs that make datasets for networks that make images: convert paired, unpaired, modalities."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def add_to(app: typer.Typer) -> None:
             "unpaired",
             unpaired,
             "unpaired --lf LOW --hf HIGH -o $nnUNet_raw/Dataset102_Domains --field-lf 0.36 --field-hf 7",
+        ),
+        (
+            "modalities",
+            modalities,
+            "modalities --csv scans.csv -o $nnUNet_raw/Dataset103_Brain --field T1w=3 T2w=3 FLAIR=1.5",
         ),
         parent="convert",
     )
@@ -176,6 +181,80 @@ def unpaired(
         console=Console(stderr=True),
     )
     sys.stdout.write(f"wrote {dataset}\n")
+
+
+def modalities(
+    output: Output,
+    table: Annotated[
+        Path,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="case, a column for each modality (empty: the case lacks it), and, optional, mask or labels.",
+        ),
+    ],
+    field: Annotated[
+        list[str], typer.Option("--field", metavar="NAME=TESLA...", help="All modalities with their field strengths.")
+    ],
+    grid: Annotated[
+        str | None, typer.Option("--grid", metavar="NAME", help="Modality whose grid all get. Default: the first.")
+    ] = None,
+    registration: Annotated[
+        Literal["rigid", "affine", "none"], typer.Option("--registration", help="none: scans share a grid already.")
+    ] = "rigid",
+    thick: Annotated[
+        list[str] | None,
+        typer.Option("--thick", metavar="NAME=N...", help="Modalities that stay thick: a slice every N voxels."),
+    ] = None,
+    sources: Annotated[
+        list[str] | None, typer.Option("--sources", metavar="NAME...", help="What may be given. Default: all.")
+    ] = None,
+    targets: Annotated[
+        list[str] | None, typer.Option("--targets", metavar="NAME...", help="What may be asked for. Default: all.")
+    ] = None,
+    preset: Annotated[
+        Literal["reference", "efficient", "tiny"], typer.Option("--preset", help="Size of the networks.")
+    ] = "reference",
+    mask: MaskSource = "nonzero",
+    label_names: Annotated[
+        str | None, typer.Option("--label-names", metavar="NAME=VALUE,...", help="Of label maps, such as CSF=1,GM=2.")
+    ] = None,
+) -> None:
+    """Scans of several modalities of the same subjects: a channel for each, for Uni-COAL."""
+    from rich.console import Console
+
+    from nnunet_uhf.preprocessing.pairing.modalities import ModalityOptions, convert_modalities, modality_table
+
+    tesla = {name: float(value) for name, value in _valued("--field", field).items()}
+    stay = {name: int(value) for name, value in _valued("--thick", thick or []).items()}
+    uhf = {
+        "modalities": tesla,
+        **({"sources": sources} if sources else {}),
+        **({"targets": targets} if targets else {}),
+        **({"thick": stay} if stay else {}),
+        "architecture": {"preset": preset},
+    }
+    dataset = convert_modalities(
+        output,
+        modality_table(table, list(tesla)),
+        uhf=uhf,
+        options=ModalityOptions(grid=grid or next(iter(tesla)), registration=registration, thick=stay, mask=mask),
+        label_names=None if label_names is None else _label_names(label_names),
+        console=Console(stderr=True),
+    )
+    sys.stdout.write(f"wrote {dataset}\n")
+
+
+def _valued(option: str, texts: list[str]) -> dict[str, float]:
+    """``T1w=3`` as names with numbers."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise UHFError(f"{option} {text}: write a name and a number such as T1w=3") from None
+    return found
 
 
 def _cases(

@@ -126,6 +126,7 @@ def describe_keeper(
         validation_cases=[],
         metrics={},
         simulation=_simulation(block, task),
+        modalities=_described_modalities(block.networks.part("modalities"), plans, configuration, dataset_json),
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
         citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
     )

@@ -73,7 +73,7 @@ SIMULATED = {
 }
 MODALITIES = {
     "modalities": {"T1w": 3.0, "T2w": 3.0},
-    "thickness": {"ratio": [1, 4], "gap": [0, 0.34]},
+    "thickness": {"ratio": [1, 2.5], "gap": [0, 0.34]},
     "architecture": {"preset": "tiny", "layers": 6, "max_channels": 16, "latent": 16, "image_features": 16},
 }
 SPECS = {
@@ -89,7 +89,7 @@ SPECS = {
         511,
         "TinyModalities",
         channels=("T1w", "T2w"),
-        shape=(40, 40, 16),
+        shape=(34, 34, 12),
         configurations=("2d",),
         extra={"uhf": MODALITIES},
     ),

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models.vision_transformer_sam import VisionTransformerSAM
+from torch import nn
 
 from helpers.keeper_samples import make_header
 from nnunet_uhf.keepers.file import write_keeper
@@ -31,6 +33,14 @@ def made_discriminator(preset: str = "tiny", *, numbers: int = FEATURES) -> Disc
     """A discriminator with random weights."""
     sizes = {name: SIZES[preset].as_json()[name] for name in ("size", "base_channels", "max_channels", "embedding")}
     return Discriminator(in_channels=5, code=CODE, numbers=numbers, **sizes)
+
+
+def small_encoder() -> nn.Module:
+    """An encoder of SAM's kind that is quick."""
+    return VisionTransformerSAM(
+        img_size=64, patch_size=16, embed_dim=32, depth=2, num_heads=2, num_classes=0, window_size=2, use_abs_pos=True,
+        use_rel_pos=True, global_attn_indexes=(1,), neck_chans=16,
+    )  # fmt: skip
 
 
 def asked(delta: list[float], *, sources: int = 4, seed: int = 0) -> Question:

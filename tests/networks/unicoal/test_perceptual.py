@@ -5,18 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
+from helpers.unicoal_samples import small_encoder
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.networks.unicoal.perceptual import read_sam
-
-
-def small_encoder() -> nn.Module:
-    return VisionTransformerSAM(
-        img_size=64, patch_size=16, embed_dim=32, depth=2, num_heads=2, num_classes=0, window_size=2, use_abs_pos=True,
-        use_rel_pos=True, global_attn_indexes=(1,), neck_chans=16,
-    )  # fmt: skip
 
 
 def as_published(encoder: nn.Module) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 
 from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import PAIRS
-from helpers.workspace import Workspace
+from helpers.two_ranks import OnCpu, one_of_two
+from helpers.unicoal_samples import small_encoder
+from helpers.workspace import Workspace, folders
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.trained import read_trained_keeper
 from nnunet_uhf.networks.unicoal.network import UniCOAL
@@ -62,13 +65,12 @@ def test_validation_has_a_row_for_every_task_and_files_in_the_geometry_of_the_sc
     folder = Path(trained.output_folder) / "validation"
     summary = json.loads((folder / "summary.json").read_text())
     assert set(summary["tasks"]) == {
-        "SR_x2_T1w", "SR_x2_T2w", "SR_x4_T1w", "SR_x4_T2w", "CMS_T1w-T2w", "CMS_T2w-T1w", "CMSR_x4_T1w-T2w",
-        "CMSR_x4_T2w-T1w",
+        "SR_x2_T1w", "SR_x2_T2w", "CMS_T1w-T2w", "CMS_T2w-T1w", "CMSR_x2_T1w-T2w", "CMSR_x2_T2w-T1w",
     }  # fmt: skip
     for row in summary["tasks"].values():
         assert np.isfinite(list(row["prediction"].values())).all()
-    # the spline through slices of half the distance is nearer than that of a quarter
-    assert summary["tasks"]["SR_x2_T1w"]["input"]["psnr"] > summary["tasks"]["SR_x4_T1w"]["input"]["psnr"]
+    # the spline through slices of the same contrast is nearer than another contrast
+    assert summary["tasks"]["SR_x2_T1w"]["input"]["psnr"] > summary["tasks"]["CMSR_x2_T2w-T1w"]["input"]["psnr"]
     case = summary["metric_per_case"][0]["case"]
     scan = nibabel.load(nnunet_module.dataset(KEY).raw / "imagesTr" / f"{case}_0000.nii.gz")
     image = nibabel.load(folder / f"{case}_SR_x2_T1w.nii.gz")
@@ -78,7 +80,7 @@ def test_validation_has_a_row_for_every_task_and_files_in_the_geometry_of_the_sc
 
 def test_the_log_says_what_is_trained_and_that_the_prior_is_off(trained: Any) -> None:
     log = next(Path(trained.output_folder).glob("training_log_*.txt")).read_text()
-    assert "Uni-COAL: from T1w, T2w to T1w, T2w; slices 1 to 4 voxels apart" in log
+    assert "Uni-COAL: from T1w, T2w to T1w, T2w; slices 1 to 2.5 voxels apart" in log
     assert "SAM prior: off: nnUNet_UHF_SAM names no file of weights" in log
 
 
@@ -106,6 +108,56 @@ def test_without_a_discriminator_there_is_one_player(nnunet: Workspace) -> None:
     trainer = fit(tiny_trainer(UniCOALTrainerNoAdversarial, nnunet.dataset(KEY), "2d", iterations=1))
     assert trainer.net.discriminator is None
     assert set(trainer.logger.get_value("train_terms", step=0)) == {"l1"}
+
+
+def test_with_the_users_weights_the_prior_learns_nothing_and_is_not_saved(
+    nnunet: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(small_encoder().state_dict(), tmp_path / "sam.pth")
+    monkeypatch.setenv("nnUNet_UHF_SAM", str(tmp_path / "sam.pth"))
+    monkeypatch.setattr("nnunet_uhf.networks.unicoal.perceptual._made", small_encoder)
+    trainer = fit(tiny_trainer(UniCOALTrainerNoAdversarial, nnunet.dataset(KEY), "2d", iterations=1))
+    assert set(trainer.logger.get_value("train_terms", step=0)) == {"l1", "sam"}
+    assert not any("encoder.pos_embed" in name for name in trainer.network.state_dict())
+    sha = trainer.block.networks.part("modalities")["sam_sha256"]
+    assert len(sha) == 64
+    assert read_trained_keeper(Path(trainer.output_folder).parent, 0).header.modalities["sam_sha256"] == sha
+    assert (
+        tiny_trainer(UniCOALTrainerNoSAM, nnunet.dataset(KEY), "2d").block.networks.part("modalities")["sam_sha256"]
+        is None
+    )
+
+
+def test_two_ranks_that_see_one_batch_learn_what_one_learns(nnunet: Workspace, tmp_path: Path) -> None:
+    """Every rank has half of the batch: gradients are means over ranks."""
+    nnunet.dataset(KEY)
+    variables = {name: os.environ[name] for name in folders(Path(), Path())}
+    torch.multiprocessing.spawn(_rank, args=(str(tmp_path), variables), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    assert int(first["seen"]) > 0
+
+
+def _rank(rank: int, folder: str, variables: dict[str, str]) -> None:
+    from helpers.tiny_data import SPECS, TinyDataset
+
+    class OneOfTwo(OnCpu, UniCOALTrainer):
+        pass
+
+    with one_of_two(rank, folder, variables):
+        spec = SPECS[KEY]
+        preprocessed = Path(variables["nnUNet_preprocessed"]) / spec.name
+        dataset = TinyDataset(spec, Path(variables["nnUNet_raw"]) / spec.name, preprocessed)
+        trainer = tiny_trainer(OneOfTwo, dataset, "2d", iterations=1)
+        trainer.disable_checkpointing = True
+        trainer.initialize()
+        batches, _ = trainer.get_dataloaders()
+        torch.manual_seed(rank)
+        trainer.network.train()
+        for _ in range(2):
+            trainer.train_step(next(batches))
+        torch.save(trainer.net.state_dict(), f"{folder}/{rank}.pt")
 
 
 def test_volumes_are_refused_with_what_to_train(nnunet: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
