@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from nnunet_uhf.imageio.stripped import require_stripped
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.types import FloatArray
 
+Foreground = Literal["nonzero", "above-mean"]
 RECORD_NAME = "landmarks.json"
 METHOD = "Nyul et al. 2000, landmarks of SIQT (Lin et al., Medical Image Analysis 2023)"
 
@@ -31,6 +33,7 @@ def normalise_folder(
     *,
     masks: Path | None = None,
     landmarks: Path | None = None,
+    foreground: Foreground = "nonzero",
     console: Console | None = None,
 ) -> Path:
     """Write every scan of a folder on the standard scale, and the scale itself as `landmarks.json`.
@@ -40,6 +43,8 @@ def normalise_folder(
         output: new folder; it appears complete or not at all.
         masks: folder of brain masks of the same names and grids; by default the nonzero voxels. Outside stays as it
             is where it is 0, and becomes 0 where it is not.
+        foreground: whose voxels the histograms are of: all in the brain (`nonzero`), or those of them above the mean of
+            the whole image (`above-mean`), which are the original's where nobody gives it a mask.
         landmarks: a `landmarks.json` learnt on other scans (the training's); by default it is learnt on these.
         console: shows a progress bar when given.
 
@@ -63,8 +68,9 @@ def normalise_folder(
         for case in _shown(list(files), console, "reading histograms"):
             image = read_volume(files[case])
             brain = _brain(image, brains.get(case))
+            counted = brain & (image.data > image.data.mean()) if foreground == "above-mean" else brain
             try:
-                histograms[case] = landmarks_of(image.data[brain])
+                histograms[case] = landmarks_of(image.data[counted])
             except UHFError as error:
                 raise UHFError(f"{files[case]}: {error}") from error
         scale = learn_scale(histograms.values()) if known is None else known
@@ -77,6 +83,7 @@ def normalise_folder(
             "format": 1,
             "package_version": nnunet_uhf.__version__,
             "method": METHOD,
+            "voxels": foreground,
             "percentiles": list(PERCENTILES),
             "scale": scale.tolist(),
             "learnt_on": sorted(files) if known is None else f"another folder: {landmarks}",

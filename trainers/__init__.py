@@ -45,6 +45,7 @@ from nnunet_uhf.trainers.siqt.trainers import (
 )
 from nnunet_uhf.trainers.space_to_depth.direct import UHFKeeperTrainerDirect
 from nnunet_uhf.trainers.unicoal.trainers import UniCOALTrainer, UniCOALTrainerNoAdversarial, UniCOALTrainerNoSAM
+from nnunet_uhf.trainers.weighted_loss import UHFTrainerWeightedLoss, WeightedLoss, nnUNetTrainerWeightedLoss
 
 __all__ = [
     "LSCTrainer",
@@ -78,11 +79,14 @@ __all__ = [
     "UHFTrainerRandomKeeper",
     "UHFTrainerTrainableKeeper",
     "UHFTrainerUnfrozenKeeper",
+    "UHFTrainerWeightedLoss",
     "UHFTrainerZeroGuide",
     "UHFTrainer_demo",
     "UniCOALTrainer",
     "UniCOALTrainerNoAdversarial",
     "UniCOALTrainerNoSAM",
+    "WeightedLoss",
+    "nnUNetTrainerWeightedLoss",
     "nnUNetTrainer_demo",
 ]
 

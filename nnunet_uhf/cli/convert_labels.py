@@ -58,6 +58,9 @@ def ibsr(
     source: Source,
     output: Output,
     filled: Annotated[bool, typer.Option("--filled", help="Take segTRI_fill_ana: holes are CSF.")] = False,
+    clahe: Annotated[
+        bool, typer.Option("--clahe", help="Equalise histograms locally, as the paper: kernel shape // 5, clip 0.2.")
+    ] = False,
     test: Test = None,
     channel: Channel = "T1w",
     mapping: Mapping = None,
@@ -73,7 +76,7 @@ def ibsr(
         output,
         filled=filled,
         channel=channel,
-        options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels),
+        options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels, clahe=clahe),
     )
 
 
@@ -169,12 +172,19 @@ def bids(
 
 
 def _options(
-    test: list[str] | None, mapping: Path | None, skip_incomplete: bool, *, same_voxels: bool = False
+    test: list[str] | None,
+    mapping: Path | None,
+    skip_incomplete: bool,
+    *,
+    same_voxels: bool = False,
+    clahe: bool = False,
 ) -> ConversionOptions:
     """What was asked of the layout as of every other."""
     from nnunet_uhf.preprocessing.labelled.scans import ConversionOptions
 
-    return ConversionOptions(test=test or (), mapping=mapping, same_voxels=same_voxels, skip_incomplete=skip_incomplete)
+    return ConversionOptions(
+        test=test or (), mapping=mapping, same_voxels=same_voxels, skip_incomplete=skip_incomplete, clahe=clahe
+    )
 
 
 def _run(convert: Callable[..., Conversion], *places: Path, **options: Any) -> None:

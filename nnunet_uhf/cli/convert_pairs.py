@@ -68,6 +68,10 @@ def paired(
             help="In place of folders: case,lf,hf and, optional, mask or labels, spacing_lf, spacing_hf.",
         ),
     ] = None,
+    subjects: Annotated[
+        Path | None,
+        typer.Option("--subjects", metavar="FOLDER", help="The paper's layout: S_01/3t_norm.nii, S_01/7t_norm.nii."),
+    ] = None,
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="FOLDER", help="Brain masks, on the grid of either scan.")
     ] = None,
@@ -116,7 +120,7 @@ def paired(
     from nnunet_uhf.preprocessing.pairing.options import PairingOptions
     from nnunet_uhf.preprocessing.pairing.paired import TABLE_NAME, convert_paired
 
-    cases = _cases(lf, hf, table, masks=masks, labels=labels)
+    cases = _cases(lf, hf, table, subjects, masks=masks, labels=labels)
     corrected: tuple[Literal["lf", "hf"], ...] = ()
     if n4 != "none":
         corrected = ("lf", "hf") if n4 == "both" else (n4,)
@@ -258,17 +262,27 @@ def _valued(option: str, texts: list[str]) -> dict[str, float]:
 
 
 def _cases(
-    lf: Path | None, hf: Path | None, table: Path | None, *, masks: Path | None, labels: Path | None
+    lf: Path | None,
+    hf: Path | None,
+    table: Path | None,
+    subjects: Path | None,
+    *,
+    masks: Path | None,
+    labels: Path | None,
 ) -> dict[str, PairFiles]:
-    """The cases of a table or of folders, whichever was given."""
-    from nnunet_uhf.preprocessing.pairing.case_table import cases_of_folders, cases_of_table
+    """The cases of a table, of subjects' folders or of two folders, whichever was given."""
+    from nnunet_uhf.preprocessing.pairing.case_table import cases_of_folders, cases_of_subjects, cases_of_table
 
+    if subjects is not None:
+        if any(place is not None for place in (lf, hf, table, masks, labels)):
+            raise UHFError(f"--subjects {subjects} names all files: leave out --lf, --hf, --csv, --masks and --labels")
+        return cases_of_subjects(subjects)
     if table is not None:
         if any(folder is not None for folder in (lf, hf, masks, labels)):
             raise UHFError(f"--csv {table} names all files: leave out --lf, --hf, --masks and --labels")
         return cases_of_table(table)
     if lf is None or hf is None:
-        raise UHFError("the scans are not named: give --lf and --hf, or a table with --csv")
+        raise UHFError("the scans are not named: give --lf and --hf, --subjects, or a table with --csv")
     return cases_of_folders(lf, hf, masks=masks, labels=labels)
 
 

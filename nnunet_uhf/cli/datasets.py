@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -58,11 +58,17 @@ def normalise(
         Path | None,
         typer.Option("--landmarks", metavar="FILE", help="landmarks.json of the training scans. Default: learn them."),
     ] = None,
+    foreground: Annotated[
+        Literal["nonzero", "above-mean"],
+        typer.Option("--histogram-of", help="Brain voxels: all, or those above the image's mean, as the original."),
+    ] = "nonzero",
 ) -> None:
     """Bring scans of one contrast and field strength to one intensity scale (Nyul's histogram landmarks)."""
     from rich.console import Console
 
     from nnunet_uhf.preprocessing.normalise import normalise_folder
 
-    record = normalise_folder(images, output, masks=masks, landmarks=landmarks, console=Console(stderr=True))
+    record = normalise_folder(
+        images, output, masks=masks, landmarks=landmarks, foreground=foreground, console=Console(stderr=True)
+    )
     sys.stdout.write(f"wrote {record}\n")

@@ -1,4 +1,4 @@
-"""Verbs about keepers: pretrain, export-keeper, inspect, check-input, plan, init."""
+"""Verbs about keepers: pretrain, export-keeper, import-reference, inspect, check-input, plan, init."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def add_to(app: typer.Typer) -> None:
         app,
         ("pretrain", pretrain, "pretrain -d 1 -c 3d_fullres -f 0 -o keeper.safetensors"),
         ("export-keeper", export_keeper, "export-keeper -d 1 -c 3d_fullres -f 0 -o keeper.safetensors"),
+        (
+            "import-reference",
+            import_reference,
+            "import-reference --weights knowledge_keeper.pth --decoder teacher_decoder.pth -o keeper.safetensors",
+        ),
         ("inspect", inspect, "inspect keeper.safetensors"),
         ("check-input", check_input, "check-input -i IMAGES -m keeper.safetensors"),
         ("plan", plan, "plan -d 2 -c 2d 3d_fullres --keeper keeper_2d.safetensors keeper_3d.safetensors"),
@@ -104,6 +109,48 @@ def export_keeper(
         accept_worse=accept_worse,
         overwrite=overwrite,
         console=Console(stderr=True),
+    )
+    _tell(path)
+
+
+def import_reference(
+    weights: Annotated[Path, typer.Option("--weights", metavar="FILE", help="knowledge_keeper.pth, 2D or 3D.")],
+    output: Annotated[Path, typer.Option("-o", metavar="FILE", help="Keeper file to write (*.safetensors).")],
+    channel: Annotated[str, typer.Option("--channel", metavar="NAME", help="Contrast that the keeper reads.")],
+    patch_size: Annotated[int, typer.Option("--patch-size", metavar="N", help="Voxels an axis that it saw at a time.")],
+    source_field: Annotated[float, typer.Option("--field-lf", metavar="TESLA", help="Of the images it reads.")],
+    target_field: Annotated[float, typer.Option("--field-hf", metavar="TESLA", help="Of its teacher's images.")],
+    decoder: Annotated[
+        Path | None, typer.Option("--decoder", metavar="FILE", help="teacher_decoder.pth, which enhance needs.")
+    ] = None,
+    spacing: Annotated[float, typer.Option("--spacing", metavar="MM", help="Voxel size of its training.")] = 1.0,
+    normalisation: Annotated[
+        str, typer.Option("--normalisation", metavar="SCHEME", help="nnU-Net's name of that of its training.")
+    ] = "ZScoreNormalization",
+    masked: Annotated[
+        bool, typer.Option("--nonzero/--whole-image", help="Normalised over the voxels that are not 0, or over all.")
+    ] = False,
+    orientation: Annotated[
+        str | None, typer.Option("--orientation", metavar="LETTERS", help="Of its training's images, such as LAS.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a keeper file of weights that the paper's own code has trained (*.pth, weights alone are opened)."""
+    from nnunet_uhf.keepers.reference import import_reference as run
+
+    path = run(
+        weights,
+        output,
+        decoder=decoder,
+        channel=channel,
+        spacing_mm=spacing,
+        patch_size=patch_size,
+        source_field=source_field,
+        target_field=target_field,
+        normalisation=normalisation,
+        use_mask_for_norm=masked,
+        orientation=orientation,
+        overwrite=overwrite,
     )
     _tell(path)
 

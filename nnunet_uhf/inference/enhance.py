@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import SliceGeometry, slice_geometry, stretch_of
 from nnunet_uhf.inference.uncertainty import uncertainty_path, with_spread, wrapped
 from nnunet_uhf.keepers.file import KeeperHeader, build_enhancer, read_keeper
-from nnunet_uhf.keepers.trained import SAME_FIELD, read_trained_keeper
+from nnunet_uhf.keepers.trained import SAME_FIELD, TrainedKeeper, read_trained_keeper
+from nnunet_uhf.keepers.trained_teacher import TEACHER, TrainedTeacher, is_teacher, read_trained_teacher
 from nnunet_uhf.networks.contract import EnhancementNet
 from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
@@ -73,9 +74,10 @@ def enhance(
     ``inputs``: a file or a folder of single-channel 3D images (any spacing in mm, any orientation), turned to the
     orientation of the training's scans and preprocessed as nnU-Net would for the keeper. ``output``: a folder, or a
     file name when ``inputs`` is a file; names are kept. ``model``: a keeper file with decoder, or the results folder of
-    a keeper trainer, of which ``folds`` (all finished ones by default) are averaged. Images are float32 in the input's
-    geometry and in the target's typical intensities; each has a JSON note beside it that says what it is. Files that
-    are already there are left alone unless ``overwrite``.
+    a keeper trainer, of which ``folds`` (all finished ones by default) are averaged; or that of a teacher trainer,
+    which reconstructs high-field images. Images are float32 in the input's geometry and in the target's typical
+    intensities; each has a JSON note beside it that says what it is. Files that are already there are left alone
+    unless ``overwrite``.
 
     A model that reads several images together takes a folder of ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, .., in the
     order of its channels and on one grid.
@@ -130,7 +132,7 @@ def enhance(
     if len(waiting) < len(tasks):
         console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
 
-    if header.feature_statistics is None:
+    if header.feature_statistics is None and not str(header.metrics.get("note", "")).startswith(TEACHER):
         console.print(f"inputs are not checked: {without_statistics(header)}", highlight=False, markup=False)
     note = not_turned(header)
     if note is not None:
@@ -228,7 +230,7 @@ def _report(bar: Progress, task: TaskID, finished: int, done: int, total: int) -
 
 
 def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None) -> Enhancer:
-    """Read a keeper file with decoder, or the folds of a keeper trainer's results folder."""
+    """Read a keeper file with decoder, or the folds of a keeper or teacher trainer's results folder."""
     path = Path(model)
     if not path.is_dir():
         if folds is not None:
@@ -243,7 +245,9 @@ def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None
             "like nnUNet_results/DATASET/UHFKeeperTrainer__nnUNetPlans__3d_fullres"
         )
     chosen = tuple(folds) if folds is not None else folder.finished_folds
-    trained = [read_trained_keeper(path, fold) for fold in chosen]
+    read: Callable[[Path, int | str], TrainedKeeper | TrainedTeacher]
+    read = read_trained_teacher if is_teacher(folder) else read_trained_keeper
+    trained = [read(path, fold) for fold in chosen]
     networks = [one.network for one in trained]
     return Enhancer(
         path.name,
@@ -308,9 +312,16 @@ def describe_image(header: KeeperHeader) -> str:
         "unknown field strength" if field is None else f"{field:g} T"
         for field in (header.source_field_T, header.target_field_T)
     )
+    said = str(header.metrics.get("note", ""))
+    if said.startswith(TEACHER):
+        return (
+            f"Image that shows what the teacher keeps of an image at {high}: reconstructed by a neural network from "
+            "its feature maps, the most that a keeper which learns from it can reach. For research only, not for "
+            "diagnosis."
+        )
     route = ROUTES[header.route]
     taught = route.taught(low, high)
-    if str(header.metrics.get("note", "")).startswith(SAME_FIELD):
+    if said.startswith(SAME_FIELD):
         taught = f"{route.low_field} ({low}) alone, as a control: it has seen no higher field"
     return (
         f"Image inferred by a neural network trained on {taught}. It is not a measurement at {high}: structures may "

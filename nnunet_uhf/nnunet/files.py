@@ -58,6 +58,23 @@ def read_json(path: Path, *, advice: str) -> dict[str, Any]:
     return content
 
 
+def stated_settings(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+    """What plans of whatever origin state of a configuration, inheritance resolved, for reports: nothing is built.
+
+    Raises:
+        KeyError, TypeError, ValueError: no such configuration, or plans that are not as nnU-Net writes them.
+    """
+    chain: list[Mapping[str, Any]] = []
+    name: str | None = configuration
+    while name is not None:
+        entry = plans["configurations"][name]
+        if not isinstance(entry, Mapping) or len(chain) > len(plans["configurations"]):
+            raise ValueError(f"configuration {name!r}")
+        chain.append(entry)
+        name = entry.get("inherits_from")
+    return {key: value for entry in reversed(chain) for key, value in entry.items()}
+
+
 def configuration_settings(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
     """Return a configuration's settings with nnU-Net's inheritance resolved (a copy).
 

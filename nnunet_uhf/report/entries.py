@@ -11,7 +11,7 @@ from typing import Any
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.stated import StatedGuidance
 from nnunet_uhf.imageio.volumes import volume_files
-from nnunet_uhf.nnunet.files import configuration_settings, read_json
+from nnunet_uhf.nnunet.files import read_json, stated_settings
 from nnunet_uhf.nnunet.model_folder import (
     DATASET_JSON,
     LIKE,
@@ -21,7 +21,7 @@ from nnunet_uhf.nnunet.model_folder import (
     ModelFolder,
     description_of,
 )
-from nnunet_uhf.nnunet.plans_block import block_in
+from nnunet_uhf.nnunet.plans_block import block_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Entry:
         """The settings of the configuration, inheritance resolved; empty where it is not known."""
         if self.plans is None or self.configuration is None:
             return {}
-        return configuration_settings(self.plans, self.configuration)
+        return self._stated(self.configuration)
 
     @property
     def blocks(self) -> dict[str, StatedGuidance]:
@@ -80,15 +80,20 @@ class Entry:
         """
         if self.plans is None:
             return {}
+        stated = self.plans.get("configurations", {})
+        every = list(stated) if isinstance(stated, Mapping) else [""]  # which no plans have
+        names = every if self.configuration is None else [self.configuration]
+        found = {name: StatedGuidance.read(block_of(self._stated(name))) for name in names}
+        return {name: block for name, block in found.items() if block is not None}
+
+    def _stated(self, configuration: str) -> Mapping[str, Any]:
         try:
-            names = list(self.plans.get("configurations", {})) if self.configuration is None else [self.configuration]
-            found = {name: StatedGuidance.read(block_in(self.plans, name)) for name in names}
+            return stated_settings(self.plans or {}, configuration)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             where = description_of(self.folder, PLANS_JSON)
             raise UHFError(
                 f"{where}: its configurations are not as nnU-Net writes them; repair or remove it"
             ) from error
-        return {name: block for name, block in found.items() if block is not None}
 
 
 def read_model(folder: Path) -> Entry:

@@ -19,6 +19,7 @@ from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.nnunet.labels import tells_sides_apart
 from nnunet_uhf.preprocessing.datasets.checks import check_dataset_folder
 from nnunet_uhf.preprocessing.datasets.write import write_segmentation_dataset
+from nnunet_uhf.preprocessing.labelled.clahe import RECORD, equalised
 from nnunet_uhf.preprocessing.labelled.label_table import LabelTable
 from nnunet_uhf.preprocessing.labelled.source_image import SourceImage, read_source, write_plain
 
@@ -46,12 +47,14 @@ class ConversionOptions:
         mapping: JSON file that adds or overrules what label numbers stand for.
         same_voxels: label maps of an image's shape lie voxel for voxel on it, whatever their own affine says.
         skip_incomplete: leave out cases without image or labels in place of stopping.
+        clahe: equalise the histogram of every image locally, as the paper does with IBSR.
     """
 
     test: Collection[str] = ()
     mapping: Path | None = None
     same_voxels: bool = False
     skip_incomplete: bool = False
+    clahe: bool = False
 
 
 DEFAULTS = ConversionOptions()
@@ -108,7 +111,8 @@ def write_labelled_scans(
                 first = first or image
                 _check_image(image, first)
                 images[channel][case] = temporary / f"{index}_{number}.nii.gz"
-                write_plain(images[channel][case], image.data, first.geometry)
+                data = equalised(image.data) if options.clahe else image.data
+                write_plain(images[channel][case], data, first.geometry)
                 unoriented += [] if image.oriented else [image.path]
             if scan.labels is not None and first is not None:
                 source = read_source(scan.labels)
@@ -129,7 +133,7 @@ def write_labelled_scans(
                 label_names=label_names,
                 test_channels={name: _of(files, tests, inside=True) for name, files in images.items()},
                 test_labels=_of(labels, tests, inside=True),
-                record=_record(layout, scans, table, told),
+                record=_record(layout, scans, table, told, options),
                 console=console,
             )
     return Conversion(output, tuple(told))
@@ -206,12 +210,15 @@ def _what_to_know(label_names: Mapping[str, int], present: set[int], unoriented:
     return told
 
 
-def _record(layout: str, scans: Mapping[str, LabelledScan], table: LabelTable, warnings: list[str]) -> dict[str, Any]:
+def _record(
+    layout: str, scans: Mapping[str, LabelledScan], table: LabelTable, warnings: list[str], options: ConversionOptions
+) -> dict[str, Any]:
     """Content of conversion.json."""
     return {
         "format": 1,
         "package_version": nnunet_uhf.__version__,
         "layout": layout,
+        **({"clahe": RECORD} if options.clahe else {}),
         "label_numbers": {str(number): name or "background" for number, name in sorted(table.numbers.items())},
         "warnings": warnings,
         "cases": {

@@ -24,6 +24,10 @@ from nnunet_uhf.preprocessing.low_field.tissues import (
     tissues_from_probabilities,
 )
 
+#: Numbers of SPM's tissue classes, and its and CAT12's names of maps on the scan's own grid.
+SPM_NUMBERS = {"gm": 1, "wm": 2, "csf": 3}
+SPM_PATTERNS = ("c{number}{name}", "p{number}{name}")
+
 TissueKind = Literal["labels", "freesurfer", "gmm"]
 
 
@@ -34,7 +38,8 @@ class TissueSource:
     Attributes:
         kind: `labels` (label maps in the numbers of `numbers`, or probability maps), `freesurfer` (label maps in
             FreeSurfer's numbers) or `gmm` (mixture of three Gaussians in the brain).
-        folder: label or probability maps, CASE.nii.gz or CASE_csf, CASE_gm, CASE_wm; not used with `gmm`.
+        folder: label or probability maps, CASE.nii.gz or CASE_csf, CASE_gm, CASE_wm or, as SPM and CAT12 write them,
+            c3CASE, c1CASE, c2CASE or p3CASE, p1CASE, p2CASE; not used with `gmm`.
         numbers: label values of csf, gm and wm, of kind `labels`.
         smoothing: sigma in voxels by which label maps are softened.
         masks: brain masks CASE.nii.gz of kind `gmm`; without them the brain is what is not zero.
@@ -128,13 +133,15 @@ def _find_maps(case: str, image: Path, folder: Path, *, only_labels: bool) -> di
         if (found := nifti_of(folder, name)) is not None:
             return {"labels": found}
     for name in () if only_labels else names:
-        maps = {tissue: nifti_of(folder, f"{name}_{tissue}") for tissue in TISSUES}
-        complete = {tissue: path for tissue, path in maps.items() if path is not None}
-        if len(complete) == len(TISSUES):
-            return complete
-        if complete:
-            missing = next(tissue for tissue in TISSUES if tissue not in complete)
-            raise UHFError(f"{folder} holds some probability maps of {name} but no {name}_{missing}.nii.gz: add it")
+        for pattern in ("{name}_{tissue}", *SPM_PATTERNS):
+            wanted = {each: pattern.format(name=name, tissue=each, number=SPM_NUMBERS[each]) for each in TISSUES}
+            maps = {tissue: nifti_of(folder, file) for tissue, file in wanted.items()}
+            complete = {tissue: path for tissue, path in maps.items() if path is not None}
+            if len(complete) == len(TISSUES):
+                return complete
+            if complete:
+                missing = next(wanted[tissue] for tissue in TISSUES if tissue not in complete)
+                raise UHFError(f"{folder} holds some probability maps of {name} but no {missing}.nii.gz: add it")
     raise UHFError(f"{folder} holds no tissue labels {case}.nii.gz for {image}: add them or remove the image")
 
 

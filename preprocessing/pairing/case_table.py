@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.files import case_files, case_name, is_nifti
 from nnunet_uhf.imageio.tables import read_table
 from nnunet_uhf.types import Spacing
 
+_FIELD = re.compile(r"(?P<tesla>\d+(?:\.\d+)?)t(?![a-z])", re.IGNORECASE)
 REQUIRED = ("case", "lf", "hf")
 LABELS = ("mask", "labels")
 SPACINGS = ("spacing_lf", "spacing_hf")
@@ -64,6 +66,46 @@ def cases_of_folders(
         case: PairFiles(path, files["hf"][case], mask=masked.get(case), labels=labelled.get(case))
         for case, path in files["lf"].items()
     }
+
+
+def cases_of_subjects(folder: Path) -> dict[str, PairFiles]:
+    """Cases of the paper's layout: a folder a subject, `S_01/3t_norm.nii` and `S_01/7t_norm.nii`.
+
+    Of any two field strengths: in each folder one NIfTI file is named `<tesla>t` of the lower, one of the higher, with
+    anything behind it. Plain `3t.nii.gz` goes before `3t_norm.nii`, which is the authors' normalised copy.
+
+    Raises:
+        UHFError: no such folder, a subject without two field strengths, or with several files of one.
+    """
+    if not folder.is_dir():
+        raise UHFError(f"{folder} is not a folder: name the one that holds the subjects' folders")
+    cases = {}
+    for subject in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        by_field: dict[float, list[Path]] = {}
+        for path in sorted(subject.iterdir()):
+            match = _FIELD.match(path.name)
+            if match and is_nifti(path):
+                by_field.setdefault(float(match["tesla"]), []).append(path)
+        if len(by_field) != 2:
+            found = ", ".join(f"{field:g} T" for field in sorted(by_field)) or "none"
+            raise UHFError(
+                f"{subject} must hold scans of two field strengths, such as 3t_norm.nii and 7t_norm.nii (found: "
+                f"{found}): add or remove one"
+            )
+        low, high = (_of_field(by_field[field], subject) for field in sorted(by_field))
+        cases[subject.name] = PairFiles(low, high)
+    if not cases:
+        raise UHFError(f"{folder} holds no subject: name the folder that holds S_01, S_02, ..")
+    return cases
+
+
+def _of_field(files: list[Path], subject: Path) -> Path:
+    """The scan of one field strength: the only one, or the one whose name is the field alone."""
+    plain = [path for path in files if _FIELD.fullmatch(case_name(path))]
+    chosen = plain if len(files) > 1 else files
+    if len(chosen) != 1:
+        raise UHFError(f"{subject} holds {files[0].name} and {files[1].name}: keep one scan of each field strength")
+    return chosen[0]
 
 
 def cases_of_table(table: Path) -> dict[str, PairFiles]:

@@ -66,6 +66,7 @@ def anisotropic(dim: int = 2, **changes: Any) -> dict[str, Any]:
         "masks": None,
         "mask_scale": 2.0,
         "pooling": "average",
+        "plane_step": 2,
         **changes,
     }
 

@@ -27,8 +27,9 @@ SIQT: dict[str, Any] = {"network": "anisotropic_unet"}
         ({"architecture": {**architecture(), "convolutions": 2}}, 4),
         ({**SIQT, "architecture": anisotropic()}, 3),
         ({**SIQT, "architecture": anisotropic(pooling="max")}, 4),
+        ({**SIQT, "architecture": anisotropic(ratio=6, slice_axis=0, plane_step=3)}, 4),
     ],
-    ids=["one convolution", "two convolutions", "average", "max"],
+    ids=["one convolution", "two convolutions", "average", "max", "ratio 6"],
 )
 def test_only_what_version_0_1_0_did_not_build_asks_for_format_4(
     tmp_path: Path, changes: dict[str, Any], version: int
@@ -36,7 +37,7 @@ def test_only_what_version_0_1_0_did_not_build_asks_for_format_4(
     header = read_header(write(tmp_path / "kkn.safetensors", **changes))
     assert (header.format_version, header.architecture) == (version, changes["architecture"])
     said = json.loads(header_json(header))["architecture"]
-    unsaid = {"convolutions", "pooling"} & changes["architecture"].keys()
+    unsaid = {"convolutions", "pooling", "plane_step"} & changes["architecture"].keys()
     assert (changes["architecture"].keys() - said.keys() == unsaid) is (version < 4)
 
 

@@ -168,3 +168,15 @@ def test_heads_with_skull_are_refused_however_few_voxels_are_zero_and_masks_are_
         simulated(tmp_path / "in", tmp_path / "out", None, tissues={"kind": "gmm"})
     normalise_folder(tmp_path / "in", tmp_path / "out", masks=tmp_path / "masks")
     simulated(tmp_path / "in", tmp_path / "low", None, tissues={"kind": "gmm", "masks": tmp_path / "masks"})
+
+
+def test_the_original_s_histogram_is_of_voxels_above_the_mean_of_the_image(tmp_path: Path) -> None:
+    images = {"a": tissue(0), "b": tissue(1, gain=3)}
+    folder = save(tmp_path / "in", images)
+    path = normalise_folder(folder, tmp_path / "out", foreground="above-mean")
+    by_hand = learn_scale(landmarks_of(image[image > image.mean()]) for image in images.values())
+    np.testing.assert_allclose(read_landmarks(path), by_hand, rtol=1e-6)
+    assert json.loads(path.read_text())["voxels"] == "above-mean"
+    assert not np.allclose(read_landmarks(normalise_folder(folder, tmp_path / "all")), by_hand, rtol=1e-3)
+    written = nibabel.load(tmp_path / "out" / "a.nii.gz").get_fdata()
+    assert ((written == 0) == (images["a"] == 0)).all()  # the whole brain is brought to the scale

@@ -19,7 +19,7 @@ from helpers.report_samples import (
     write_raw,
 )
 from nnunet_uhf.errors import Odd, UHFError
-from nnunet_uhf.report.entries import baseline_first, name_entries, read_model, read_predictions
+from nnunet_uhf.report.entries import Entry, baseline_first, name_entries, read_model, read_predictions
 from nnunet_uhf.report.provenance import keeper_facts, overlap_warning
 from nnunet_uhf.report.trainings import cost_of, read_trainings
 from nnunet_uhf.report.truth import ImageFinder, find_references, find_task
@@ -197,3 +197,18 @@ def test_a_label_named_as_the_mean_of_all_is_refused_with_its_file(tmp_path: Pat
     (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "Mean": 1}}')
     with pytest.raises(UHFError, match=r"dataset\.json calls a label 'mean', which the report uses"):
         find_task([], tmp_path / "labelsTr", {}, odd=Odd())
+
+
+def test_settings_of_any_plans_are_those_they_state_with_inheritance_by_hand(tmp_path: Path) -> None:
+    plans = {
+        "configurations": {
+            "3d": {"patch_size": [8], "batch_size": 2},
+            "cascade": {"inherits_from": "3d", "batch_size": 1},
+        }
+    }
+    entry = Entry("made", tmp_path, {}, plans=plans, trainer="UHFTrainer", configuration="cascade")
+    assert (entry.settings["patch_size"], entry.settings["batch_size"]) == ([8], 1)
+    assert entry.blocks == {}
+    plans["configurations"]["3d"]["inherits_from"] = "cascade"
+    with pytest.raises(UHFError, match="not as nnU-Net writes them"):
+        _ = entry.settings

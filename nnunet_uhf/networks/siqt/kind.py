@@ -7,20 +7,22 @@ from functools import partial
 from nnunet_uhf.checks import DIM, Check, is_int, is_number
 from nnunet_uhf.networks.contract import Arguments, NetworkKind, same_width
 from nnunet_uhf.networks.siqt.blocks import ImageHead
-from nnunet_uhf.networks.siqt.unet import FACTORS, LEVELS, POOLINGS, AnisotropicKeeper, AnisotropicUNet
+from nnunet_uhf.networks.siqt.unet import FACTORS, POOLINGS, AnisotropicKeeper, AnisotropicUNet, siqt_channels
 
 # Bounds of what a file may ask to be built; the paper's network has 16 features and 16 masks.
 MAX_BASE_FEATURES = 64
 MAX_MASKS = 64
 RATIOS = tuple(FACTORS)
-# what version 0.1.0 built; no weight tells a pooling, so that a missing entry must never mean another one
-UNSAID: Arguments = {"pooling": "average"}
+# what version 0.1.0 built; no weight tells a pooling, so a missing entry must never mean another one
+UNSAID: Arguments = {"pooling": "average", "plane_step": 2}
 
 
 def _slices_problem(architecture: Arguments) -> str | None:
     axis, dim = architecture["slice_axis"], architecture["dim"]
     if (axis is None and architecture["ratio"] != 1) or (axis is not None and axis >= dim):
         return f"argument 'slice_axis' must be an axis below {dim}, or null where the ratio is 1"
+    if architecture.get("plane_step", 2) == 3 and architecture["ratio"] % 3:
+        return "argument 'plane_step' must be 2 where the ratio has no factor of 3"
     return None
 
 
@@ -61,12 +63,15 @@ KIND = NetworkKind(
         "masks": (lambda value: value is None or is_int(value, 2, MAX_MASKS), f"2 to {MAX_MASKS} or null"),
         "mask_scale": (lambda value: is_number(value, 1, 6), "a number from 1 to 6"),
         "pooling": (lambda value: isinstance(value, str) and value in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+        "plane_step": (lambda value: is_int(value, 2, 3), "2 or 3"),
     },
     decoder_arguments={"dim": DIM, "base_features": _BASE_FEATURES},
-    channels=lambda architecture: tuple(architecture["base_features"] * 2**level for level in range(LEVELS)),
+    channels=lambda architecture: siqt_channels(
+        architecture["base_features"], architecture["ratio"], architecture.get("plane_step", UNSAID["plane_step"])
+    ),
     citation="Lin et al., Medical Image Analysis 87, 102807 (2023)",
     trainers='SIQTTrainer in "regrid" mode without masks',
-    sizes={AnisotropicUNet: frozenset({"base_features", "mask_scale", "pooling"})},
+    sizes={AnisotropicUNet: frozenset({"base_features", "mask_scale", "pooling", "plane_step"})},
     problem=_slices_problem,
     decoder_problem=same_width,
     no_guide=_not_one_grid,

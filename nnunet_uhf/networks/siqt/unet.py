@@ -22,7 +22,7 @@ from nnunet_uhf.networks.siqt.masksembles import MaskMaker, check_masks
 LEVELS = 5
 """Number of resolution levels (paper)."""
 FACTORS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 6: (2, 3), 8: (2, 2, 2)}
-"""Prime factors of the ratios, finest level first. The paper's are 2, 4 and 8."""
+"""Prime factors of the ratios, finest level first. The paper's are 2, 4 and 8; its code has 6, too."""
 POOLINGS = {"max": "max", "average": "avg"}
 """Names of the poolings, and nnU-Net's names of them. The original's is the maximum."""
 
@@ -42,6 +42,8 @@ class AnisotropicKeeper(Keeper):
         masks: members of a Masksembles ensemble, 2 or more, 16 in the paper; None for none.
         mask_scale: the masks' scale, 1 to 6, 2 in the paper.
         pooling: between the encoder's levels, ``max`` (the original's) or ``average`` (that of version 0.1.0).
+        plane_step: where the ratio has a factor of 3, how much coarser its level is in the plane and how many times as
+            wide: 3 (the original's at ratio 6, the finest level then) or 2 (ours). None is 3 at ratio 6, else 2.
 
     Attributes:
         channels: of the five maps, finest first.
@@ -70,22 +72,26 @@ class AnisotropicKeeper(Keeper):
         masks: int | None = None,
         mask_scale: float = 2.0,
         pooling: str = "max",
+        plane_step: int | None = None,
     ) -> None:
         super().__init__()
         _check_arguments(dim, base_features, ratio, slice_axis)
+        self.plane_step = (3 if ratio == 6 else 2) if plane_step is None else plane_step
+        plane_steps = plane_steps_of(ratio, self.plane_step)
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         check_masks(masks, mask_scale)
         self.dim, self.in_channels, self.base_features = dim, in_channels, base_features
         self.ratio, self.slice_axis, self.masks, self.mask_scale = ratio, slice_axis, masks, mask_scale
         self.pooling = pooling
-        self.channels = tuple(base_features * 2**level for level in range(LEVELS))
-        factors = FACTORS[ratio]
+        self.channels = siqt_channels(base_features, ratio, self.plane_step)
+        factors = _factors(ratio, self.plane_step)
         spared = len(factors)
+        self.minimum_plane = math.prod(plane_steps)
         self.minimum_slices = 2 ** (LEVELS - 1 - spared)
-        plane = (2,) * (dim - 1)
-        pools = [(*plane, 1 if level < spared else 2) for level in range(LEVELS - 1)]
-        ups = [(*plane, factors[level] if level < spared else 2) for level in range(LEVELS - 1)]
+        planes = [(step,) * (dim - 1) for step in plane_steps]
+        pools = [(*plane, 1 if level < spared else 2) for level, plane in enumerate(planes)]
+        ups = [(*plane, factors[level] if level < spared else 2) for level, plane in enumerate(planes)]
         self.steps = ((1,) * dim, *(self._as_given(step) for step in ups))
         self.strides = cumulative(self.steps)
         make_mask = MaskMaker(masks, mask_scale)
@@ -116,6 +122,7 @@ class AnisotropicKeeper(Keeper):
             "masks": self.masks,
             "mask_scale": self.mask_scale,
             "pooling": self.pooling,
+            "plane_step": self.plane_step,
         }
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
@@ -175,7 +182,7 @@ class AnisotropicKeeper(Keeper):
 
         That level gets two voxels at least: batch normalisation cannot train on one.
         """
-        multiples = [2 ** (LEVELS - 1)] * (self.dim - 1) + [self.minimum_slices]
+        multiples = [self.minimum_plane] * (self.dim - 1) + [self.minimum_slices]
         missing = [-n % multiple for n, multiple in zip(size, multiples, strict=True)]
         if all(n + m == multiple for n, m, multiple in zip(size, missing, multiples, strict=True)):
             missing[0] += multiples[0]
@@ -199,8 +206,8 @@ class AnisotropicUNet(EnhancementNet):
 
     Arguments: those of :class:`AnisotropicKeeper`. ``keeper`` is all but the last convolution, ``decoder`` that
     one, as a keeper file names them. In 3D with 16 features: 9,692,185 trainable parameters at ratio 8, 9,685,017 at 4,
-    as the original. Where masks go is the original's, too: after the shortcut of a Core and after every ReLU that a
-    convolution feeds.
+    21,742,241 at 6, as the original. Where masks go is the original's, too: after the shortcut of a Core and after
+    every ReLU that a convolution feeds.
 
     Examples:
         >>> import torch
@@ -224,6 +231,7 @@ class AnisotropicUNet(EnhancementNet):
         masks: int | None = None,
         mask_scale: float = 2.0,
         pooling: str = "max",
+        plane_step: int | None = None,
     ) -> None:
         keeper = AnisotropicKeeper(
             dim=dim,
@@ -234,6 +242,7 @@ class AnisotropicUNet(EnhancementNet):
             masks=masks,
             mask_scale=mask_scale,
             pooling=pooling,
+            plane_step=plane_step,
         )
         super().__init__(keeper, ImageHead(dim=dim, base_features=base_features))
         self.dim, self.ratio, self.slice_axis, self.masks = dim, ratio, slice_axis, masks
@@ -272,6 +281,29 @@ class AnisotropicUNet(EnhancementNet):
         if self.masks is None:
             raise ValueError("a network without masks has one member only")
         return torch.stack([self.forward(source, member) for member in range(self.masks)])
+
+
+def plane_steps_of(ratio: int, plane_step: int) -> tuple[int, ...]:
+    """How much coarser each level is in the plane than the next finer one, from the second on.
+
+    Raises:
+        ValueError: neither 2 nor 3, or 3 where the ratio has no factor of 3.
+    """
+    if plane_step not in (2, 3) or (plane_step == 3 and ratio % 3):
+        raise ValueError(f"plane_step must be 2, or 3 where the ratio is 3 or 6, got {plane_step} at ratio {ratio}")
+    factors = _factors(ratio, plane_step)
+    return tuple(plane_step if level < len(factors) and factors[level] == 3 else 2 for level in range(LEVELS - 1))
+
+
+def siqt_channels(base_features: int, ratio: int, plane_step: int) -> tuple[int, ...]:
+    """Channels of the five levels: they grow as the plane gets coarser."""
+    steps = plane_steps_of(ratio, plane_step)
+    return tuple(base_features * math.prod(steps[:level]) for level in range(LEVELS))
+
+
+def _factors(ratio: int, plane_step: int) -> tuple[int, ...]:
+    """The ratio's prime factors, finest level first; the original begins with the 3."""
+    return FACTORS[ratio] if plane_step == 2 else tuple(sorted(FACTORS[ratio], reverse=True))
 
 
 def _check_arguments(dim: int, base_features: int, ratio: int, slice_axis: int | None) -> None:

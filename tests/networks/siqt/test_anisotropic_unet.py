@@ -64,7 +64,7 @@ class TestAnisotropicKeeper(NetworkContract):
             assert tuple(guide.shape) == (batch, channels, *expected)
 
 
-@pytest.mark.parametrize(("ratio", "parameters"), [(8, 9_692_185), (4, 9_685_017)])
+@pytest.mark.parametrize(("ratio", "parameters"), [(8, 9_692_185), (4, 9_685_017), (6, 21_742_241)])
 def test_the_network_has_the_originals_trainable_parameters(ratio: int, parameters: int) -> None:
     with torch.device("meta"):
         for masks in (None, 16):
@@ -92,7 +92,7 @@ def test_maps_of_the_decoder_are_as_much_coarser_than_the_output_as_strides_say(
         maps = network.keeper(torch.randn(1, 1, *size))
     for level, (level_map, stride) in enumerate(zip(maps, network.strides, strict=True)):
         wanted = tuple(n // s for n, s in zip(network.output_size(size), stride, strict=True))
-        assert tuple(level_map.shape) == (1, 4 * 2**level, *wanted)
+        assert tuple(level_map.shape) == (1, network.channels[level], *wanted)
 
 
 def test_the_papers_patch_reaches_two_voxels_a_side_at_the_deepest_level() -> None:

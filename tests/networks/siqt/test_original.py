@@ -54,11 +54,13 @@ class Original:
         return self.upsample(x + y, f"{name}.upsample")
 
     def __call__(self, x: Tensor) -> Tensor:
-        spared = self.ratio.bit_length() - 1  # log2
+        # ratio 6: the plane by 3 and then by 2, the slices by neither
+        spared = {6: 2}.get(self.ratio, self.ratio.bit_length() - 1)
         skips = []
         for level in range(LEVELS):
             if level:
-                x = self.pool(x, (*self.plane, 1 if level <= spared else 2))
+                step = 3 if self.ratio == 6 and level == 1 else 2
+                x = self.pool(x, (*(step,) * len(self.plane), 1 if level <= spared else 2))
             x = self.core(x, f"keeper.encode.{level}")
             skips.append(x)
         x = self.core(x, "keeper.decode.4")
@@ -85,14 +87,15 @@ def pools(dim: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
-@pytest.mark.parametrize(("dim", "ratio"), [(2, 1), (2, 4), (3, 8), (3, 4), (3, 2)])
+@pytest.mark.parametrize(("dim", "ratio"), [(2, 1), (2, 4), (3, 8), (3, 4), (3, 2), (2, 6), (3, 6)])
 def test_the_network_computes_the_originals_formulas(dim: int, ratio: int, pooling: str) -> None:
     network = drawn(dim, ratio, pooling)
-    x = torch.randn(2, 1, *[32] * (dim - 1), 32 // ratio, dtype=torch.float64)
+    side = 48 if ratio == 6 else 32
+    x = torch.randn(2 if side == 32 else 1, 1, *[side] * (dim - 1), side // ratio, dtype=torch.float64)
     with torch.no_grad():
         made = network(x)
         expected = Original(network.state_dict(), dim, ratio, pools(dim)[pooling])(x)
-    assert made.shape == (2, 1, *[32] * dim)
+    assert made.shape == (len(x), 1, *[side] * dim)
     torch.testing.assert_close(made, expected, atol=1e-6, rtol=1e-6)
 
 
@@ -107,3 +110,15 @@ def test_a_new_network_pools_by_maximum_which_the_average_is_far_from(dim: int, 
         original = Original(network.state_dict(), dim, ratio, pools(dim)["max"])(x)
         torch.testing.assert_close(twin(x), original, atol=1e-6, rtol=1e-6)
         assert (network(x) - original).norm() > 0.05 * (original - original.mean()).norm()
+
+
+def test_ratio_6_is_the_originals_unless_a_file_says_otherwise_and_no_other_ratio_has_a_step_of_3() -> None:
+    network = AnisotropicUNet(dim=2, base_features=4, ratio=6, slice_axis=1)
+    assert network.channels == (4, 12, 24, 48, 96)
+    assert network.config()["plane_step"] == 3
+    assert network.strides[1] == (3, 3)
+    before = AnisotropicUNet(dim=2, base_features=4, ratio=6, slice_axis=1, plane_step=2)  # of version 0.1.0
+    assert before.channels == (4, 8, 16, 32, 64)
+    assert AnisotropicUNet(dim=2, base_features=4, ratio=3, slice_axis=1).channels == before.channels
+    with pytest.raises(ValueError, match="plane_step must be 2, or 3 where the ratio is 3 or 6, got 3 at ratio 4"):
+        AnisotropicUNet(dim=2, base_features=4, ratio=4, slice_axis=1, plane_step=3)

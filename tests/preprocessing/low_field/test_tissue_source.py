@@ -112,3 +112,19 @@ def test_labels_and_masks_whose_names_end_in_capitals_are_found(subjects: Path) 
     assert set(simulate(subjects, "by_labels")["cases"]) == {"anna", "béla 2", "carl"}
     record = simulate(subjects, "by_masks", labels=None, kind="gmm", masks=subjects / "labels")
     assert record["parameters"]["brain_mask"] == "given"
+
+
+@pytest.mark.parametrize("pattern", ["c{number}{case}", "p{number}{case}"])
+def test_spm_s_maps_are_taken_by_their_numbers(subjects: Path, save: Any, pattern: str) -> None:
+    """SPM's classes are 1 grey matter, 2 white matter, 3 cerebrospinal fluid."""
+    simulate(subjects, "first")
+    for path in sorted((subjects / "labels").iterdir()):
+        case, labels = path.name.removesuffix(".nii.gz"), voxels(path)
+        for number, value in ((1, 2), (2, 3), (3, 1)):
+            save(subjects / "spm" / f"{pattern.format(number=number, case=case)}.nii", (labels == value) * 1.0)
+    simulate(subjects, "again", labels=subjects / "spm")
+    np.testing.assert_array_equal(voxels(subjects / "first/anna.nii.gz"), voxels(subjects / "again/anna.nii.gz"))
+    missing = pattern.format(number=3, case="anna")
+    (subjects / "spm" / f"{missing}.nii").unlink()
+    with pytest.raises(UHFError, match=f"but no {missing}"):
+        simulate(subjects, "third", labels=subjects / "spm")

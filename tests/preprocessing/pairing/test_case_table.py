@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.preprocessing.pairing.case_table import cases_of_folders, cases_of_table
+from nnunet_uhf.preprocessing.pairing.case_table import cases_of_folders, cases_of_subjects, cases_of_table
 
 
 @pytest.fixture
@@ -76,3 +76,48 @@ def test_a_missing_table_and_one_of_another_encoding_are_refused(scans: Path) ->
 def test_an_empty_last_line_of_a_spreadsheet_is_no_case(scans: Path) -> None:
     path = table(scans, "case,lf,hf\na,lf/anna.nii.gz,hf/anna.nii.gz\n,,\n")
     assert list(cases_of_table(path)) == ["a"]
+
+
+@pytest.fixture
+def subjects(tmp_path: Path) -> Path:
+    """The paper's layout."""
+    for name in ("S_01/3t_norm.nii", "S_01/7t_norm.nii", "S_02/3t_norm.nii", "S_02/7t_norm.nii", "S_02/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_subjects_folders_of_the_paper_are_pairs_by_their_field_strengths(subjects: Path) -> None:
+    cases = cases_of_subjects(subjects)
+    assert list(cases) == ["S_01", "S_02"]
+    assert cases["S_02"].files == {"lf": subjects / "S_02/3t_norm.nii", "hf": subjects / "S_02/7t_norm.nii"}
+
+
+def test_other_field_strengths_and_endings_are_pairs_too_and_the_lower_one_is_the_source(subjects: Path) -> None:
+    for name in ("S_01/3t_norm.nii", "S_01/7t_norm.nii"):
+        (subjects / name).unlink()
+    for name in ("S_01/3T.nii.gz", "S_01/0.064T.nii.gz"):
+        (subjects / name).touch()
+    assert cases_of_subjects(subjects)["S_01"].files == {
+        "lf": subjects / "S_01/0.064T.nii.gz",
+        "hf": subjects / "S_01/3T.nii.gz",
+    }
+
+
+def test_a_scan_that_is_named_by_its_field_alone_goes_before_copies_of_it(subjects: Path) -> None:
+    (subjects / "S_01/3t.nii.gz").touch()
+    assert cases_of_subjects(subjects)["S_01"].lf == subjects / "S_01/3t.nii.gz"
+    (subjects / "S_02/3t_raw.nii").touch()
+    with pytest.raises(UHFError, match=r"S_02 holds 3t_norm\.nii and 3t_raw\.nii: keep one"):
+        cases_of_subjects(subjects)
+
+
+def test_a_subject_with_one_field_strength_and_a_folder_without_subjects_are_told(subjects: Path) -> None:
+    (subjects / "S_02/7t_norm.nii").unlink()
+    with pytest.raises(UHFError, match=r"S_02 must hold scans of two field strengths.*\(found: 3 T\)"):
+        cases_of_subjects(subjects)
+    (subjects / "empty").mkdir()
+    with pytest.raises(UHFError, match="holds no subject"):
+        cases_of_subjects(subjects / "empty")
+    with pytest.raises(UHFError, match="is not a folder"):
+        cases_of_subjects(subjects / "none")

@@ -18,7 +18,10 @@ RESULTS = Path(__file__).parents[2] / "fixtures" / "v0_1_0" / "results"
 OLD = {
     "teacher": ("Dataset505_TinyPairs/UHFTeacherTrainer__nnUNetPlans__2d", {"convolutions": 1}),
     "keeper": ("Dataset505_TinyPairs/UHFKeeperTrainer__nnUNetPlans__2d", {"convolutions": 1}),
-    "siqt": ("Dataset509_TinyHighField/SIQTTrainerMasksembles__nnUNetPlans__2d", {"pooling": "average"}),
+    "siqt": (
+        "Dataset509_TinyHighField/SIQTTrainerMasksembles__nnUNetPlans__2d",
+        {"pooling": "average", "plane_step": 2},
+    ),
 }
 
 
@@ -68,4 +71,4 @@ def test_the_checkpoint_tells_where_plans_json_is_gone(tmp_path: Path) -> None:
     content["init_args"] = {"plans": plans, "configuration": "2d"}
     torch.save(content, folder.path / "fold_0" / CHECKPOINT)
     folder.plans_file.unlink()
-    assert of_folds({}, folder, "2d") == {"pooling": "average"}
+    assert of_folds({}, folder, "2d") == {"pooling": "average", "plane_step": 2}
