@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nnunet_uhf.cli.arguments import Device, OutputFolder, add_verbs, fold_number, torch_device
+from nnunet_uhf.errors import Odd
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,6 +52,7 @@ def evaluate_images(
     from nnunet_uhf.evaluation.image_record import metrics_table
     from nnunet_uhf.evaluation.images import evaluate_images as run
 
+    odd = Odd()
     record = run(
         reference,
         prediction,
@@ -60,9 +62,11 @@ def evaluate_images(
         data_range=data_range,
         seed=seed,
         console=Console(stderr=True),
+        odd=odd,
     )
     Console().print(metrics_table(record))
     sys.stdout.write(f"wrote {output}\n")
+    odd.tell()
 
 
 def enhance(

@@ -16,6 +16,7 @@ from nnunet_uhf import __version__
 from nnunet_uhf.imageio.output import write_table
 
 RECORD_NAME = "image_metrics.json"
+NOT_MEASURED = "not measured"
 DEFINITIONS = {
     "psnr": "10 log10(data_range^2 / mean squared error), dB; higher is better",
     "ssim": "Wang et al. 2004, uniform window of 7 voxels, K1 0.01, K2 0.03 (scikit-image); 1 is perfect. whole: "
@@ -73,6 +74,8 @@ def write_record(
         for row in record["metric_per_case"]
         for region in record["mean"]
     ]
+    for case, reason in record["settings"].get("not_measured", {}).items():
+        cases.append({"case": case, "region": f"{NOT_MEASURED}: {reason}"})
     means = [
         {
             "region": region,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from nnunet_uhf.errors import UHFError
+from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.evaluation.image_metrics import linear_coefficients, mae, nrmse, peak_of, psnr, ssim
 from nnunet_uhf.evaluation.image_record import write_record
 from nnunet_uhf.evaluation.multiscale import ms_ssim, ms_ssim_scales
@@ -47,6 +47,7 @@ def evaluate_images(
     data_range: float | None = None,
     seed: int = 0,
     console: Console | None = None,
+    odd: Odd | None = None,
 ) -> dict[str, Any]:
     """Compare every reference image with its prediction and write `image_metrics.json`, `per_case.csv`, `mean.csv`.
 
@@ -63,6 +64,7 @@ def evaluate_images(
         data_range: peak of PSNR and SSIM; default is max - min of each whole reference.
         seed: of the bootstrap, >= 0.
         console: shows a progress bar when given.
+        odd: keeps the cases that cannot be compared, while others can; without it the first of them is an error.
 
     Returns:
         The content of `image_metrics.json`.
@@ -74,11 +76,19 @@ def evaluate_images(
         raise UHFError(f"seed is {seed}: use a whole number >= 0")
     if data_range is not None and not 0 < data_range < float("inf"):
         raise UHFError(f"data range is {data_range:g}: give a number above 0, in the references' units")
-    cases, unmatched = _match(reference, prediction, mask)
-    scales = min(_scales(case) for case in cases)
+    found, unmatched = _match(reference, prediction, mask)
+    left_out = Odd()
+    scales = min(_scales_of_grids(found, left_out))
+    cases = [case for case in found if case.name not in left_out.reasons]
     with appearing_together(output) as (folder,):
         progress = cases if console is None else track(cases, description="comparing images", console=console)
-        rows = [_measure(case, linear_fit=linear_fit, data_range=data_range, scales=scales) for case in progress]
+        rows = []
+        for case in progress:
+            with left_out.kept(case.name):
+                rows.append(_measure(case, linear_fit=linear_fit, data_range=data_range, scales=scales))
+        left_out.require_others(len(found) if odd is not None else 1)
+        if odd is not None:
+            odd.reasons.update(left_out.reasons)
         settings: dict[str, Any] = {
             "reference": str(reference),
             "prediction": str(prediction),
@@ -87,6 +97,9 @@ def evaluate_images(
             "data_range": "max - min of each whole reference" if data_range is None else data_range,
             "ms_ssim_scales": scales,
             "predictions_without_reference": unmatched,
+            **(
+                {"not_measured": {case: str(why) for case, why in left_out.reasons.items()}} if left_out.reasons else {}
+            ),
         }
         bootstrap = {"resamples": RESAMPLES, "seed": seed, "confidence": CONFIDENCE, "method": "percentile, over cases"}
         return write_record(folder, settings=settings, rows=rows, mean=_means(rows, seed), bootstrap=bootstrap)
@@ -102,10 +115,6 @@ def _match(reference: Path, prediction: Path, mask: Path | None) -> tuple[list[I
         ImagePair(name, path, predictions[found[name]], None if masks is None else masks[masked[name]])
         for name, path in references.items()
     ]
-    for case in cases:
-        require_same_grid(case.reference, case.prediction)
-        if case.mask is not None:
-            require_same_grid(case.reference, case.mask)
     return cases, sorted(set(predictions) - set(found.values()))
 
 
@@ -126,6 +135,19 @@ def _partners(references: Mapping[str, Path], others: Mapping[str, Path], lackin
                 f"{path} fits several files ({', '.join(several)}): keep one channel of a case in each folder"
             )
         yield name, same[0]
+
+
+def _scales_of_grids(cases: Sequence[ImagePair], odd: Odd) -> list[int]:
+    """Scales of MS-SSIM that fit into each case whose files lie on one grid; `odd` keeps the others."""
+    scales = []
+    for case in cases:
+        with odd.kept(case.name):
+            require_same_grid(case.reference, case.prediction)
+            if case.mask is not None:
+                require_same_grid(case.reference, case.mask)
+            scales.append(_scales(case))
+    odd.require_others(len(cases))
+    return scales
 
 
 def _scales(case: ImagePair) -> int:

@@ -251,3 +251,22 @@ def test_the_command_shows_a_table_and_writes_the_files(
     for part in ("after the best linear intensity fit", "MS-SSIM", "brain mask", "seed 3", "2 scales", "max - min"):
         assert part in text
     assert sorted(path.name for path in (root / "out").iterdir()) == ["image_metrics.json", "mean.csv", "per_case.csv"]
+
+
+def test_cases_that_cannot_be_compared_are_rows_of_their_own_and_status_1(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = evaluate(root)["metric_per_case"]
+    write_image(root / "made" / "anna.nii.gz", np.zeros((26, 28, 23), np.float32), AFFINE)
+    (root / "made" / "carl.nii.gz").write_bytes(b"no image")
+    arguments = ["-ref", root / "truth", "-pred", root / "made", "-mask", root / "mask", "-o", root / "again"]
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate-images", *map(str, arguments)])
+    assert left.value.code == 1
+    assert "2 cases were left out, the others are done: " in " ".join(capsys.readouterr().err.split())
+    record = json.loads((root / "again" / "image_metrics.json").read_text())
+    assert record["metric_per_case"] == [row for row in without if row["case"] == "béla 2"]
+    assert "has shape" in record["settings"]["not_measured"]["anna"]
+    odd = {row["case"]: row["region"] for row in rows(root / "again" / "per_case.csv") if not row["psnr"]}
+    assert list(odd) == ["anna", "carl"]
+    assert all(region.startswith("not measured: ") for region in odd.values())
