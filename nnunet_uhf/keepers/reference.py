@@ -33,7 +33,7 @@ IMPORTED = "reference"
 NOTE = "weights imported from the paper's own code: neither training cases nor held-out quality are known"
 _ADVICE = "give knowledge_keeper.pth (--weights) and teacher_decoder.pth (--decoder) of the paper's code"
 
-State = dict[str, Tensor]
+_Weights = dict[str, Tensor]
 
 
 def import_reference(
@@ -118,7 +118,7 @@ def import_reference(
     return output
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> _Weights:
     """A state dict of tensors, without DataParallel's prefix; only weights are unpickled.
 
     Raises:
@@ -138,9 +138,9 @@ def read_state(path: Path) -> State:
     return {name.removeprefix(PARALLEL): value.detach().float() for name, value in content.items()}
 
 
-def keeper_state(given: Mapping[str, Tensor], *, dim: int) -> State:
+def keeper_state(given: Mapping[str, Tensor], *, dim: int) -> _Weights:
     """The paper's weights of the keeper as :class:`KnowledgeKeeper` names them; KeyError where one is missing."""
-    ours: State = {}
+    ours: _Weights = {}
     for level in range(LEVELS):
         ours |= _dense_block(given, f"conv{level + 1}", f"dense.{level}")
         if level + 1 < LEVELS:
@@ -149,7 +149,7 @@ def keeper_state(given: Mapping[str, Tensor], *, dim: int) -> State:
     return ours
 
 
-def decoder_state(given: Mapping[str, Tensor]) -> State:
+def decoder_state(given: Mapping[str, Tensor]) -> _Weights:
     """The paper's weights of the teacher's decoder as :class:`TeacherDecoder` names them; KeyError as above."""
     ours = _convolutions(given, "conv", "bottom")
     for level in range(LEVELS - 1):
@@ -159,7 +159,7 @@ def decoder_state(given: Mapping[str, Tensor]) -> State:
     return ours | _pointwise(given["out.0.weight"], "output")
 
 
-def _decoder(path: Path, arguments: Mapping[str, Any]) -> State:
+def _decoder(path: Path, arguments: Mapping[str, Any]) -> _Weights:
     try:
         head = decoder_state(read_state(path))
     except KeyError as error:
@@ -186,7 +186,7 @@ def _arguments(given: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _dense_block(given: Mapping[str, Tensor], theirs: str, ours: str) -> State:
+def _dense_block(given: Mapping[str, Tensor], theirs: str, ours: str) -> _Weights:
     """Three convolutions of growing concatenations, cut by what they read: the input, the first, the second output."""
     one, two, three = (given[f"{theirs}.conv{number}.model.0.weight"] for number in (1, 2, 3))
     growth, width = one.shape[:2]
@@ -202,7 +202,7 @@ def _dense_block(given: Mapping[str, Tensor], theirs: str, ours: str) -> State:
     return {name: value.contiguous() for name, value in made.items()}
 
 
-def _guide(given: Mapping[str, Tensor], level: int, dim: int) -> State:
+def _guide(given: Mapping[str, Tensor], level: int, dim: int) -> _Weights:
     """Skip, gate and, but at the deepest level, the 1x1 convolution and the attention of a guide."""
     ours = f"guides.{level}"
     if level == LEVELS - 1:
@@ -219,7 +219,7 @@ def _guide(given: Mapping[str, Tensor], level: int, dim: int) -> State:
     }
 
 
-def _gate(given: Mapping[str, Tensor], theirs: str, ours: str, dim: int) -> State:
+def _gate(given: Mapping[str, Tensor], theirs: str, ours: str, dim: int) -> _Weights:
     """The gate's numbers; its scale is kept positive here by a softplus.
 
     Raises:
@@ -238,13 +238,13 @@ def _gate(given: Mapping[str, Tensor], theirs: str, ours: str, dim: int) -> Stat
     }
 
 
-def _convolutions(given: Mapping[str, Tensor], theirs: str, ours: str) -> State:
+def _convolutions(given: Mapping[str, Tensor], theirs: str, ours: str) -> _Weights:
     """One convolution, or two in a row."""
     made = {f"{ours}.0.weight": given[f"{theirs}.model.0.weight"]}
     second = given.get(f"{theirs}.model.3.weight")
     return made if second is None else {**made, f"{ours}.3.weight": second}
 
 
-def _pointwise(weight: Tensor, ours: str) -> State:
+def _pointwise(weight: Tensor, ours: str) -> _Weights:
     """A 1x1 convolution, with the bias that the paper's code leaves out."""
     return {f"{ours}.weight": weight, f"{ours}.bias": torch.zeros(weight.shape[0])}
