@@ -35,6 +35,7 @@ from nnunet_uhf.trainers.pta.pta import (
     PTATrainerUNet,
 )
 from nnunet_uhf.trainers.pta.slice_gap import SGPTrainer
+from nnunet_uhf.trainers.seeded import SeededTraining, nnUNetTrainerSeeded
 from nnunet_uhf.trainers.siqt.trainers import (
     SIQTTrainer,
     SIQTTrainerAugmented,
@@ -62,6 +63,7 @@ __all__ = [
     "SIQTTrainerMAE",
     "SIQTTrainerMasksembles",
     "SIQTTrainerSSIM",
+    "SeededTraining",
     "StartFromBaseline",
     "UHFGuidance",
     "UHFKeeperTrainer",
@@ -87,6 +89,7 @@ __all__ = [
     "UniCOALTrainerNoSAM",
     "WeightedLoss",
     "nnUNetTrainerWeightedLoss",
+    "nnUNetTrainerSeeded",
     "nnUNetTrainer_demo",
 ]
 

@@ -13,6 +13,7 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoM
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.guided.guidance import UHFTrainer
+from nnunet_uhf.trainers.seeded import SeededTraining
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class UHFKeeperTrainer_demo(DemoLength, UHFKeeperTrainer):
     learning_rate = 3e-3
 
 
-class nnUNetTrainer_demo(DemoLength):
-    """nnU-Net's trainer, demo length: what the guided one is held against."""
+class nnUNetTrainer_demo(SeededTraining, DemoLength):
+    """nnU-Net's trainer, demo length: what the guided one is held against; of one seed both have the same start."""
 
 
 class UHFTrainer_demo(DemoLength, UHFTrainer):

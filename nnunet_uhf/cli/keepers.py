@@ -194,6 +194,12 @@ def plan(
             "--preset", metavar="PRESET", help="reference (default), efficient, light or paper; else nnUNet_UHF_PRESET."
         ),
     ] = None,
+    fusion_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--fusion-rate", metavar="RATE", help="Learning rate of the fusions; default: the preset's, 0: nnU-Net's."
+        ),
+    ] = None,
     reserve: Annotated[
         bool,
         typer.Option("--reserve/--no-reserve", help="Shrink batch or patch so that guidance fits the planned memory."),
@@ -202,6 +208,8 @@ def plan(
     """Write plans that carry a keeper, or slice in a plane, or both, under a name of their own: for -p."""
     if preset is not None and not keepers:
         raise UHFError("--preset: says how a keeper guides; name one (--keeper), or leave the preset away")
+    if fusion_rate is not None and not keepers:
+        raise UHFError("--fusion-rate: says how fast the guidance learns; name a keeper (--keeper), or leave it away")
     if plane is None:
         if not configurations or not keepers:
             raise UHFError("Missing -c and --keeper, or --plane alone. See `nnunet-uhf plan --help`.")
@@ -209,7 +217,14 @@ def plan(
         from nnunet_uhf.guidance.plans import write_plans
 
         path = write_plans(
-            dataset, configurations, keepers, source_plans=plans, output_name=name, preset=preset, reserve=reserve
+            dataset,
+            configurations,
+            keepers,
+            source_plans=plans,
+            output_name=name,
+            preset=preset,
+            fusion_rate=fusion_rate,
+            reserve=reserve,
         )
     else:
         if configurations not in (None, ["2d"]):
@@ -218,7 +233,14 @@ def plan(
         from nnunet_uhf.planes.plans import write_plane_plans
 
         path = write_plane_plans(
-            dataset, plane, keepers=keepers or (), source_plans=plans, output_name=name, preset=preset, reserve=reserve
+            dataset,
+            plane,
+            keepers=keepers or (),
+            source_plans=plans,
+            output_name=name,
+            preset=preset,
+            fusion_rate=fusion_rate,
+            reserve=reserve,
         )
     _tell(path)
     if keepers and reserve:

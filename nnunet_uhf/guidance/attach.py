@@ -51,7 +51,12 @@ def attach(
         provenance=Provenance(header.provenance()),
     )
     return GuidedBlock(
-        preset=chosen, keeper=keeper, guide_channels=guides, spacing_ratio=ratio, fusion=dict(PRESETS[chosen].fusion)
+        preset=chosen,
+        keeper=keeper,
+        guide_channels=guides,
+        spacing_ratio=ratio,
+        fusion=dict(PRESETS[chosen].fusion),
+        fusion_rate=PRESETS[chosen].fusion_rate,
     )
 
 

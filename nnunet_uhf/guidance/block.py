@@ -23,7 +23,7 @@ from nnunet_uhf.networks.guided.controls import CONTROLS, ENHANCED_INPUT, MAX_SE
 from nnunet_uhf.networks.guided.fusion_kinds import is_fusion_entry
 from nnunet_uhf.networks.guided.spec import GuidanceSpec, KeeperSpec
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, why_no_guide
-from nnunet_uhf.networks.presets import PRESETS
+from nnunet_uhf.networks.presets import PRESETS, is_fusion_rate
 from nnunet_uhf.nnunet.plans_block import FORMAT, block_in
 
 ROLE = "guided"
@@ -32,7 +32,7 @@ _REMEDY = "write the plans again with `nnunet-uhf plan`, or take the plans.json 
 _OF_DECODER = {"architecture", "sha256"}
 _OF_KEEPER = {"network", "architecture", "sha256", "provenance", "seed", "decoder"}
 _OF_BLOCK = {"format", "role", "preset", "keeper", "guide_channel", "spacing_ratio", "fusion"}
-_OF_BLOCK |= {"control", "source_plans", "planned"}
+_OF_BLOCK |= {"control", "source_plans", "planned", "fusion_rate"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +128,8 @@ class GuidedBlock:
             it is meant.
         source_plans: name of the plain plans that these were made from.
         planned: settings that were planned for plain nnU-Net and gave way to the guidance.
+        fusion_rate: learning rate of the fusion modules at the start, 0 where they are trained as the backbone is; None
+            in blocks that leave it open, as those of version 0.1.0 do.
         further: entries this version does not know.
     """
 
@@ -139,6 +141,7 @@ class GuidedBlock:
     control: str | None = None
     source_plans: str | None = None
     planned: Mapping[str, Any] | None = None
+    fusion_rate: float | None = None
     further: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -164,7 +167,12 @@ class GuidedBlock:
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in plans: :meth:`parse` gives this block back."""
-        added = {"control": self.control, "source_plans": self.source_plans, "planned": self.planned}
+        added = {
+            "control": self.control,
+            "source_plans": self.source_plans,
+            "planned": self.planned,
+            "fusion_rate": self.fusion_rate,
+        }
         return {
             "format": FORMAT,
             "role": ROLE,
@@ -198,6 +206,7 @@ class GuidedBlock:
             control=block.get("control"),
             source_plans=block.get("source_plans"),
             planned=block.get("planned"),
+            fusion_rate=block.get("fusion_rate"),
             further=_without(block, _OF_BLOCK),
         )
 
@@ -281,6 +290,7 @@ def _check(block: Any, where: str | Path) -> None:
         "fusion": is_fusion_entry(block.get("fusion")),
         "source_plans": isinstance(block.get("source_plans"), str | None),
         "planned": isinstance(block.get("planned"), Mapping | None),
+        "fusion_rate": block.get("fusion_rate") is None or is_fusion_rate(block["fusion_rate"]),
     }
     wrong = [name for name, fits in entries.items() if not fits]
     if wrong:

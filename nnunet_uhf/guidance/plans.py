@@ -16,7 +16,7 @@ from nnunet_uhf.guidance.attach import orientation_note
 from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.keeper_files import KeeperFiles
 from nnunet_uhf.imageio.output import written_whole
-from nnunet_uhf.networks.presets import DEFAULT_PRESET, guidance_preset
+from nnunet_uhf.networks.presets import DEFAULT_PRESET, LARGEST_FUSION_RATE, guidance_preset, is_fusion_rate
 from nnunet_uhf.nnunet.files import PLAN_FIRST, configuration_settings, dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import SEPARATOR
 from nnunet_uhf.nnunet.orientation import stored_orientations
@@ -33,6 +33,7 @@ def write_plans(
     source_plans: str = "nnUNetPlans",
     output_name: str | None = None,
     preset: str | None = None,
+    fusion_rate: float | None = None,
     reserve: bool = False,
 ) -> Path:
     """Write plans with a fitting keeper attached to each named configuration, beside the source plans.
@@ -49,6 +50,7 @@ def write_plans(
         output_name: name of the new plans; by default the source's, ``_KKN_`` and 8 digits of the keepers' hashes,
             and ``_efficient`` with that preset.
         preset: of the fusion modules; by default that of the environment, else the reference.
+        fusion_rate: learning rate of the fusion modules; by default the preset's, 0 for the backbone's optimizer.
         reserve: make room for the guidance within the memory planned, see :mod:`nnunet_uhf.guidance.reserve`.
 
     Returns:
@@ -77,6 +79,7 @@ def write_plans(
         source_plans=source_plans,
         output_name=output_name,
         preset=preset,
+        fusion_rate=fusion_rate,
         reserve=reserve,
     )
     return write_new_plans(folder, new)
@@ -106,6 +109,7 @@ def guided_plans(
     source_plans: str,
     output_name: str | None = None,
     preset: str | None = None,
+    fusion_rate: float | None = None,
     reserve: bool = False,
 ) -> dict[str, Any]:
     """Return a copy of plans with a fitting keeper attached to each named configuration, under a name of its own.
@@ -114,12 +118,15 @@ def guided_plans(
         UHFError: an unusable name, a damaged keeper file, or a keeper that does not fit.
     """
     chosen = guidance_preset(preset)
+    if fusion_rate is not None and not is_fusion_rate(fusion_rate):
+        raise UHFError(f"--fusion-rate {fusion_rate:g}: give a rate from 0 to {LARGEST_FUSION_RATE:g}")
     files = KeeperFiles.in_places(keepers)
     blocks: dict[str, GuidedBlock] = {}
     for key in configurations:
         file, block = files.choose(plans, key, dataset_json, preset=chosen)
         _ = file.content  # plans name no weights that are damaged
-        blocks[key] = replace(block, source_plans=source_plans)
+        rate = block.fusion_rate if fusion_rate is None else fusion_rate
+        blocks[key] = replace(block, source_plans=source_plans, fusion_rate=rate)
     new = copy.deepcopy(dict(plans))
     for key, block in blocks.items():
         put_block(new, key, block.as_json())

@@ -20,6 +20,9 @@ from typing import Any
 from nnunet_uhf.errors import UHFError
 
 PRESET_VARIABLE = "nnUNet_UHF_PRESET"
+FUSION_RATE = 3e-3
+"""Of Adam; chosen by paired trainings, docs/BENCHMARKS.md (ours)."""
+LARGEST_FUSION_RATE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class Preset:
         keeper: arguments of keeper and teacher that differ from the paper's.
         teacher: arguments of the teacher alone that differ from the default.
         training: entries of `uhf.training` in dataset.json that it stands for, of teacher and keeper.
+        fusion_rate: learning rate of the fusion modules at the start of a guided training.
     """
 
     fusion: Mapping[str, Any]
@@ -39,6 +43,7 @@ class Preset:
     keeper: Mapping[str, Any] = field(default_factory=dict)
     teacher: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    fusion_rate: float = FUSION_RATE
 
 
 DEFAULT_PRESET = "reference"
@@ -58,6 +63,7 @@ PRESETS = {
         fusion={"init": "reference", "gate": "relu"},
         teacher={"noise_probability": 1.0},
         training={"learning_rate": 2e-4, "schedule": "constant"},
+        fusion_rate=2e-4,
     ),
 }
 
@@ -78,3 +84,8 @@ def guidance_preset(name: str | None = None) -> str:
         origin = "--preset" if name else PRESET_VARIABLE
         raise UHFError(f"{origin} is {chosen!r}; choose one of {', '.join(PRESETS)}")
     return chosen
+
+
+def is_fusion_rate(value: object) -> bool:
+    """Whether fusions can be trained at this rate; 0 stands for the backbone's optimizer."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_FUSION_RATE

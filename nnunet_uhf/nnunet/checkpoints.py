@@ -22,6 +22,9 @@ _NUMPY_SCALARS: tuple[Any, ...] = (
     *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "U1")},
 )
 
+LOUDNESS = "loudness"
+"""Key of a guided training's log: by epoch, how loud the guidance of every stage is."""
+
 _ENTRIES = ("network_weights", "init_args", "trainer_name")
 
 

@@ -36,6 +36,7 @@ def write_plane_plans(
     source_plans: str = "nnUNetPlans",
     output_name: str | None = None,
     preset: str | None = None,
+    fusion_rate: float | None = None,
     reserve: bool = False,
 ) -> Path:
     """Write plans with one ``2d`` configuration that slices in a plane; with keepers, also plans that carry one.
@@ -52,6 +53,7 @@ def write_plane_plans(
         output_name: of the plans that shall be used for training; by default the source's and the plane, and for
             keepers ``_KKN_`` and 8 digits.
         preset: of the fusion modules, see :func:`nnunet_uhf.guidance.plans.write_plans`.
+        fusion_rate: of theirs, too, see there.
         reserve: make room for the guidance, see there.
 
     Returns:
@@ -77,6 +79,7 @@ def write_plane_plans(
         source_plans=plain_name,
         output_name=output_name,
         preset=preset,
+        fusion_rate=fusion_rate,
         reserve=reserve,
     )
     write_new_plans(folder, plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,16 +19,20 @@ from nnunet_uhf.guidance.choice import choose_keeper
 from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE, KeeperAtHand
 from nnunet_uhf.guidance.matching import overlapping_cases
 from nnunet_uhf.keepers.file import build_keeper, weights_sha256
-from nnunet_uhf.networks.guided.controls import CONTROLS, build_network, extra_input_channels
-from nnunet_uhf.networks.guided.network import KeeperNet
+from nnunet_uhf.networks.guided.controls import CONTROLS, ENHANCED_INPUT, build_network, extra_input_channels
+from nnunet_uhf.networks.guided.network import KeeperNet, UHFGuidedNet
+from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.build import build_backbone
 from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.orientation import stored_orientations
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.trainers.base import SafeCheckpoints, unwrap
+from nnunet_uhf.trainers.guided.loudness import HeardGuidance
+from nnunet_uhf.trainers.guided.optimizer import WithFusions
+from nnunet_uhf.trainers.seeded import SeededTraining
 
 
-class UHFGuidance(SafeCheckpoints):
+class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
     """Mixin that guides a trainer's network; it goes before any nnUNetTrainer subclass.
 
     ``class MyTrainer(UHFGuidance, nnUNetTrainerDA5): pass`` is a guided nnUNetTrainerDA5. The backbone the trainer
@@ -58,6 +63,8 @@ class UHFGuidance(SafeCheckpoints):
     ) -> None:
         self._choose_keeper(plans, configuration, fold, dataset_json)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if self.control != ENHANCED_INPUT:
+            self.log_loudness()
 
     @exit_on_user_error
     def _choose_keeper(
@@ -73,8 +80,10 @@ class UHFGuidance(SafeCheckpoints):
             control=self.control,
             seed=self.keeper_seed,
         )
-        put_block(plans, configuration, choice.block.as_json())
         self.guidance, self.keeper_file = choice.block, choice.file
+        rate = None if self.control == ENHANCED_INPUT else self.fusion_rate  # that one has no fusions
+        self.guidance = replace(self.guidance, fusion_rate=rate)
+        put_block(plans, configuration, self.guidance.as_json())
 
     @classmethod
     @exit_on_user_error
@@ -127,12 +136,40 @@ class UHFGuidance(SafeCheckpoints):
         return network
 
     def configure_optimizers(self, *args: Any, **kwargs: Any) -> Any:
-        """The trainer's own optimizer, without the parameters that are frozen."""
-        configured = super().configure_optimizers(*args, **kwargs)
-        optimizer = configured[0]
+        """The trainer's own optimizer, without the parameters that are frozen, and one of the fusions beside it."""
+        optimizer, *further = super().configure_optimizers(*args, **kwargs)
+        if isinstance(optimizer, WithFusions):  # a trainer with stages may hand on the one it has
+            return optimizer, *further
         for group in optimizer.param_groups:
             group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
-        return configured
+        network = self.guided_network
+        if isinstance(network, UHFGuidedNet):
+            before = self.optimizer  # of an earlier stage: the fusions know no stages
+            optimizer = WithFusions(optimizer, network.fusions.parameters(), self.fusion_rate)
+            if isinstance(before, WithFusions):
+                optimizer.take_over(before)
+        return optimizer, *further
+
+    @property
+    def fusion_rate(self) -> float:
+        """Learning rate of the fusions at the start: the plans', else that of their preset; 0 as the backbone."""
+        planned = self.guidance.fusion_rate
+        return PRESETS[self.guidance.preset].fusion_rate if planned is None else planned
+
+    def on_train_epoch_start(self) -> None:
+        """As nnU-Net, with the fusions' own schedule."""
+        super().on_train_epoch_start()
+        if isinstance(self.optimizer, WithFusions):
+            self.optimizer.set_progress(self.current_epoch / self.num_epochs)
+
+    @exit_on_user_error
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """As nnU-Net; the fusions go on as they began, whatever the plans say now, and the block says so."""
+        super().load_checkpoint(filename_or_checkpoint)
+        if isinstance(self.optimizer, WithFusions):
+            self.guidance = replace(self.guidance, fusion_rate=self.optimizer.rate)
+            for plans in (self.plans_manager.plans, self.my_init_kwargs["plans"]):
+                put_block(plans, self.configuration_name, self.guidance.as_json())
 
     @exit_on_user_error
     def on_train_start(self) -> None:
@@ -200,6 +237,8 @@ class UHFGuidance(SafeCheckpoints):
             f"The keeper sees channel {', '.join(f'{index} ({names[index]})' for index in block.guide_channels)}; "
             f"preset {block.preset}, fusion {block.fusion}"
         )
+        if block.fusion_rate:
+            self.print_to_log_file(f"The fusions learn by Adam, rate {block.fusion_rate:g}; the backbone as ever")
         planned = self.configuration_manager
         for note in match_notes(block, spacing=planned.spacing, patch_size=planned.patch_size):
             self.print_to_log_file(note)

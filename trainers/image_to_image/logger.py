@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
+
+from nnunet_uhf.trainers.progress import curve, draw_durations, draw_losses, draw_rates, whole_epochs
 
 
 @dataclass(frozen=True)
@@ -89,38 +90,23 @@ class ImageLogger(LocalLogger):
 
     def plot_progress_png(self, output_folder: str) -> None:
         """Draw progress.png: losses, every quality, parts of the loss, epoch times, learning rate."""
-        log = self.my_fantastic_logging
-        epochs = min(len(values) for values in log.values())
-        log = {key: values[:epochs] for key, values in log.items()}
+        log = whole_epochs(self.my_fantastic_logging)
         rows = 4 + len(self.qualities)
         figure = Figure(figsize=(12, 4 * rows), layout="constrained")
         losses, *measured, terms, duration, rate = figure.subplots(rows, 1, sharex=True)
-
-        _curve(losses, log["train_losses"], "loss_tr", color="b")
-        _curve(losses, log["val_losses"], "loss_val", color="r")
-        losses.set_ylabel("loss")
-        losses.legend(loc="upper left")
+        draw_losses(losses, log)
         for axes, quality in zip(measured, self.qualities, strict=True):
-            _curve(axes, log[quality.name], quality.title, color="g", linestyle="dotted")
+            curve(axes, log[quality.name], quality.title, color="g", linestyle="dotted")
             if quality == self.chosen_by:
-                _curve(axes, log[average_of(quality)], f"{quality.title} (mov. avg.)", color="g")
+                curve(axes, log[average_of(quality)], f"{quality.title} (mov. avg.)", color="g")
             axes.set_ylabel(f"{quality.title} of validation patches{quality.unit and f' [{quality.unit}]'}")
             axes.legend(loc="upper left")
         for name in dict.fromkeys(name for epoch in log["train_terms"] for name in epoch):
-            _curve(terms, [epoch.get(name, float("nan")) for epoch in log["train_terms"]], name)
+            curve(terms, [epoch.get(name, float("nan")) for epoch in log["train_terms"]], name)
         terms.set_yscale("symlog", linthresh=1e-3)
         terms.set_ylabel("parts of the training loss")
-        starts_and_ends = zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=True)
-        _curve(duration, [end - start for start, end in starts_and_ends], "epoch duration", color="b")
-        duration.set_ylabel("time [s]")
-        duration.set_ylim(bottom=0)
-        _curve(rate, log["lrs"], "learning rate", color="b")
-        rate.set_ylabel("learning rate")
-        rate.set_xlabel("epoch")
+        draw_durations(duration, log)
+        draw_rates(rate, log)
         if terms.lines:
             terms.legend(loc="upper right", fontsize="small")
         figure.savefig(Path(output_folder) / "progress.png")
-
-
-def _curve(axes: Axes, values: list[float], label: str, **style: Any) -> None:
-    axes.plot(range(len(values)), values, label=label, **style)

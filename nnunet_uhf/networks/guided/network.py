@@ -131,6 +131,20 @@ class UHFGuidedNet(KeeperNet):
         skips = self.encoder(x)
         return self.decoder([fusion(skip, guides) for fusion, skip in zip(self.fusions, skips, strict=True)])
 
+    @torch.no_grad()
+    def loudness(self, x: Tensor) -> Tensor:
+        """How much the guidance of ``(B, C, *S)`` says: of each stage, finest first, |what is added| / |skip|."""
+        guides, skips = self.guides(x), self.encoder(x)
+        return torch.stack(
+            [_ratio(fusion(skip, guides), skip) for fusion, skip in zip(self.fusions, skips, strict=True)]
+        )
+
+
+def _ratio(fused: Tensor, skip: Tensor) -> Tensor:
+    """In single precision: squares of a whole map are beyond half precision."""
+    added, norm = (fused.float() - skip.float()).norm(), skip.float().norm()
+    return added / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+
 
 def stage_channels(backbone: nn.Module) -> tuple[int, ...]:
     """Channels of the skips, finest first; TypeError that names the class when the network cannot be guided."""

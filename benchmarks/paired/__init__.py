@@ -1,0 +1,1 @@
+"""Paired learning curves of docs/BENCHMARKS.md; `run.py` is the script."""

@@ -1,0 +1,86 @@
+"""Table and picture of `run.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+from scipy import stats
+
+BASELINE = "plain"
+PAIRS = (("guided", "random"), ("guided", "same_field"), ("guided", "zero"), ("random", "zero"))
+"""Of what else the difference is of interest: knowledge, high field, guides at all, any features."""
+
+
+def scores(trainings: Sequence[dict[str, Any]], group: str) -> dict[str, dict[int, dict[int, float]]]:
+    """Mean Dice over labels and scans by condition, seed and step."""
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for each in trainings:
+        curve = {int(step): float(np.mean(tests[group])) for step, tests in each["curve"].items()}
+        found.setdefault(each["condition"], {})[each["seed"]] = curve
+    return found
+
+
+def difference(first: dict[int, float], second: dict[int, float]) -> str:
+    """``+3.0 ± 1.5 [0.6, 5.4] (4)``: mean and standard deviation over the seeds, 95 % interval (Student's t)."""
+    seeds = sorted(first.keys() & second.keys())
+    values = np.array([first[seed] - second[seed] for seed in seeds])
+    if len(values) < 2:
+        return "" if not len(values) else f"{values[0]:+.2f} (1)"
+    spread = values.std(ddof=1)
+    half = stats.t.ppf(0.975, len(values) - 1) * spread / np.sqrt(len(values))
+    mean = values.mean()
+    return f"{mean:+.2f} ± {spread:.2f} [{mean - half:+.2f}, {mean + half:+.2f}] ({len(values)})"
+
+
+def table(trainings: Sequence[dict[str, Any]], group: str) -> Table:
+    """Every condition against plain, and the pairs, at every step that was tested."""
+    found = scores(trainings, group)
+    steps = sorted({step for by_seed in found.values() for curve in by_seed.values() for step in curve})
+    made = Table(title=f"{group}: difference of mean Dice, paired by seed: mean ± sd [95 % interval] (seeds)")
+    for heading in ("", *(f"{step} steps" for step in steps), "loudness, fine to coarse"):
+        made.add_column(heading)
+
+    def at(name: str, step: int) -> dict[int, float]:
+        return {seed: curve[step] for seed, curve in found[name].items() if step in curve}
+
+    if BASELINE in found:
+        plain = [at(BASELINE, step).values() for step in steps]
+        made.add_row("plain", *(f"{min(v):.1f} to {max(v):.1f}" for v in plain), "")
+    pairs = [(name, BASELINE) for name in found if name != BASELINE] + list(PAIRS)
+    for first, second in pairs:
+        if first in found and second in found:
+            cells = [difference(at(first, step), at(second, step)) for step in steps]
+            made.add_row(f"{first} - {second}", *cells, _loudness(trainings, first) if second == BASELINE else "")
+    return made
+
+
+def _loudness(trainings: Sequence[dict[str, Any]], condition: str) -> str:
+    measured = [each["loudness"] for each in trainings if each["condition"] == condition and each["loudness"]]
+    return " ".join(f"{value:.2f}" for value in np.mean(measured, axis=0)) if measured else ""
+
+
+def draw(trainings: Sequence[dict[str, Any]], path: Path) -> None:
+    """Difference from plain by step: the mean of every condition over the seeds, and every seed as a thin line."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    group = next(iter(next(iter(trainings[0]["curve"].values()))))
+    found = scores(trainings, group)
+    for index, (name, by_seed) in enumerate(item for item in found.items() if item[0] != BASELINE):
+        curves = []
+        for seed, curve in by_seed.items():
+            plain = found.get(BASELINE, {}).get(seed, {})
+            steps = [step for step in sorted(curve) if step in plain]
+            curves.append([curve[step] - plain[step] for step in steps])
+            axes.plot([0, *steps], [0, *curves[-1]], color=f"C{index}", alpha=0.3, linewidth=1)
+        whole = [values for values in curves if len(values) == max(map(len, curves))]
+        axes.plot([0, *steps], [0, *np.mean(whole, axis=0)], color=f"C{index}", linewidth=2.5, label=name)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("Dice, points above plain nnU-Net")
+    axes.legend()
+    figure.savefig(path, dpi=110)
