@@ -23,12 +23,11 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
+from nnunet_uhf.nnunet.checkpoints import SEED
 from nnunet_uhf.seeds import derived_seed
 
 SEED_VARIABLE = "nnUNet_UHF_SEED"
 LARGEST_SEED = 2**31 - 1
-RECORD = "uhf_seed"
-"""Entry of a checkpoint's `init_args` with the seed."""
 WORKERS_VARIABLE = "nnUNet_n_proc_DA"
 WAIT_S = 0.002  # nnU-Net's, for a batch
 
@@ -70,7 +69,7 @@ class SeededTraining(nnUNetTrainer):
         self._read_seed()
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.seed is not None:
-            self.my_init_kwargs[RECORD] = self.seed
+            self.my_init_kwargs[SEED] = self.seed
 
     @exit_on_user_error
     def _read_seed(self) -> None:
@@ -125,7 +124,7 @@ class SeededTraining(nnUNetTrainer):
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
         """As nnU-Net, with the seed of the checkpoint."""
         super().load_checkpoint(filename_or_checkpoint)
-        began = self.my_init_kwargs.get(RECORD)
+        began = self.my_init_kwargs.get(SEED)
         if began != self.seed and self.current_epoch < self.num_epochs:
             wanted = f"unset {SEED_VARIABLE}" if began is None else f"set {SEED_VARIABLE}={began}"
             with_seed = "without a seed" if began is None else f"with seed {began}"

@@ -68,6 +68,10 @@ def compare(
         list[str] | None,
         typer.Option("--again", metavar="NAME=FOLDER...", help="Further trainings of a model; means are compared."),
     ] = None,
+    paired: Annotated[
+        bool,
+        typer.Option("--paired", help="Trainings of all models share their seeds, in this order (nnUNet_UHF_SEED)."),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap.")] = 0,
     processes: Annotated[
         int | None, typer.Option("-np", metavar="N", min=1, help="Cases at a time. Default: as nnU-Net.")
@@ -94,6 +98,7 @@ def compare(
         subgroups=subgroups,
         bins=parse_bins(bins or []),
         again=parse_again(again or []),
+        paired=paired,
         seed=seed,
         num_processes=processes or default_num_processes,
         console=Console(stderr=True),

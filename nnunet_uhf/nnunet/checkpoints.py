@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ _NUMPY_SCALARS: tuple[Any, ...] = (
 
 LOUDNESS = "loudness"
 """Key of a guided training's log: by epoch, how loud the guidance of every stage is."""
+
+SEED = "uhf_seed"
+"""Entry of `init_args` with the seed of a seeded training."""
 
 _ENTRIES = ("network_weights", "init_args", "trainer_name")
 
@@ -55,6 +59,19 @@ def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
             "give a checkpoint_*.pth of a fold"
         )
     return checkpoint
+
+
+def last_loudness(checkpoint: Mapping[str, Any]) -> tuple[float, ...]:
+    """How loud the guidance of every stage was in the last epoch, finest first; empty where that is not recorded."""
+    log = checkpoint.get("logging")
+    epochs = log.get(LOUDNESS) if isinstance(log, Mapping) else None
+    return tuple(float(value) for value in epochs[-1]) if epochs else ()
+
+
+def recorded_seed(checkpoint: Mapping[str, Any]) -> int | None:
+    """The seed of a seeded training; None without one."""
+    seed = checkpoint["init_args"].get(SEED)
+    return seed if isinstance(seed, int) else None
 
 
 def is_whole(path: str | Path) -> bool:

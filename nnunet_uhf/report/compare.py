@@ -44,6 +44,7 @@ def compare(
     subgroups: Path | None = None,
     bins: Mapping[str, Sequence[float]] | None = None,
     again: Sequence[tuple[str, Path]] = (),
+    paired: bool = False,
     seed: int = 0,
     num_processes: int = 1,
     console: Console | None = None,
@@ -63,6 +64,7 @@ def compare(
         subgroups: CSV table with a column `case`.
         bins: bounds of numeric columns of the table.
         again: further trainings, each the name of an entry and a folder: scores are means over an entry's trainings.
+        paired: the trainings of all entries share their seeds, in this order.
         seed: of the bootstrap, >= 0.
         num_processes: cases measured at the same time.
         console: shows progress and warnings when given.
@@ -132,6 +134,7 @@ def compare(
             references=len(references),
             unknown={case: each.unknown for case, each in found.items()},
             tolerance_mm=tolerance,
+            paired=paired,
             seed=seed,
         )
         comparison = replace(comparison, pictures=_pictures(comparison, references, find_image, console))

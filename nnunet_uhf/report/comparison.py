@@ -20,9 +20,9 @@ from nnunet_uhf.report.analysis import (
 from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.pictures import SubjectPictures
 from nnunet_uhf.report.provenance import KeeperFacts, keeper_facts, overlap_warning
-from nnunet_uhf.report.repeats import Repeats, mean_of_trainings, repeats_of
+from nnunet_uhf.report.repeats import Repeats, check_pairs, mean_of_trainings, repeats_of
 from nnunet_uhf.report.subgroups import Grouping
-from nnunet_uhf.report.trainings import Cost, Training, cost_of, read_trainings
+from nnunet_uhf.report.trainings import Cost, Training, cost_of, read_trainings, seed_of
 from nnunet_uhf.report.verdict import Verdict, verdict
 
 
@@ -86,6 +86,7 @@ def compare_measured(
     unknown: Mapping[str, Mapping[str, Sequence[int]]],
     tolerance_mm: float,
     seed: int,
+    paired: bool = False,
 ) -> Comparison:
     """Everything but the pictures; see :class:`Comparison`.
 
@@ -99,12 +100,17 @@ def compare_measured(
         entry.name: [known for each in entry.trainings for known in keeper_facts(each, cases)] for entry in entries
     }
     trainings = {entry.name: read_trainings(entry) for entry in entries}
+    seeds = None
+    if paired:
+        known = {each.name: seed_of(each) for entry in entries for each in entry.trainings}
+        check_pairs(entries, known)
+        seeds = [known[each.name] for each in entries[0].trainings]
     structure, verdicts, repeats = primary_structure(task), {}, {}
     for entry in entries[1:]:
         both = (entries[0], entry)
         seen = [case for each in both for known in facts[each.name] for case in known.overlap]
         main = result_of(results, entry.name, structure, PRIMARY_METRIC)
-        repeated = repeats_of(singly, *both, structure=structure, metric=PRIMARY_METRIC, seed=seed)
+        repeated = repeats_of(singly, *both, structure=structure, metric=PRIMARY_METRIC, seed=seed, seeds=seeds)
         verdicts[entry.name] = verdict(
             main, *both, models=len(entries) - 1, compared=len(cases), overlap=seen, repeats=repeated
         )

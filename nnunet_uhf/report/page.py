@@ -230,6 +230,7 @@ def _cost_rows(costs: Sequence[Cost]) -> list[tuple[str, list[str]]]:
         ("hours of training, all these folds", [shown(cost.training_hours, 2) for cost in costs]),
         ("parameters, millions", [shown(cost.parameters, 2, 1e-6) for cost in costs]),
         ("of these in a keeper, millions", [shown(cost.keeper_parameters, 2, 1e-6) for cost in costs]),
+        ("loudness of the guidance, |added| / |skip|, finest stage first", [shown(cost.loudness) for cost in costs]),
         ("patch", [shown(cost.patch_size) for cost in costs]),
         ("batch", [shown(cost.batch_size) for cost in costs]),
         ("device", [shown(cost.device) for cost in costs]),

@@ -36,7 +36,8 @@ DEFINITIONS = {
     "ci": "95 % bootstrap interval of the mean difference over subjects (scipy.stats.bootstrap); ci_method says BCa, "
     "or percentile where BCa is undefined",
     "repeats": "of models that were trained several times, whose scores are means over their trainings: the main "
-    "result of every training, and the percentile bootstrap interval for which trainings are drawn anew, too",
+    "result of every training, and the percentile bootstrap interval for which trainings are drawn anew, too; where "
+    "trainings are paired by seed, the difference of every pair, and the interval of their mean (Student's t)",
     "p": "two-sided Wilcoxon signed-rank test (scipy.stats.wilcoxon); 1 where no subject differs",
     "p_holm": "p after Holm's correction: the main result (primary) over the models, all other pooled results together "
     "over structures, metrics and models. Null in groups (folds, subgroups), whose p are uncorrected",

@@ -2,7 +2,8 @@
 
 Training the same network again, from another seed, changes every score. Where a model is given with several trainings,
 its score of a subject is the mean over them, and the main difference gets a second interval, for which trainings are
-drawn anew as well as subjects.
+drawn anew as well as subjects. Where the trainings are paired, the first of each from one seed, the second of each from
+another, and so on, the difference of every pair counts: it spreads far less than the trainings do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.label_scores import Scores
@@ -31,11 +33,30 @@ class Repeats:
         baseline: mean score over the subjects of each of the baseline's trainings.
         model: likewise.
         ci: 95 % percentile bootstrap interval of the mean difference, trainings of each and subjects drawn anew.
+        pairs: where trainings are paired by seed, their differences.
     """
 
     baseline: tuple[float, ...]
     model: tuple[float, ...]
     ci: tuple[float, float]
+    pairs: PairedTrainings | None = None
+
+
+@dataclass(frozen=True)
+class PairedTrainings:
+    """Differences of the main result, model - baseline, of trainings that share a seed.
+
+    Attributes:
+        seeds: as the checkpoints record them; None of folders of predictions.
+        differences: mean over the subjects, one a seed.
+        mean: of them.
+        ci: 95 % interval of their mean over seeds, Student's t; None below two.
+    """
+
+    seeds: tuple[int | None, ...]
+    differences: tuple[float, ...]
+    mean: float
+    ci: tuple[float, float] | None
 
 
 def parse_again(options: Sequence[str]) -> list[tuple[str, Path]]:
@@ -83,6 +104,34 @@ def _unlike(training: Entry, first: Entry, called: str) -> list[str]:
     return [f"{both}: their mean is that of one model only if these trainers differ in nothing but the seed."]
 
 
+def check_pairs(entries: Sequence[Entry], seeds: Mapping[str, int | None]) -> None:
+    """UHFError unless the trainings of all entries come in pairs.
+
+    Args:
+        entries: the baseline first.
+        seeds: by the name of a training, as its checkpoints record it.
+    """
+    first = entries[0]
+    for entry in entries[1:]:
+        if len(entry.trainings) != len(first.trainings):
+            raise UHFError(
+                f"--paired: {first.name} has {len(first.trainings)} trainings and {entry.name} {len(entry.trainings)}; "
+                "give each as many (--again), in the same order of seeds"
+            )
+        for one, other in zip(first.trainings, entry.trainings, strict=True):
+            known = seeds.get(one.name), seeds.get(other.name)
+            if one.is_model and other.is_model and (None in known or known[0] != known[1]):
+                shown = [f"{each.folder} has {_seed(seed)}" for each, seed in zip((one, other), known, strict=True)]
+                raise UHFError(
+                    f"--paired: {', '.join(shown)}: a pair is trained with one nnUNet_UHF_SEED; give the trainings in "
+                    "the same order of seeds"
+                )
+
+
+def _seed(seed: int | None) -> str:
+    return "no seed" if seed is None else f"seed {seed}"
+
+
 def mean_of_trainings(measured: Measured, entries: Sequence[Entry]) -> Measured:
     """Scores by the names of the entries: of each subject the mean over all trainings, NaN where one has no score."""
     return {
@@ -98,9 +147,19 @@ def mean_of_trainings(measured: Measured, entries: Sequence[Entry]) -> Measured:
 
 
 def repeats_of(
-    measured: Measured, baseline: Entry, model: Entry, *, structure: str, metric: str, seed: int
+    measured: Measured,
+    baseline: Entry,
+    model: Entry,
+    *,
+    structure: str,
+    metric: str,
+    seed: int,
+    seeds: Sequence[int | None] | None = None,
 ) -> Repeats | None:
-    """The main result training by training; None where neither was trained again, or no subject has the score."""
+    """The main result training by training; None where neither was trained again, or no subject has the score.
+
+    `seeds` are those of the pairs, in order, where the trainings are paired.
+    """
     if not baseline.again and not model.again:
         return None
     scores = [
@@ -115,7 +174,19 @@ def repeats_of(
         tuple(first.mean(axis=1).tolist()),
         tuple(second.mean(axis=1).tolist()),
         interval_over_trainings(first, second, seed=seed),
+        None if seeds is None else paired_trainings(second.mean(axis=1) - first.mean(axis=1), seeds),
     )
+
+
+def paired_trainings(differences: NDArray[np.float64], seeds: Sequence[int | None]) -> PairedTrainings:
+    """What the differences of pairs say, one a seed."""
+    mean = float(differences.mean())
+    ci = None
+    if len(differences) > 1:
+        error = float(differences.std(ddof=1)) / np.sqrt(len(differences))
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1)) * error
+        ci = (mean - half, mean + half)
+    return PairedTrainings(tuple(seeds), tuple(differences.tolist()), mean, ci)
 
 
 def interval_over_trainings(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.nnunet.checkpoints import last_loudness, load_checkpoint_weights, recorded_seed
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.model_folder import FoldFolder
 from nnunet_uhf.report.entries import Entry
@@ -34,6 +34,8 @@ class Training:
         parameters: of the network, each counted once.
         keeper_parameters: those of them that belong to a keeper.
         device: such as "cuda, NVIDIA A100"; None when not recorded.
+        loudness: of the guidance of every stage in the last epoch, finest first; empty where none is recorded.
+        seed: that decided all that was drawn; None without one.
         problem: why nothing of it is known, or None.
     """
 
@@ -43,6 +45,8 @@ class Training:
     parameters: int | None = None
     keeper_parameters: int | None = None
     device: str | None = None
+    loudness: Sequence[float] = ()
+    seed: int | None = None
     problem: str | None = None
 
 
@@ -59,6 +63,7 @@ class Cost:
     training_hours: float | None = None
     parameters: int | None = None
     keeper_parameters: int | None = None
+    loudness: str | None = None
     patch_size: str | None = None
     batch_size: int | None = None
     device: str | None = None
@@ -93,6 +98,7 @@ def cost_of(entry: Entry, trainings: Sequence[Training]) -> Cost:
         training_hours=sum(whole) / 3600 if whole and len(known) == len(trainings) else None,
         parameters=max((training.parameters or 0 for training in known), default=None),
         keeper_parameters=max((training.keeper_parameters or 0 for training in known), default=None),
+        loudness=_loudness(known),
         patch_size=" x ".join(map(str, patch)) if patch else None,
         batch_size=settings.get("batch_size"),
         device="; ".join(devices) or None,
@@ -132,7 +138,21 @@ def _read_training(fold: str, folder: FoldFolder) -> Training:
     starts, ends = (log.get(f"epoch_{which}_timestamps", []) for which in ("start", "end"))
     seconds = [float(end) - float(start) for start, end in zip(starts, ends, strict=False)]
     parameters, keeper = count_parameters(checkpoint["network_weights"])
-    return Training(fold, curves, seconds, parameters, keeper, device)
+    return Training(
+        fold, curves, seconds, parameters, keeper, device, last_loudness(checkpoint), recorded_seed(checkpoint)
+    )
+
+
+def seed_of(entry: Entry) -> int | None:
+    """The seed that all compared folds of a model were trained with; None where there is none, or several."""
+    seeds = {training.seed for training in read_trainings(entry)}
+    return seeds.pop() if len(seeds) == 1 else None
+
+
+def _loudness(trainings: Sequence[Training]) -> str | None:
+    """Of every stage, finest first, the mean over the folds."""
+    measured = [training.loudness for training in trainings if training.loudness]
+    return " ".join(f"{mean(stage):.3f}" for stage in zip(*measured, strict=False)) or None
 
 
 def _device(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ from nnunet_uhf.evaluation.statistics import smallest_p
 from nnunet_uhf.report.analysis import Result, metric_of
 from nnunet_uhf.report.entries import Entry
 from nnunet_uhf.report.formatting import interval, number, p_value
-from nnunet_uhf.report.repeats import Repeats
+from nnunet_uhf.report.repeats import PairedTrainings, Repeats
 
 ALPHA = 0.05
 FEW = 10  # subjects below which bootstrap intervals are known to be too narrow
@@ -85,7 +86,8 @@ def verdict(
         sentences.append(_training_noise(baseline, model))
     else:
         sentences.append(_trained_again(repeats, baseline.name, model.name, metric.digits))
-        if kind in ("better", "worse") and repeats.ci[0] <= 0 <= repeats.ci[1]:
+        low, high = _decisive(repeats)
+        if kind in ("better", "worse") and low <= 0 <= high:
             kind = "unclear"
             sentences.append("That interval contains 0: other trainings may end the other way.")
     if overlap:
@@ -124,11 +126,29 @@ def _trained_again(repeats: Repeats, baseline: str, model: str, digits: int) -> 
     for name, values in ((baseline, repeats.baseline), (model, repeats.model)):
         times = f"{len(values)} time{'s' * (len(values) > 1)}"
         trained.append(f"{name} was trained {times} ({', '.join(number(value, digits) for value in values)})")
+    if repeats.pairs is not None:
+        return f"{', '.join(trained)}, in pairs of one seed. {_in_pairs(repeats.pairs, digits)}"
     few = "few trainings make it narrower than it ought to be"
     return (
         f"{', '.join(trained)}. Drawing trainings as well as subjects anew, the 95 % interval of the difference is "
         f"{interval(repeats.ci, digits)}; {few}."
     )
+
+
+def _in_pairs(pairs: PairedTrainings, digits: int) -> str:
+    """``The differences are +1.1, +0.7: mean +0.9, 95 % interval over seeds [.., ..].``"""
+    each = ", ".join(number(value, digits, sign=True) for value in pairs.differences)
+    said = f"The differences of the pairs are {each}: mean {number(pairs.mean, digits, sign=True)}"
+    if pairs.ci is None:
+        return f"{said}; one pair says nothing about other seeds."
+    return f"{said}, 95 % interval over seeds {interval(pairs.ci, digits)}, on these subjects."
+
+
+def _decisive(repeats: Repeats) -> tuple[float, float]:
+    """The interval over trainings that has to leave out 0: that of the pairs, where there are."""
+    if repeats.pairs is None:
+        return repeats.ci
+    return repeats.pairs.ci or (-math.inf, math.inf)
 
 
 def _training_noise(baseline: Entry, model: Entry) -> str:
