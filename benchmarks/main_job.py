@@ -141,8 +141,10 @@ def write_short_plans(places: Places) -> None:
 
 
 def environment(places: Places) -> dict[str, str]:
-    """Environment of the commands: the short trainers registered, the keepers at hand."""
-    return commands.environment(places.out, trainers=SHORT_TRAINERS, nnUNet_UHF_KKN=str(places.out / "keepers"))
+    """Environment of the commands: the short trainers registered, the keepers at hand, plain and guided of one seed."""
+    return commands.environment(
+        places.out, trainers=SHORT_TRAINERS, nnUNet_UHF_KKN=str(places.out / "keepers"), nnUNet_UHF_SEED="1"
+    )
 
 
 def chain(job: Job, places: JobPlaces, device: str) -> list[Stage]:

@@ -88,8 +88,8 @@ __all__ = [
     "UniCOALTrainerNoAdversarial",
     "UniCOALTrainerNoSAM",
     "WeightedLoss",
-    "nnUNetTrainerWeightedLoss",
     "nnUNetTrainerSeeded",
+    "nnUNetTrainerWeightedLoss",
     "nnUNetTrainer_demo",
 ]
 

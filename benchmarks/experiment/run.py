@@ -20,6 +20,7 @@ from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.stages import Stage, open_folder, run_stages
+from nnunet_uhf.trainers.seeded import SEED_VARIABLE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of the benchmarks, as for those beside it
 
@@ -147,8 +148,9 @@ def trained_and_predicted(
     variables = {
         **environment(places),
         "nnUNet_results": str(places.results(name, seed)),
-        "nnUNet_n_proc_DA": "0",  # patches and augmentation are the seed's
+        "nnUNet_n_proc_DA": "0",
         "UHF_EXPERIMENT_SEED": str(seed),
+        SEED_VARIABLE: str(seed),
         "UHF_EXPERIMENT_EPOCHS": str(settings.epochs),
         "UHF_EXPERIMENT_ITERATIONS": str(settings.iterations // settings.epochs),
         "UHF_EXPERIMENT_LEARNING_RATE": str(settings.learning_rate),
@@ -203,8 +205,8 @@ def main(
     epochs: Annotated[int, typer.Option(help="Epochs of a segmentation training: steps of its learning rate.")] = 4,
     iterations: Annotated[int, typer.Option(help="Iterations of a segmentation training, all epochs.")] = 200,
     learning_rate: Annotated[
-        float, typer.Option(help="Of Adam, for short trainings; 0: nnU-Net's own optimizer and learning rate.")
-    ] = 3e-3,
+        float, typer.Option(help="Of Adam for all weights; 0: nnU-Net's own optimizer and learning rate.")
+    ] = 0.0,
     batch: Annotated[int, typer.Option(help="Slices in a batch.")] = 4,
     features: Annotated[str, typer.Option(help="Features of the segmentation network's stages.")] = "16,32,64,128",
     pretraining_epochs: Annotated[int, typer.Option(help="Epochs (of 250 iterations) of teacher and keeper.")] = 3,

@@ -8,6 +8,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_uhf.trainers import (
+    SeededTraining,
     UHFKeeperTrainer,
     UHFKeeperTrainerSameField,
     UHFTeacherTrainer,
@@ -38,8 +39,8 @@ class Short(nnUNetTrainer):
         self.initial_lr = self.learning_rates.get(configuration, self.initial_lr)
 
 
-class nnUNetTrainer_short(Short):
-    """nnU-Net's default trainer, one epoch: what the guided one is held against."""
+class nnUNetTrainer_short(Short, SeededTraining):
+    """nnU-Net's default trainer, one epoch: what the guided one is held against, from the same start."""
 
 
 class UHFTrainer_short(Short, UHFTrainer):

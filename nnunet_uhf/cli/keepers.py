@@ -156,11 +156,25 @@ def import_reference(
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Keeper file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole header as JSON.")] = False,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Keeper file, or the model folder of a guided training.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
-    """Verify a keeper file and show what it says of itself."""
+    """Verify a keeper file and show what it says of itself; of a guided model, how loud its guidance is."""
     from rich.console import Console
+
+    if file.is_dir():
+        import json
+
+        from nnunet_uhf.guidance.model_table import model_facts, model_table
+
+        facts = model_facts(file)
+        if as_json:
+            sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        else:
+            Console().print(model_table(facts))
+        return
 
     from nnunet_uhf.keepers.file import read_keeper
     from nnunet_uhf.keepers.header import header_json

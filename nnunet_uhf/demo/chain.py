@@ -26,6 +26,7 @@ from nnunet_uhf.guidance.matching import GUIDE_CHANNEL_VARIABLE
 from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, add_trainers
 from nnunet_uhf.networks.presets import PRESET_VARIABLE
 from nnunet_uhf.stages import Stage
+from nnunet_uhf.trainers.seeded import SEED_VARIABLE
 
 PRESET = "t1w_0.36T_probable"
 MODEL_TRAINERS = {"plain": PLAIN, "guided": GUIDED}
@@ -88,7 +89,9 @@ def build_stages(
         name = settings.trainer(trainer)
         command = ("nnUNetv2_train", str(dataset), configuration, FOLD, "-tr", name, "-p", PLANS, "-device", device)
         title = DESCRIPTIONS[role].format(configuration)
-        return Stage(f"{role}_{configuration}", title, command, None, TRAINING_ENVIRONMENT, epochs_of(name))
+        # plain and guided start from the same weights and see the same samples: their difference is no matter of luck
+        variables = {**TRAINING_ENVIRONMENT, SEED_VARIABLE: str(settings.seed)}
+        return Stage(f"{role}_{configuration}", title, command, None, variables, epochs_of(name))
 
     for configuration in CONFIGURATIONS:
         stages += [

@@ -89,8 +89,8 @@ class HeardGuidance(nnUNetTrainer):
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """As nnU-Net; of a few batches loudness is measured."""
-        network = unwrap(self.network)
-        if len(self._measured) < BATCHES and isinstance(network, UHFGuidedNet):
+        network, asked = unwrap(self.network), isinstance(self.logger.local_logger, GuidanceLogger)
+        if asked and len(self._measured) < BATCHES and isinstance(network, UHFGuidedNet):
             data = batch["data"].to(self.device, non_blocking=True)
             with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
                 self._measured.append(network.loudness(data))

@@ -29,17 +29,18 @@ class WithFusions(Optimizer):
 
     Args:
         backbone: as the trainer made it, for all trained parameters.
-        fusions: those of them that learn at a rate of their own.
+        fusions: those that learn at a rate of their own, as far as they are among these.
         rate: Adam's learning rate at the start; 0 leaves them to the backbone's optimizer.
     """
 
     def __init__(self, backbone: Optimizer, fusions: Iterable[nn.Parameter], rate: float) -> None:
         self.backbone = backbone
-        self._fusions = list(fusions)
         self._whole = [list(group["params"]) for group in backbone.param_groups]
+        trained = {id(parameter) for group in self._whole for parameter in group}
+        self._fusions = [parameter for parameter in fusions if id(parameter) in trained]
         self.own: Adam | None = None
         super().__init__(backbone.param_groups, {})
-        if rate > 0:
+        if rate > 0 and self._fusions:
             self._divide(rate)
 
     @property

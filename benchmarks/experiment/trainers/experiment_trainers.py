@@ -1,8 +1,7 @@
 """Trainers of `benchmarks/experiment/run.py`, found through nnUNet_extTrainer like anybody's own.
 
-Length and seed come from the environment, so that one class serves every size of the experiment. A seed fixes the
-backbone's first weights and, with nnUNet_n_proc_DA=0, every patch and its augmentation: conditions are held against
-each other on the same draws.
+Length and seed come from the environment, so that one class serves every size of the experiment. nnUNet_UHF_SEED
+decides the backbone's first weights, every patch and its augmentation: all conditions see the same draws.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_uhf.trainers import (
+    SeededTraining,
     UHFKeeperTrainer,
     UHFKeeperTrainerSameField,
     UHFTeacherTrainer,
@@ -36,15 +36,8 @@ LEARNING_RATE = float(os.environ.get("UHF_EXPERIMENT_LEARNING_RATE", "0"))
 MIRRORING = os.environ.get("UHF_EXPERIMENT_MIRRORING", "1") == "1"
 
 
-def set_seeds() -> None:
-    """Seed every generator that nnU-Net draws from."""
-    random.seed(SEED)
-    np.random.seed(SEED)  # noqa: NPY002 - batchgenerators draws from the legacy state
-    torch.manual_seed(SEED)
-
-
 class Sized(nnUNetTrainer):
-    """Mixin before any nnUNetTrainer subclass: length and seed of the environment."""
+    """Mixin before any nnUNetTrainer subclass: length of the environment."""
 
     def __init__(
         self,
@@ -57,18 +50,29 @@ class Sized(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs, self.num_iterations_per_epoch = EPOCHS, ITERATIONS
 
+
+class Pretraining(Sized):
+    """Mixin for teacher and keeper: every generator that nnU-Net draws from starts from the seed."""
+
     def initialize(self) -> None:
-        """The backbone is built first, so its weights are those of the seed whatever is built around it."""
+        """The weights are those of the seed."""
         set_seeds()
         super().initialize()
 
     def on_train_start(self) -> None:
-        """Start anew from the seed: building more than a backbone has drawn more."""
+        """So are the draws."""
         super().on_train_start()
         set_seeds()
 
 
-class Experiment(Sized):
+def set_seeds() -> None:
+    """Seed every generator that nnU-Net draws from."""
+    random.seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002 - batchgenerators draws from the legacy state
+    torch.manual_seed(SEED)
+
+
+class Experiment(SeededTraining, Sized):
     """Mixin for the segmentation trainers."""
 
     def __init__(
@@ -135,19 +139,19 @@ class UHFTrainerEnhancedInput_experiment(Experiment, UHFTrainerEnhancedInput):
     """Control."""
 
 
-class UHFTeacherTrainer_experiment(Sized, UHFTeacherTrainer):
+class UHFTeacherTrainer_experiment(Pretraining, UHFTeacherTrainer):
     """The teacher, of the length of pretraining."""
 
 
-class UHFKeeperTrainer_experiment(Sized, UHFKeeperTrainer):
+class UHFKeeperTrainer_experiment(Pretraining, UHFKeeperTrainer):
     """The keeper, of the length of pretraining."""
 
 
-class UHFTeacherTrainerSameField_experiment(Sized, UHFTeacherTrainerSameField):
+class UHFTeacherTrainerSameField_experiment(Pretraining, UHFTeacherTrainerSameField):
     """The teacher of the same-field control, as long."""
 
 
-class UHFKeeperTrainerSameField_experiment(Sized, UHFKeeperTrainerSameField):
+class UHFKeeperTrainerSameField_experiment(Pretraining, UHFKeeperTrainerSameField):
     """The keeper of the same-field control, as long."""
 
     teacher_trainer = "UHFTeacherTrainerSameField_experiment"

@@ -1,0 +1,70 @@
+"""Paired learning curves: what the table says, and one whole run that is cut short."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from helpers.guided_runs import use_keeper
+from helpers.support import REPOSITORY
+from helpers.tiny_data import PLANS
+from helpers.workspace import Workspace
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    names = ("run", "tables", "trainers")
+    return SimpleNamespace(**{name: importlib.import_module(f"paired.{name}") for name in names})
+
+
+def test_a_difference_is_that_of_the_seeds_both_have(benchmark: SimpleNamespace) -> None:
+    first, second = {1: 60.0, 2: 55.0, 3: 58.0, 5: 1.0}, {1: 57.0, 2: 53.0, 3: 54.0, 4: 99.0}
+    values = np.array([3.0, 2.0, 4.0])
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    assert benchmark.tables.difference(first, second) == f"+3.00 ± 1.00 [{low:+.2f}, {high:+.2f}] (3)"
+    assert benchmark.tables.difference({1: 2.0}, {1: 1.0}) == "+1.00 (1)"
+    assert benchmark.tables.difference({1: 2.0}, {2: 1.0}) == ""
+
+
+def test_dice_of_nothing_in_truth_and_prediction_is_perfect(benchmark: SimpleNamespace) -> None:
+    nothing, half = np.zeros(4, bool), np.array([True, True, False, False])
+    assert benchmark.run._dice(nothing, nothing) == 100
+    assert benchmark.run._dice(half, np.roll(half, 1)) == 50
+
+
+def test_a_run_tests_every_condition_of_every_seed_and_goes_on_where_it_stopped(
+    nnunet: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, benchmark: SimpleNamespace
+) -> None:
+    for module in (benchmark.run, benchmark.trainers):
+        monkeypatch.setattr(module, "EPOCHS", 1)
+    dataset = nnunet.dataset("single")
+    keeper = use_keeper(tmp_path, 2)
+    for kind in ("raw", "preprocessed"):
+        (tmp_path / f"nnUNet_{kind}").symlink_to(nnunet.root / kind)
+    words = [
+        "--work", str(tmp_path), "--out", str(tmp_path / "out"), "-d", dataset.name, "-c", "2d", "-p", PLANS,
+        "--keeper", str(keeper), "--conditions", "plain,random", "--seeds", "2", "--steps", "10", "--points", "1",
+        "--batch", "1", "--tests", f"few={dataset.raw / 'imagesTs'}", "--truth", str(tmp_path / "truth"),
+    ]  # fmt: skip
+    (tmp_path / "truth").mkdir()
+    labels = sorted((dataset.raw / "labelsTr").glob("*.nii.gz"))[0]
+    for image in (dataset.raw / "imagesTs").glob("*_0000.nii.gz"):
+        (tmp_path / "truth" / image.name.replace("_0000", "")).write_bytes(labels.read_bytes())
+    for _ in range(2):
+        done = CliRunner().invoke(benchmark.run.app, words, catch_exceptions=False)
+        assert done.exit_code == 0
+        trainings = [json.loads(line) for line in (tmp_path / "out" / "trainings.jsonl").read_text().splitlines()]
+        assert [(each["seed"], each["condition"]) for each in trainings] == [
+            (1, "plain"), (1, "random"), (2, "plain"), (2, "random"),
+        ]  # fmt: skip
+    assert all(0 <= score <= 100 for each in trainings for score in np.ravel(each["curve"]["10"]["few"]))
+    assert [len(each["loudness"]) for each in trainings] == [0, 3, 0, 3]
+    assert (tmp_path / "out" / "2d_10_reference.png").is_file()
