@@ -29,6 +29,9 @@ from nnunet_uhf.errors import UHFError
 from paired.tables import draw, table
 from paired.trainers import CONDITIONS, EPOCHS
 
+OF_NO_MATTER = {"preset": "reference", "rate": None}
+"""To plain trainings: one serves all presets and rates."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
@@ -173,7 +176,11 @@ def main(
         "dataset": dataset, "configuration": configuration, "steps": steps, "preset": preset, "rate": rate,
         "batch": batch,
     }  # fmt: skip
-    jobs = [{**setting, "seed": seed, "condition": name} for seed in range(1, seeds + 1) for name in names]
+    jobs = [
+        {**setting, **(OF_NO_MATTER if name == "plain" else {}), "seed": seed, "condition": name}
+        for seed in range(1, seeds + 1)
+        for name in names
+    ]
     open_jobs = [job for job in jobs if not any(job.items() <= each.items() for each in done)]
     for job in track(open_jobs, "trainings", console=console):
         name = job["condition"]
@@ -193,10 +200,10 @@ def main(
         done.append({**job, **result})
         with lines.open("a") as file_of_lines:
             file_of_lines.write(json.dumps(done[-1]) + "\n")
-    chosen = [each for each in done if setting.items() <= each.items() and each["condition"] in names]
+    chosen = [each for each in done if any(job.items() <= each.items() for job in jobs)]
     for group in held_out.groups:
         console.print(table(chosen, group))
-    draw(chosen, out / f"{configuration}_{steps}_{preset}.png")
+    draw(chosen, out / f"{configuration}_{steps}_{preset}{'' if rate is None else f'_{rate:g}'}.png")
 
 
 if __name__ == "__main__":

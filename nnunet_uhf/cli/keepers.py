@@ -166,12 +166,13 @@ def inspect(
 
     if file.is_dir():
         import json
+        from dataclasses import asdict
 
         from nnunet_uhf.guidance.model_table import model_facts, model_table
 
         facts = model_facts(file)
         if as_json:
-            sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+            sys.stdout.write(json.dumps(asdict(facts), indent=2) + "\n")
         else:
             Console().print(model_table(facts))
         return

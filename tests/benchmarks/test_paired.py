@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pytest
 from scipy import stats
@@ -55,9 +56,10 @@ def test_a_run_tests_every_condition_of_every_seed_and_goes_on_where_it_stopped(
         "--batch", "1", "--tests", f"few={dataset.raw / 'imagesTs'}", "--truth", str(tmp_path / "truth"),
     ]  # fmt: skip
     (tmp_path / "truth").mkdir()
-    labels = sorted((dataset.raw / "labelsTr").glob("*.nii.gz"))[0]
-    for image in (dataset.raw / "imagesTs").glob("*_0000.nii.gz"):
-        (tmp_path / "truth" / image.name.replace("_0000", "")).write_bytes(labels.read_bytes())
+    for path in (dataset.raw / "imagesTs").glob("*_0000.nii.gz"):
+        image = nibabel.load(path)
+        labels = nibabel.Nifti1Image((image.get_fdata() > image.get_fdata().mean()).astype(np.uint8), image.affine)
+        nibabel.save(labels, tmp_path / "truth" / path.name.replace("_0000", ""))
     for _ in range(2):
         done = CliRunner().invoke(benchmark.run.app, words, catch_exceptions=False)
         assert done.exit_code == 0
