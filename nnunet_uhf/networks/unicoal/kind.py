@@ -73,8 +73,8 @@ KIND = NetworkKind(
     decoder_arguments=_ARGUMENTS,
     channels=_channels,
     citation=(
-        "Uni-COAL (unified framework for cross-modality synthesis and super-resolution of MR images); layers: Karras "
-        "et al., Alias-Free Generative Adversarial Networks, NeurIPS 2021"
+        "Song et al., Uni-COAL, arXiv:2311.08225 (2023); layers: Karras et al., Alias-Free Generative Adversarial "
+        "Networks, NeurIPS 2021"
     ),
     trainers="",
     problem=_problem,
