@@ -67,7 +67,8 @@ def export_keeper(
         raise UHFError(f"{summary} does not exist, so nobody knows how good this keeper is; run: {again} --val")
     used_plans = model.plans(advice="train again")
     block = trained.block
-    read_task(model.dataset_json(advice="train again"), dataset=name)  # other routes make no keeper themselves
+    if trained.header.modalities is None:
+        read_task(model.dataset_json(advice="train again"), dataset=name)  # other routes make no keeper themselves
     metrics = _held_out_metrics(summary, same_field=block.same_field)
     if not accept_worse and not block.same_field:
         _refuse_worse_than_input(metrics, summary)
