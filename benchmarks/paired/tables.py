@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.table import Table
 from scipy import stats
 
@@ -31,10 +32,8 @@ def difference(first: dict[int, float], second: dict[int, float]) -> str:
     values = np.array([first[seed] - second[seed] for seed in seeds])
     if len(values) < 2:
         return "" if not len(values) else f"{values[0]:+.2f} (1)"
-    spread = values.std(ddof=1)
-    half = stats.t.ppf(0.975, len(values) - 1) * spread / np.sqrt(len(values))
-    mean = values.mean()
-    return f"{mean:+.2f} ± {spread:.2f} [{mean - half:+.2f}, {mean + half:+.2f}] ({len(values)})"
+    mean, half = values.mean(), half_interval(values)
+    return f"{mean:+.2f} ± {values.std(ddof=1):.2f} [{mean - half:+.2f}, {mean + half:+.2f}] ({len(values)})"
 
 
 def table(trainings: Sequence[dict[str, Any]], group: str) -> Table:
@@ -65,22 +64,36 @@ def _loudness(trainings: Sequence[dict[str, Any]], condition: str) -> str:
 
 
 def draw(trainings: Sequence[dict[str, Any]], path: Path) -> None:
-    """Difference from plain by step: the mean of every condition over the seeds, and every seed as a thin line."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    """Difference from plain by step: every seed as a dot, the mean of a condition with its 95 % interval."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     group = next(iter(next(iter(trainings[0]["curve"].values()))))
     found = scores(trainings, group)
-    for index, (name, by_seed) in enumerate(item for item in found.items() if item[0] != BASELINE):
-        curves = []
-        for seed, curve in by_seed.items():
-            plain = found.get(BASELINE, {}).get(seed, {})
-            steps = [step for step in sorted(curve) if step in plain]
-            curves.append([curve[step] - plain[step] for step in steps])
-            axes.plot([0, *steps], [0, *curves[-1]], color=f"C{index}", alpha=0.3, linewidth=1)
-        whole = [values for values in curves if len(values) == max(map(len, curves))]
-        axes.plot([0, *steps], [0, *np.mean(whole, axis=0)], color=f"C{index}", linewidth=2.5, label=name)
+    plain = found.pop(BASELINE, {})
+    steps = sorted({step for curve in plain.values() for step in curve})
+    if not found or not steps:
+        return
+    for index, (name, by_seed) in enumerate(found.items()):
+        shift = (index - (len(found) - 1) / 2) * 0.012 * steps[-1]
+        points = []
+        for step in steps:
+            values = [curve[step] - plain[seed][step] for seed, curve in by_seed.items() if step in plain.get(seed, {})]
+            axes.plot([step + shift] * len(values), values, "o", color=f"C{index}", alpha=0.4, markersize=4)
+            points.append((float(np.mean(values)), half_interval(np.array(values))))
+        means, halves = zip(*points, strict=True)
+        at = [step + shift for step in steps]
+        axes.errorbar(at, means, yerr=halves, color=f"C{index}", marker="s", capsize=4, label=name)
     axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(steps)
+    axes.set_xlim(0 if len(steps) > 1 else 0.85 * steps[0], 1.15 * steps[-1])
     axes.set_xlabel("steps")
-    axes.set_ylabel("Dice, points above plain nnU-Net")
-    axes.legend()
-    figure.savefig(path, dpi=110)
+    axes.set_ylabel("Dice, points above plain nnU-Net of the same seed")
+    axes.legend(loc="upper left")
+    figure.savefig(path, dpi=90)
+
+
+def half_interval(values: NDArray[np.float64]) -> float:
+    """Half the width of the 95 % interval of a mean, Student's t; 0 of a single value."""
+    if len(values) < 2:
+        return 0.0
+    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
