@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from nnunet_uhf.cli.arguments import Device, OutputFolder, add_verbs, fold_number, torch_device
+from nnunet_uhf.cli.arguments import Dataset, Device, OutputFolder, add_verbs, fold_number, torch_device
 from nnunet_uhf.errors import Odd
 
 
@@ -17,9 +17,59 @@ def add_to(app: typer.Typer) -> None:
     add_verbs(
         app,
         ("enhance", enhance, "enhance -i IMAGES -o ENHANCED -m keeper.safetensors"),
+        (
+            "pseudo-pairs",
+            pseudo_pairs,
+            "pseudo-pairs -d 102 -m RESULTS/PTATrainer__nnUNetPlans__2d -o $nnUNet_raw/Dataset103_PseudoPairs",
+        ),
         ("evaluate-images", evaluate_images, "evaluate-images -ref HIGH_FIELD -pred ENHANCED -mask BRAIN_MASKS -o OUT"),
         group="Images that networks make",
     )
+
+
+def pseudo_pairs(
+    dataset: Dataset,
+    output: OutputFolder,
+    model: Annotated[
+        Path, typer.Option("-m", metavar="MODEL", help="Model folder of PTATrainer or a variant, of this dataset.")
+    ],
+    direction: Annotated[
+        Literal["target", "source"],
+        typer.Option(
+            "--from",
+            help="target: true high-field scans with made low-field ones. source: true low-field scans with made "
+            "high-field images, which may show what is not there.",
+        ),
+    ] = "target",
+    noise: Annotated[
+        float, typer.Option("--noise", help="On made low-field scans, of the standard deviation of a scan.")
+    ] = 0.05,
+    folds: Annotated[
+        list[str] | None, typer.Option("-f", metavar="FOLD...", help="Folds of the model, averaged. Default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the noise.")] = 0,
+    device: Device = "cuda",
+) -> None:
+    """Pairs for a keeper where there are none: a model of two domains makes one half of each."""
+    from rich.console import Console
+
+    from nnunet_uhf.nnunet.files import dataset_name, root_folder
+    from nnunet_uhf.preprocessing.pairing.pseudo_pairs import pseudo_pairs as run
+
+    if direction == "source":
+        sys.stderr.write("warning: a teacher will learn from made high-field images, invented detail included\n")
+    written = run(
+        root_folder("nnUNet_raw") / dataset_name(dataset),
+        output,
+        model,
+        direction=direction,
+        folds=[fold_number(fold) for fold in folds] if folds else None,
+        noise=noise,
+        seed=seed,
+        device=torch_device(device),
+        console=Console(stderr=True),
+    )
+    sys.stdout.write(f"wrote {written}\n")
 
 
 def evaluate_images(

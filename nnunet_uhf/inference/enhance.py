@@ -57,7 +57,7 @@ class Enhancer:
 def enhance(
     inputs: str | Path,
     output: str | Path,
-    model: str | Path,
+    model: str | Path | Enhancer,
     *,
     device: str | torch.device = "cuda",
     folds: Sequence[int | str] | None = None,
@@ -107,7 +107,7 @@ def enhance(
     """
     console = console or Console(stderr=True)
     device = checked_device(device)
-    enhancer = load_enhancer(model, folds=folds)
+    enhancer = model if isinstance(model, Enhancer) else load_enhancer(model, folds=folds)
     header = enhancer.headers[0]
     if header.modalities is not None:
         raise UHFError(f"{model} makes one modality of another: say which (--to), or call enhance_modality")

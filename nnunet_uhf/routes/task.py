@@ -61,7 +61,8 @@ class EnhancementTask(Task):
     """A pair of channels of the same subjects, and the field strengths in tesla they stand for.
 
     With `simulation`, the source is made from the only channel of the dataset while training: both channel numbers are
-    that channel's, and `source_field_T` may be None for that of the preset. `simulated_by` is the record of a source
+    that channel's, and `source_field_T` may be None for that of the preset. `made_by` names the model that made
+    one half of the pairs, and what it has seen. `simulated_by` is the record of a source
     that was simulated before, and lies on the disk.
     """
 
@@ -72,6 +73,7 @@ class EnhancementTask(Task):
     source_field_T: float | None  # noqa: N815 - the field's unit, as in dataset.json
     target_field_T: float  # noqa: N815
     simulation: SimulationTask | None = None
+    made_by: Mapping[str, Any] | None = None
     simulated_by: Mapping[str, Any] | None = None
 
     @property

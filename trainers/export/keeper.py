@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from nnunet_uhf.keepers.trained import SAME_FIELD, TrainedKeeper, read_trained_k
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes, validated_cases
-from nnunet_uhf.routes.table import read_task
+from nnunet_uhf.routes.table import read_any_task, read_task
+from nnunet_uhf.routes.task import EnhancementTask, Task
 from nnunet_uhf.trainers.export.intensity import training_intensity
 from nnunet_uhf.trainers.export.statistics import keeper_statistics
 
@@ -67,8 +68,11 @@ def export_keeper(
         raise UHFError(f"{summary} does not exist, so nobody knows how good this keeper is; run: {again} --val")
     used_plans = model.plans(advice="train again")
     block = trained.block
+    task: Task = read_any_task(model.dataset_json(advice="train again"), dataset=name)
     if trained.header.modalities is None:
-        read_task(model.dataset_json(advice="train again"), dataset=name)  # other routes make no keeper themselves
+        task = read_task(
+            model.dataset_json(advice="train again"), dataset=name
+        )  # other routes make no keeper themselves
     metrics = _held_out_metrics(summary, same_field=block.same_field)
     if not accept_worse and not block.same_field:
         _refuse_worse_than_input(metrics, summary)
@@ -101,7 +105,7 @@ def export_keeper(
         )
     header = replace(
         trained.header,
-        training_cases=training,
+        training_cases=sorted({*training, *_seen_by_the_maker(task, validation)}),
         validation_cases=validation,
         metrics=metrics,
         target_intensity=intensity,
@@ -136,6 +140,13 @@ def _data(trained: TrainedKeeper, model: ModelFolder, fold: int | str, *, prepro
     if trained.data is not None and validated is not None and validated != set(now.validation or now.training):
         raise UHFError(f"{folder.summary}: these are not the cases that were held out; validate again with --val")
     return now
+
+
+def _seen_by_the_maker(task: Task, held_out: Sequence[str]) -> list[str]:
+    """Cases that a model which made pairs has seen, but for those that the keeper's validation names."""
+    maker = task.made_by if isinstance(task, EnhancementTask) else None
+    seen = (maker or {}).get("training_cases", [])
+    return [case for case in seen if case not in held_out]
 
 
 def _held_out_metrics(summary: Path, *, same_field: bool) -> dict[str, Any]:

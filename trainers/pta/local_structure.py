@@ -26,6 +26,7 @@ from nnunet_uhf.trainers.pta.unpaired_trainer import UnpairedTrainer
 
 GAINED = PatchQuality("psnr_gain", "PSNR gained in the brain", "dB", 2)
 STRUCTURE_NET = "structure_net"
+LARGEST_BATCH = 8
 VALIDATION_SEED = 20_250_305
 PEAK = 2.0
 """Of intensities from -1 to 1."""
@@ -49,7 +50,6 @@ class LSCTrainer(UnpairedTrainer):
     own_schedule: ClassVar[str] = "linear"
     schedule: Schedule = staticmethod(linear_to_zero)
     epochs: ClassVar[int] = 100
-    largest_batch: ClassVar[int] = 8
     qualities: ClassVar[tuple[PatchQuality, ...]] = (GAINED,)
     chosen_by: ClassVar[PatchQuality | None] = GAINED
 
@@ -59,6 +59,11 @@ class LSCTrainer(UnpairedTrainer):
         return NetworksEntry(
             network=STRUCTURE_NET, architecture=checked_config(StructureNet, options, dataset=asked.dataset)
         )
+
+    @staticmethod
+    def batch_of(planned: int) -> int:
+        """At most 8 slices."""
+        return min(planned, LARGEST_BATCH)
 
     def keeper_block(self, asked: Asked) -> None:
         """No keeper file is made of it."""

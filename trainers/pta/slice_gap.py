@@ -25,6 +25,7 @@ from nnunet_uhf.trainers.pta.unpaired_trainer import UnpairedTrainer
 FOUND = PatchQuality("positions_found", "positions found")
 """1 - mean error of the nearest of a batch over that of a random one: 1 where every slice finds its place."""
 SLICE_ENCODER = "slice_encoder"
+BATCH = 32
 RANDOM_ERROR = 1 / 3
 """Mean distance of two places drawn evenly from 0 to 1."""
 WARM_UP = 0.05
@@ -50,7 +51,6 @@ class SGPTrainer(UnpairedTrainer):
     schedule: Schedule = staticmethod(warmed_up)
     epochs: ClassVar[int] = 100
     apart: ClassVar[bool] = True
-    largest_batch: ClassVar[int] = 32
     qualities: ClassVar[tuple[PatchQuality, ...]] = (FOUND,)
     chosen_by: ClassVar[PatchQuality | None] = FOUND
 
@@ -60,6 +60,11 @@ class SGPTrainer(UnpairedTrainer):
         return NetworksEntry(
             network=SLICE_ENCODER, architecture=checked_config(SlicePerception, options, dataset=asked.dataset)
         )
+
+    @staticmethod
+    def batch_of(planned: int) -> int:
+        """32 slices, whatever is planned: each is held against all others of its batch."""
+        return BATCH
 
     def keeper_block(self, asked: Asked) -> None:
         """No keeper file is made of it."""

@@ -31,6 +31,8 @@ COARSER = 1.1
 """How much coarser than the high-field scans plans may be: what nnU-Net resamples away, no network can learn."""
 CUT_OFF = 0.05
 """Share of slices whose labels a patch may not hold: a network with instance norm makes steps at tiles."""
+UNLIKE = 1.15
+"""Ratio of the labelled volumes of the domains from which the log warns."""
 RANGES = "ranges"
 """Part of the `uhf` block: z-scores of each domain that become -1 and 1."""
 
@@ -47,7 +49,6 @@ class UnpairedTrainer(ImageTrainer):
     """Neighbouring slices of an image."""
     apart: ClassVar[bool] = False
     """Whether both images of a sample are augmented each by a draw of its own."""
-    largest_batch: ClassVar[int] = LARGEST_BATCH
 
     # ---- before a training
 
@@ -78,11 +79,16 @@ class UnpairedTrainer(ImageTrainer):
             networks=NetworksEntry(architecture=networks.architecture, network=networks.network, parts=parts),
             training=self.training_record(),
         )
-        return block, {"batch_size": min(int(asked.planned.batch_size), self.largest_batch)}
+        return block, {"batch_size": self.batch_of(int(asked.planned.batch_size))}
 
     def describe_networks(self, asked: Asked) -> NetworksEntry:
         """What the network is built from; :attr:`task` and :attr:`ranges` are known."""
         raise NotImplementedError
+
+    @staticmethod
+    def batch_of(planned: int) -> int:
+        """Slices of a batch, where nnU-Net plans so many."""
+        return min(planned, LARGEST_BATCH)
 
     def learnable(self, cases: Sequence[str]) -> list[str]:
         """Cases without those of held-out pairs and other scans of their subjects."""
@@ -96,6 +102,7 @@ class UnpairedTrainer(ImageTrainer):
     def _measure(self, dataset: Any, asked: Asked) -> None:
         """Ranges of both domains, and whether plans and patch hold what the high-field scans show."""
         values: dict[str, list[Any]] = {domain: [] for domain in DOMAINS}
+        volumes: dict[str, list[float]] = {domain: [] for domain in DOMAINS}
         spacings, cut, total = [], 0, 0
         patch = np.array(asked.planned.patch_size)
         axes = list(asked.plans["transpose_forward"])
@@ -103,6 +110,8 @@ class UnpairedTrainer(ImageTrainer):
             data, labels, _, properties = dataset.load_case(case)
             domain = self.domain_of(case)
             values[domain].append(labelled_values(data, labels))
+            voxel = float(np.prod([properties["spacing"][axes[0]], *asked.planned.spacing[-2:]]))
+            volumes[domain].append(float((np.asarray(labels[0]) > 0).sum()) * voxel / 1000)
             boxes = labelled_slices(case, labels).boxes
             sizes = boxes[:, (1, 3)] - boxes[:, (0, 2)] + 1
             cut, total = cut + int((sizes > patch).any(axis=1).sum()), total + len(sizes)
@@ -123,7 +132,19 @@ class UnpairedTrainer(ImageTrainer):
                 f"labels of {cut} of {total} slices, and tiles would show steps; plan with more memory "
                 "(-gpu_memory_target) or enlarge patch_size"
             )
+        self.volumes_ml = {domain: float(np.median(sizes)) for domain, sizes in volumes.items()}
         self.ranges = {domain: value_range(values[domain], getattr(self.task, domain)) for domain in DOMAINS}
+
+    def start_lines(self) -> list[str]:
+        """What there is to say of the training, and whether the domains show bodies of different sizes."""
+        low, high = (self.volumes_ml[domain] for domain in DOMAINS)
+        lines = [f"Labelled volume, median: {self.task.source} {low:.0f} ml, {self.task.target} {high:.0f} ml"]
+        if max(low, high) > UNLIKE * min(low, high):
+            lines.append(
+                "WARNING: the domains differ in what they show: a translation may make up or take away anatomy to fit "
+                "(arXiv 1805.08841); take subjects alike in age and disease, and masks drawn alike"
+            )
+        return [*lines, *super().start_lines()]
 
     # ---- data
 

@@ -34,6 +34,8 @@ from nnunet_uhf.networks.pta.training import PTANet
 from nnunet_uhf.trainers.pta.slices import labelled_values
 from nnunet_uhf.types import FloatArray, Mask
 
+CHANGES = "changes"
+"""Folder in that of the images: how far each is from its input with matched histogram, in standard deviations."""
 MATCHED_CASES = 20
 """High-field cases whose values histograms are matched to, at most."""
 
@@ -123,8 +125,10 @@ class HeldOutTranslations:
         }
         if case in self.truth:
             row.update(self._against_truth(case, source[0], made, brain, properties))
-        restored = self._restored(made, properties)
-        write_image(restored, folder / f"{case}{self.file_ending}", properties)
+        changed = np.abs(made - self._matched(source[0], brain)) * brain
+        (folder / CHANGES).mkdir(exist_ok=True)
+        for image, place in ((made, folder), (changed, folder / CHANGES)):
+            write_image(self._restored(image, properties), place / f"{case}{self.file_ending}", properties)
         return row
 
     def _against_truth(
@@ -134,7 +138,7 @@ class HeldOutTranslations:
         data, labels, _, other = self.dataset.load_case(partner)
         truth = self._restored(np.asarray(data[0], dtype=np.float32), other)
         inside = self._restored((np.asarray(labels[0]) > 0).astype(np.float32), other) > 0.5
-        matched = histogram_matched(source, brain, self.high_field_values).astype(np.float32)
+        matched = self._matched(source, brain)
         images = {
             name: self._restored(image, properties)
             for name, image in (("prediction", made), ("input", source), ("matched", matched))
@@ -153,6 +157,10 @@ class HeldOutTranslations:
             "matched": image_quality(truth, moved["matched"], inside) | _mae(truth, moved["matched"], inside),
             "matched_fitted": fitted_quality(truth, moved["matched"], inside),
         }
+
+    def _matched(self, source: FloatArray, brain: Mask) -> FloatArray:
+        matched: FloatArray = histogram_matched(source, brain, self.high_field_values).astype(np.float32)
+        return matched
 
     def _predicted(self, network: nn.Module, image: FloatArray, slices: int) -> FloatArray:
         predictor = ImagePredictor(device=self.device)

@@ -141,6 +141,13 @@ def test_a_batch_is_spread_over_positions_and_reads_single_slices() -> None:
     assert np.allclose(matched.sum(dim=1), 1)
 
 
+def test_domains_of_different_size_are_told_of(pretrained: TinyDataset) -> None:
+    trainer = tiny_trainer("LSCTrainer", pretrained, "2d")
+    assert not any("WARNING" in line for line in trainer.start_lines())
+    trainer.volumes_ml["source"] *= 0.8
+    assert any("may make up or take away anatomy" in line for line in trainer.start_lines())
+
+
 def test_plans_coarser_than_the_high_field_and_patches_that_miss_labels_are_refused(
     pretrained: TinyDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,8 @@ def test_a_translation_trains_validates_and_enhances(name: str, pretrained: Tiny
     assert {"translation", "low_field", "high_field", "prediction", "matched", "input"} <= set(summary["mean"])
     held_out = [row for row in summary["metric_per_case"] if "prediction" in row]
     assert [row["case"] for row in held_out] == ["LF_both"]
+    changes = sorted(path.name for path in (folder.fold(0).validation / "changes").iterdir())
+    assert changes == [f"{row['case']}.nii.gz" for row in summary["metric_per_case"]]
     source = pretrained.raw / "imagesTr" / "LF_0_0000.nii.gz"
     enhance(source, tmp_path / "made.nii.gz", folder.path, device="cpu", progress=False)
     made, before = nibabel.load(tmp_path / "made.nii.gz"), nibabel.load(source)
