@@ -63,8 +63,8 @@ class SGPTrainer(UnpairedTrainer):
 
     @staticmethod
     def batch_of(planned: int) -> int:
-        """32 slices, whatever is planned: each is held against all others of its batch."""
-        return BATCH
+        """At least 32 slices: each is held against all others of its batch."""
+        return max(planned, BATCH)
 
     def keeper_block(self, asked: Asked) -> None:
         """No keeper file is made of it."""
