@@ -114,7 +114,8 @@ def first_line(error: BaseException, *, kind: bool = True, longest: int = 150) -
         kind: begin with the name of its class; without a word of its own it always is that name.
         longest: how long what it says may be.
     """
-    text = (str(error).strip().splitlines() or [""])[0][:longest].strip()
+    shown = (str(error).strip().splitlines() or [""])[0][:longest].strip()
+    text = "".join(letter if letter.isprintable() else "?" for letter in shown)  # it may quote a stranger's file
     name = type(error).__name__
     return (f"{name}: {text}" if kind else text) if text else name
 

@@ -19,6 +19,7 @@ LONGEST_SHARED_RUN = 12
 BLOCK_ENTRIES = {"role", "guide_channel", "spacing_ratio", "source_plans", "same_field", "planned", "keeper", "control"}
 BLOCK_MODULES = (
     "nnunet_uhf/guidance/block.py",
+    "nnunet_uhf/guidance/entries.py",
     "nnunet_uhf/guidance/stated.py",
     "nnunet_uhf/keepers/training_block.py",
     "nnunet_uhf/nnunet/plans_block.py",

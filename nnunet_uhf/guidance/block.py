@@ -14,21 +14,19 @@ from typing import Any
 
 from torch import nn
 
-from nnunet_uhf.checks import is_int, is_whole_numbers
-from nnunet_uhf.errors import KeeperFileError, UHFError
-from nnunet_uhf.guidance.matching import MAX_SPACING_RATIO
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.guidance.entries import REMEDY, ROLE, check_block
+from nnunet_uhf.guidance.matching import spacing_ratio
 from nnunet_uhf.guidance.provenance import Provenance
-from nnunet_uhf.keepers.header import KeeperHeader, check_architecture, parse_header
-from nnunet_uhf.networks.guided.controls import CONTROLS, ENHANCED_INPUT, MAX_SEED, drawn_keeper, has_drawn_keeper
-from nnunet_uhf.networks.guided.fusion_kinds import is_fusion_entry
+from nnunet_uhf.keepers.header import KeeperHeader, parse_header
+from nnunet_uhf.networks.guided.controls import drawn_keeper, has_drawn_keeper
 from nnunet_uhf.networks.guided.spec import GuidanceSpec, KeeperSpec
-from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS, why_no_guide
-from nnunet_uhf.networks.presets import PRESETS, is_fusion_rate
-from nnunet_uhf.nnunet.plans_block import FORMAT, block_in
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK
+from nnunet_uhf.nnunet.files import configuration_settings
+from nnunet_uhf.nnunet.plans_block import FORMAT, block_of
 
-ROLE = "guided"
-MAX_CHANNEL = 999
-_REMEDY = "write the plans again with `nnunet-uhf plan`, or take the plans.json of the original model folder"
+RATIO_TOLERANCE = 1e-6
+"""Between a ratio in JSON and one that is reckoned anew."""
 _OF_DECODER = {"architecture", "sha256"}
 _OF_KEEPER = {"network", "architecture", "sha256", "provenance", "seed", "decoder"}
 _OF_BLOCK = {"format", "role", "preset", "keeper", "guide_channel", "spacing_ratio", "fusion"}
@@ -196,7 +194,7 @@ class GuidedBlock:
         Raises:
             UHFError: the entry that is missing or out of range.
         """
-        _check(block, where)
+        check_block(block, where)
         return cls(
             preset=block["preset"],
             keeper=_keeper(block["keeper"]),
@@ -212,25 +210,51 @@ class GuidedBlock:
 
     @classmethod
     def of(cls, plans: Mapping[str, Any], configuration: str, *, where: str | Path | None = None) -> GuidedBlock | None:
-        """The block of a configuration of plans, an inherited one included; None when it has none.
+        """The block of a configuration of plans, an inherited one included, held against it; None when it has none.
 
         Raises:
             UHFError: the block is not one that a guided segmentation can be built from.
         """
-        block = block_in(plans, configuration)
         place = f"plans {plans['plans_name']}, {configuration}" if where is None else where
-        return None if block is None else cls.parse(block, where=place)
+        settings = configuration_settings(plans, configuration)
+        found = block_of(settings)
+        if found is None:
+            return None
+        block = cls.parse(found, where=place)
+        block.require_fit(settings, where=place)
+        return block
+
+    def require_fit(self, settings: Mapping[str, Any], *, where: str | Path) -> None:
+        """Hold the block against the configuration in which it stands.
+
+        Args:
+            settings: the configuration's entries in the plans, inheritance resolved.
+            where: file or plans they come from, for the message.
+
+        Raises:
+            UHFError: another dimension, a guide channel that is not there, or another spacing ratio than the spacings
+                give: the keeper would see other voxels than it knows.
+        """
+        dim, channels = len(settings["patch_size"]), len(settings["normalization_schemes"])
+        if self.keeper.architecture["dim"] != dim:
+            raise UHFError(f"{where}: the keeper of the uhf block is of another dimension than the plans; {REMEDY}")
+        if max(self.guide_channels) >= channels:
+            raise UHFError(
+                f"{where}: the uhf block names channel {max(self.guide_channels)}, the plans have {channels}; {REMEDY}"
+            )
+        learnt = self.keeper.provenance.spacing_mm
+        if learnt is None:
+            return
+        wanted = spacing_ratio(settings["spacing"], learnt, configuration=str(where))
+        if any(abs(a - b) > RATIO_TOLERANCE * b for a, b in zip(self.spacing_ratio, wanted, strict=True)):
+            raise UHFError(
+                f"{where}: the uhf block has the spacing ratio {list(self.spacing_ratio)}, the spacings of keeper and "
+                f"plans give {wanted}; {REMEDY}"
+            )
 
 
 def _channels(value: Any) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _are_channels(value: object, wanted: int) -> bool:
-    """Whether a keeper of so many channels finds them all: a number for one, a list of different ones for several."""
-    if wanted == 1:
-        return is_int(value, 0, MAX_CHANNEL)
-    return is_whole_numbers(value, 0, MAX_CHANNEL) and len(_channels(value)) == wanted
 
 
 def _without(entry: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
@@ -239,12 +263,11 @@ def _without(entry: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
 
 def _keeper(entry: Mapping[str, Any]) -> KeeperEntry:
     decoder = entry.get("decoder")
-    if isinstance(decoder, Mapping) and isinstance(decoder.get("architecture"), Mapping):
+    made = None
+    if decoder is not None:
         made = DecoderEntry(
             architecture=decoder["architecture"], sha256=decoder["sha256"], further=_without(decoder, _OF_DECODER)
         )
-    else:
-        made = None
     return KeeperEntry(
         architecture=entry["architecture"],
         network=entry.get("network", DEFAULT_NETWORK),
@@ -254,77 +277,3 @@ def _keeper(entry: Mapping[str, Any]) -> KeeperEntry:
         decoder=made,
         further=_without(entry, _OF_KEEPER),
     )
-
-
-def _check(block: Any, where: str | Path) -> None:
-    """UHFError unless the block says all that a network is built from, within bounds."""
-    role = block.get("role") if isinstance(block, Mapping) else None
-    if role != ROLE:
-        raise UHFError(
-            f"{where}: a uhf block of role {role!r}; a guided training needs plans written by "
-            "`nnunet-uhf plan`, or plans without a block"
-        )
-    if block.get("format") != FORMAT:
-        raise UHFError(f"{where}: uhf block of format {block.get('format')!r}, this version reads {FORMAT}; update it")
-    keeper = block.get("keeper")
-    architecture = keeper.get("architecture") if isinstance(keeper, Mapping) else None
-    if not isinstance(keeper, Mapping) or not isinstance(architecture, Mapping):
-        raise UHFError(f"{where}: the uhf block names no keeper; {_REMEDY}")
-    network = keeper.get("network", DEFAULT_NETWORK)
-    dim = architecture.get("dim")
-    if dim not in (2, 3):
-        raise UHFError(f"{where}: the keeper of the uhf block has dim {dim!r}, not 2 or 3; {_REMEDY}")
-    try:
-        check_architecture(architecture, dim=dim, where="the keeper of the uhf block", network=network)
-    except KeeperFileError as error:
-        raise UHFError(f"{where}: {error}") from error
-    reason = why_no_guide(network, architecture)
-    if reason is not None:
-        raise UHFError(f"{where}: the keeper of the uhf block cannot guide: {reason}; {_REMEDY}")
-    entries = {
-        "keeper.sha256": isinstance(keeper.get("sha256"), str) and len(keeper["sha256"]) == 64,
-        "keeper.provenance": isinstance(keeper.get("provenance"), Mapping),
-        "guide_channel": _are_channels(block.get("guide_channel"), KINDS[network].in_channels(architecture)),
-        "spacing_ratio": _is_ratio(block.get("spacing_ratio"), dim),
-        "preset": block.get("preset") in list(PRESETS),
-        "fusion": is_fusion_entry(block.get("fusion")),
-        "source_plans": isinstance(block.get("source_plans"), str | None),
-        "planned": isinstance(block.get("planned"), Mapping | None),
-        "fusion_rate": block.get("fusion_rate") is None or is_fusion_rate(block["fusion_rate"]),
-    }
-    wrong = [name for name, fits in entries.items() if not fits]
-    if wrong:
-        raise UHFError(f"{where}: the uhf block has no valid {', '.join(wrong)}; {_REMEDY}")
-    _check_control(block.get("control"), keeper, dim=dim, where=where)
-
-
-def _check_control(control: Any, keeper: Mapping[str, Any], *, dim: int, where: str | Path) -> None:
-    """UHFError for an unknown control, or one that lacks what its network is built from."""
-    if control is not None and (not isinstance(control, str) or control not in CONTROLS):
-        raise UHFError(f"{where}: the uhf block has the unknown control {control!r:.80}; {_REMEDY}")
-    seed = keeper.get("seed")
-    if has_drawn_keeper(control) and (type(seed) is not int or not 0 <= seed <= MAX_SEED):
-        raise UHFError(f"{where}: the uhf block has no valid keeper.seed; {_REMEDY}")
-    if control != ENHANCED_INPUT:
-        return
-    entry = keeper.get("decoder")
-    decoder: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {}
-    architecture = decoder.get("architecture")
-    if not isinstance(architecture, Mapping) or not isinstance(decoder.get("sha256"), str):
-        raise UHFError(f"{where}: the uhf block names no decoder for the enhanced input; {_REMEDY}")
-    try:
-        check_architecture(
-            architecture,
-            dim=dim,
-            where="the decoder of the uhf block",
-            name="decoder_architecture",
-            network=keeper.get("network", DEFAULT_NETWORK),
-        )
-    except KeeperFileError as error:
-        raise UHFError(f"{where}: {error}") from error
-
-
-def _is_ratio(value: object, dim: int) -> bool:
-    if not isinstance(value, list | tuple) or len(value) != dim:
-        return False
-    return all(isinstance(r, int | float) and 1 / MAX_SPACING_RATIO <= r <= MAX_SPACING_RATIO for r in value)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_uhf.errors import KeeperFileError, UHFError
-from nnunet_uhf.guidance.block import ROLE, GuidedBlock
+from nnunet_uhf.guidance.block import GuidedBlock
+from nnunet_uhf.guidance.entries import ROLE
 from nnunet_uhf.keepers.file import KeeperFile, read_keeper, weights_sha256
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.networks.guided.controls import CONTROLS

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nnunet_uhf.errors import KeeperFileError, UHFError, first_line
 from nnunet_uhf.keepers.file import KeeperHeader, joined, network_from_state, weights_sha256
-from nnunet_uhf.keepers.header import header_json, parse_header
+from nnunet_uhf.keepers.header import ARCHITECTURES, check_architecture, header_json, parse_header
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.contract import Decoder, EnhancementNet, Keeper, NetworkKind
 from nnunet_uhf.networks.kinds import KINDS
@@ -65,9 +65,9 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     plans, dataset_json = model.plans(), model.dataset_json()
     configuration = checkpoint["init_args"]["configuration"]
     block = _keeper_block(plans, configuration, folder)
-    network = _network(block.networks, checkpoint["network_weights"], path)
     data = TrainingData.recorded(checkpoint["init_args"])
     described = describe_keeper(block, plans, configuration, dataset_json, fold=fold, where=folder)
+    network = _network(block.networks, checkpoint["network_weights"], path, dim=described.dim)
     header = replace(
         described,
         architecture=network.keeper.config(),
@@ -101,6 +101,9 @@ def describe_keeper(
     configuration_manager = PlansManager(dict(plans)).get_configuration(configuration)
     task = read_any_task(dataset_json, dataset=plans["dataset_name"])
     source, kind = block.source_channel, _kind(block.networks, where)
+    channels = len(configuration_manager.normalization_schemes)
+    if max(source, block.target_channel) >= channels:
+        raise UHFError(f"{where}: the uhf block names a channel beyond the {channels} of the plans; restore plans.json")
     source_field = task.low_field_T if task.low_field_T is not None else block.simulated_field
     measured = block.networks.part("target_intensity")
     cited = f"Method: {kind.citation}. {FRAMEWORK}"
@@ -186,10 +189,12 @@ def _decoder_arguments(networks: NetworksEntry, kind: NetworkKind) -> dict[str, 
     return kind.decoder_of(with_decoder.architecture)
 
 
-def _network(networks: NetworksEntry, weights: Mapping[str, Tensor], path: Path) -> EnhancementNet:
-    """Keeper and decoder of a finished training."""
+def _network(networks: NetworksEntry, weights: Mapping[str, Tensor], path: Path, *, dim: int) -> EnhancementNet:
+    """Keeper and decoder of a finished training; UHFError where the block does not say all that they are built from."""
     kind = _kind(networks, path)
     arguments = {"architecture": networks.architecture, "decoder": _decoder_arguments(networks, kind)}
+    for field, one in zip(ARCHITECTURES, arguments.values(), strict=True):
+        check_architecture(one, dim=dim, where=str(path), name=field, network=networks.network)
     state = joined(_part(weights, kind.trained_keeper), _part(weights, kind.trained_decoder))
     network: EnhancementNet = network_from_state(kind.enhancer, arguments, state, path)
     return network

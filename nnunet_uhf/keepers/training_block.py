@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from nnunet_uhf.checks import is_int
+from nnunet_uhf.checks import is_int, is_number, is_plain, is_text
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.keepers.fields import FIELDS
 from nnunet_uhf.networks.contract import Arguments, without
 from nnunet_uhf.networks.kinds import DEFAULT_NETWORK, KINDS
 from nnunet_uhf.nnunet.plans_block import FORMAT, block_in, role_of
 
 TrainingRole = Literal["teacher", "keeper", "pretext"]
 """What is trained: whom a keeper learns from, what makes images, or what a method trains beforehand for itself."""
-_REMEDY = "restore the file from a copy, or train again"
+REMEDY = "restore the file from a copy, or train again"
+MAX_DB = 1000
 _KNOWN = {"format", "role", "source_channel", "target_channel", "network", "architecture", "teacher"}
 _KNOWN |= {"same_field", "simulation", "training"}
 
@@ -106,7 +108,7 @@ class TrainingBlock:
     def teacher_of(self, where: str | Path) -> TeacherEntry:
         """The teacher it learnt from; UHFError, which begins with ``where``, without one."""
         if self.networks.teacher is None:
-            raise UHFError(f"{where}: the uhf block names no teacher; {_REMEDY}")
+            raise UHFError(f"{where}: the uhf block names no teacher; {REMEDY}")
         return self.networks.teacher
 
     def as_json(self) -> dict[str, Any]:
@@ -132,7 +134,7 @@ class TrainingBlock:
         role = role_of(block)
         if role not in get_args(TrainingRole):
             raise UHFError(f"{where}: no uhf block of a teacher's or keeper's training, but of role {role!r:.80}")
-        if block.get("format", FORMAT) != FORMAT:
+        if not is_int(block.get("format", FORMAT), FORMAT, FORMAT):
             raise UHFError(
                 f"{where}: uhf block of format {block['format']!r:.80}, this version reads {FORMAT}; update it"
             )
@@ -141,14 +143,15 @@ class TrainingBlock:
             "source_channel": is_int(block.get("source_channel"), 0, 999),
             "target_channel": is_int(block.get("target_channel"), 0, 999),
             "architecture": isinstance(block.get("architecture"), Mapping),
-            "network": isinstance(block.get("network", DEFAULT_NETWORK), str),
+            "network": is_text(block.get("network", DEFAULT_NETWORK)),
             "teacher": teacher is None or _is_teacher(teacher),
             "simulation": simulation is None or _is_simulation(simulation),
-            "training": training is None or isinstance(training, Mapping),
+            "training": training is None or (isinstance(training, dict) and is_plain(training, 4)),
+            "same_field": isinstance(block.get("same_field", False), bool),
         }
         wrong = [name for name, fits in entries.items() if not fits]
         if wrong:
-            raise UHFError(f"{where}: the uhf block has no valid {', '.join(wrong)}; {_REMEDY}")
+            raise UHFError(f"{where}: the uhf block has no valid {', '.join(wrong)}; {REMEDY}")
         network = block.get("network", DEFAULT_NETWORK)
         unsaid = _unsaid(network)
         return cls(
@@ -176,15 +179,18 @@ def _is_teacher(entry: Any) -> bool:
     return (
         isinstance(entry, Mapping)
         and isinstance(entry.get("architecture"), Mapping)
-        and all(isinstance(entry.get(name), str) for name in ("trainer", "sha256"))
-        and isinstance(entry.get("psnr"), int | float)
-        and isinstance(entry.get("input_psnr"), int | float | None)
+        and is_text(entry.get("trainer"))
+        and FIELDS["sha256"][0](entry.get("sha256"))
+        and is_number(entry.get("psnr"), -MAX_DB, MAX_DB)
+        and (entry.get("input_psnr") is None or is_number(entry["input_psnr"], -MAX_DB, MAX_DB))
     )
 
 
 def _is_simulation(record: Any) -> bool:
     preset = record.get("preset") if isinstance(record, Mapping) else None
-    return isinstance(preset, Mapping) and isinstance(preset.get("field_T"), int | float)
+    return (
+        FIELDS["simulation"][0](record) and isinstance(preset, Mapping) and is_number(preset.get("field_T"), 1e-3, 30)
+    )
 
 
 def _unsaid(network: str) -> Arguments:

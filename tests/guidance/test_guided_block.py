@@ -16,18 +16,18 @@ from nnunet_uhf.networks import KnowledgeKeeper
 from nnunet_uhf.nnunet.plans_block import put_block
 
 
-def block() -> dict[str, Any]:
+def block(dim: int = 2) -> dict[str, Any]:
     return {
         "format": 1,
         "role": "guided",
         "preset": "reference",
         "keeper": {
-            "architecture": KnowledgeKeeper(dim=2, base_features=4).config(),
+            "architecture": KnowledgeKeeper(dim=dim, base_features=4).config(),
             "sha256": "0" * 64,
             "provenance": {},
         },
         "guide_channel": 0,
-        "spacing_ratio": [1.0, 1.0],
+        "spacing_ratio": [1.0] * dim,
         "fusion": {"init": "identity", "gate": "sigmoid"},
     }
 
@@ -54,8 +54,8 @@ def test_the_blocks_of_version_0_1_0_come_back_as_they_were(path: Path) -> None:
 def test_plans_without_a_block_have_none() -> None:
     plans = make_plans()
     assert GuidedBlock.of(plans, "3d_cascade_fullres") is None
-    put_block(plans, "3d_fullres", block())
-    assert GuidedBlock.of(plans, "3d_cascade_fullres") == GuidedBlock.parse(block(), where="")
+    put_block(plans, "3d_fullres", block(3))
+    assert GuidedBlock.of(plans, "3d_cascade_fullres") == GuidedBlock.parse(block(3), where="")
     put_block(plans, "2d", {"role": "guided"})
     with pytest.raises(UHFError, match=r"^plans nnUNetPlans, 2d: uhf block of format None"):
         GuidedBlock.of(plans, "2d")

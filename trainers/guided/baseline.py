@@ -120,7 +120,7 @@ def copy_backbone(network: KeeperNet, weights: Mapping[str, Tensor], *, origin: 
                 f"{origin}: not the plain model of this network ({key} has shape {tuple(weights[key].shape)}, "
                 f"expected {tuple(value.shape)}); plans and trainer must fit"
             )
-    network.load_state_dict(dict(weights), strict=False)
+    network.load_state_dict({**network.state_dict(), **weights})
 
 
 def write_initial_checkpoint(

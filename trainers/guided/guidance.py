@@ -16,6 +16,7 @@ from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.guidance.attach import match_notes, orientation_note
 from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.choice import choose_keeper
+from nnunet_uhf.guidance.guard import guard_keeper, leave_unguarded
 from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE, KeeperAtHand
 from nnunet_uhf.guidance.matching import overlapping_cases
 from nnunet_uhf.keepers.file import build_keeper, weights_sha256
@@ -24,6 +25,7 @@ from nnunet_uhf.networks.guided.network import KeeperNet, UHFGuidedNet
 from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.build import build_backbone
 from nnunet_uhf.nnunet.dataset_json import channel_names
+from nnunet_uhf.nnunet.fitting_weights import require_fitting_weights
 from nnunet_uhf.nnunet.orientation import stored_orientations
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.trainers.base import SafeCheckpoints, unwrap
@@ -95,14 +97,19 @@ class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
-        """The trainer's own backbone, guided as the configuration's `uhf` block says; keeper weights are not loaded."""
+        """The trainer's own backbone, guided as the configuration's `uhf` block says; keeper weights are not loaded.
+
+        Where it predicts, weights with another keeper than the block's are refused.
+        """
         found = block_of(configuration_manager.configuration)
         if found is None:
             raise UHFError(
                 f"the plans {plans_manager.plans_name} hold no uhf block: they are not those of a guided training; "
                 "use the plans.json of the model folder"
             )
-        block = GuidedBlock.parse(found, where=f"plans {plans_manager.plans_name}")
+        where = f"plans {plans_manager.plans_name}"
+        block = GuidedBlock.parse(found, where=where)
+        block.require_fit(configuration_manager.configuration, where=where)
         backbone = build_backbone(
             super().build_network_architecture,
             plans_manager,
@@ -111,12 +118,16 @@ class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
             output_channels=num_output_channels,
             deep_supervision=enable_deep_supervision,
         )
-        return build_network(backbone, block.spec)
+        network = build_network(backbone, block.spec)
+        require_fitting_weights(network, where=where)
+        guard_keeper(network, block, where=where)
+        return network
 
     @exit_on_user_error
     def initialize(self) -> None:
         """Build everything as nnU-Net does, then load the keeper: the weight initialiser must not touch it."""
         super().initialize()
+        leave_unguarded(self.guided_network)  # as check_keeper looks, and says more
         self.load_keeper()
         self._log_guidance()
 

@@ -26,6 +26,7 @@ from nnunet_uhf.nnunet.orientation import mixed_note
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.nnunet.training_data import planned_cases
 from nnunet_uhf.trainers.image_to_image.asked import TrainsAsAsked
+from nnunet_uhf.trainers.image_to_image.described import described_network
 from nnunet_uhf.trainers.image_to_image.epochs import ImageEpochs
 from nnunet_uhf.trainers.image_to_image.players import Outcome
 from nnunet_uhf.trainers.image_to_image.validation import summarise_images
@@ -169,7 +170,8 @@ class ImageTrainer(TrainsAsAsked, ImageEpochs):
     ) -> nn.Module:
         """The network of the configuration's `uhf` block, which says what its input is."""
         block = block_of(configuration_manager.configuration)
-        return cls.network_of(TrainingBlock.parse(block, where=f"plans {plans_manager.plans_name}"))
+        where = f"plans {plans_manager.plans_name}"
+        return described_network(cls.network_of, TrainingBlock.parse(block, where=where), where=where)
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Nothing to switch: an image has one resolution, and no decoder here has side outputs."""
