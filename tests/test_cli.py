@@ -41,6 +41,7 @@ VERBS = (
     "simulate",
     "synthesise",
     "trainer-path",
+    "verify",
     "volumes",
 )
 

@@ -1,4 +1,4 @@
-"""Verbs about keepers: pretrain, export-keeper, import-reference, inspect, check-input, plan, init."""
+"""Verbs about keepers: pretrain, export-keeper, import-reference, inspect, verify, check-input, plan, init."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def add_to(app: typer.Typer) -> None:
             "import-reference --weights knowledge_keeper.pth --decoder teacher_decoder.pth -o keeper.safetensors",
         ),
         ("inspect", inspect, "inspect keeper.safetensors"),
+        ("verify", verify, "verify nnUNet_results/DATASET/UHFTrainer__nnUNetPlans__3d_fullres"),
         ("check-input", check_input, "check-input -i IMAGES -m keeper.safetensors"),
         ("plan", plan, "plan -d 2 -c 2d 3d_fullres --keeper keeper_2d.safetensors keeper_3d.safetensors"),
         ("init", init, "init -m MODEL_FOLDER -f 0 --keeper keeper.safetensors -o init.pth"),
@@ -186,6 +187,30 @@ def inspect(
         sys.stdout.write(header_json(header) + "\n")
     else:
         Console().print(header_table(header))
+
+
+def verify(
+    model: Annotated[
+        Path, typer.Argument(metavar="FOLDER_OR_ZIP", help="Model folder of nnU-Net, or a zip file of one.")
+    ],
+) -> None:
+    """Look whether a model is what it says, without running anything of it; exit status 2 where it is not."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from nnunet_uhf.guidance.verify import verify as run
+
+    checks = run(model)
+    table = Table("file", "found")
+    for check in checks:
+        table.add_row(escape(check.file), escape(f"FAULT: {check.said}" if check.fault else check.said))
+    Console().print(table)
+    faults = [check for check in checks if check.fault]
+    for check in faults:
+        sys.stderr.write(f"error: {check.file}: {' '.join(check.said.split())}\n")
+    if faults:
+        raise typer.Exit(2)
 
 
 def plan(

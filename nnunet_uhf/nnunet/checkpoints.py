@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ LOUDNESS = "loudness"
 SEED = "uhf_seed"
 """Entry of `init_args` with the seed of a seeded training."""
 
+#: What torch raises on files that are damaged or are none of its own.
+_UNREADABLE = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError)
+
 _ENTRIES = ("network_weights", "init_args", "trainer_name")
 
 
@@ -47,13 +51,13 @@ def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(list(_NUMPY_SCALARS)):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (*_UNREADABLE, AttributeError, struct.error, OverflowError, AssertionError) as error:
         raise UHFError(
             f"{path}: not a readable nnU-Net checkpoint ({first_line(error)}); "
             "it is damaged or holds objects other than weights and settings: train that fold again"
         ) from error
     missing = [name for name in _ENTRIES if not isinstance(checkpoint, dict) or name not in checkpoint]
-    if missing or "configuration" not in checkpoint["init_args"]:
+    if missing or not isinstance(checkpoint["init_args"], dict) or "configuration" not in checkpoint["init_args"]:
         raise UHFError(
             f"{path}: not an nnU-Net checkpoint (it lacks {', '.join(missing) or 'its configuration'}); "
             "give a checkpoint_*.pth of a fold"
