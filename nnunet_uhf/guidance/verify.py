@@ -33,7 +33,7 @@ TRUSTED = "dynamic_network_architectures."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class ModelCheck:
     """One thing that was looked at.
 
     Attributes:
@@ -47,7 +47,7 @@ class Check:
     fault: bool = False
 
 
-def verify(model: Path) -> list[Check]:
+def verify(model: Path) -> list[ModelCheck]:
     """Everything that was looked at, in order.
 
     Args:
@@ -60,37 +60,37 @@ def verify(model: Path) -> list[Check]:
         return list(_checks(ModelFolder(model), str(model)))
     if not model.is_file():
         raise UHFError(f"{model} does not exist: give a model folder, or a zip file of one")
-    faults = [Check(file=str(model), said=fault, fault=True) for fault in member_faults(model)]
+    faults = [ModelCheck(file=str(model), said=fault, fault=True) for fault in member_faults(model)]
     if faults:
         return faults
-    checks = [Check(file=str(model), said="members stay in their folder, are files, and have sound sizes")]
+    checks = [ModelCheck(file=str(model), said="members stay in their folder, are files, and have sound sizes")]
     with tempfile.TemporaryDirectory(prefix="nnunet-uhf-verify-") as folder:
         try:
             for found in unpack_models(model, Path(folder)):
                 told = _checks(found, f"{model}: {found.path.relative_to(folder)}")
                 checks += [replace(check, said=check.said.replace(f"{folder}/", "")) for check in told]
         except UHFError as error:
-            checks.append(Check(file=str(model), said=str(error), fault=True))
+            checks.append(ModelCheck(file=str(model), said=str(error), fault=True))
     return checks
 
 
-def _checks(model: ModelFolder, name: str) -> Iterator[Check]:
+def _checks(model: ModelFolder, name: str) -> Iterator[ModelCheck]:
     try:
         plans = _json(model.plans_file)
         _json(model.dataset_file)
     except UHFError as error:
-        yield Check(file=name, said=str(error), fault=True)
+        yield ModelCheck(file=name, said=str(error), fault=True)
         return
-    yield Check(file=f"{name}/{model.plans_file.name}", said="plans and dataset.json are readable")
+    yield ModelCheck(file=f"{name}/{model.plans_file.name}", said="plans and dataset.json are readable")
     found = [fold.path / one for fold in model.folds.values() for one in CHECKPOINTS if (fold.path / one).is_file()]
     if not found:
-        yield Check(file=name, said=f"no fold with a checkpoint; {_FETCH}", fault=True)
+        yield ModelCheck(file=name, said=f"no fold with a checkpoint; {_FETCH}", fault=True)
     for path in found:
         shown = f"{name}/{path.relative_to(model.path)}"
         try:
             yield from _checkpoint(path, plans, shown)
         except UHFError as error:
-            yield Check(file=shown, said=str(error), fault=True)
+            yield ModelCheck(file=shown, said=str(error), fault=True)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _json(path: Path) -> dict[str, Any]:
     return read_json(path, advice=_FETCH)
 
 
-def _checkpoint(path: Path, plans: Mapping[str, Any], shown: str) -> Iterator[Check]:
+def _checkpoint(path: Path, plans: Mapping[str, Any], shown: str) -> Iterator[ModelCheck]:
     if path.stat().st_size > MAX_CHECKPOINT_BYTES:
         raise UHFError(f"{path} has {path.stat().st_size} bytes, more than any checkpoint; {_FETCH}")
     checkpoint = load_checkpoint_weights(path)
@@ -110,7 +110,7 @@ def _checkpoint(path: Path, plans: Mapping[str, Any], shown: str) -> Iterator[Ch
     if broken:
         raise UHFError(f"{path} has weights that are no finite numbers ({broken[0]!r:.100}); {_FETCH}")
     count = sum(value.numel() for value in weights.values())
-    yield Check(
+    yield ModelCheck(
         file=shown, said=f"{count:,} weights, plain values and nothing else; {path.stat().st_size / 2**20:.1f} MiB"
     )
     configuration = str(checkpoint["init_args"]["configuration"])
@@ -121,25 +121,25 @@ def _checkpoint(path: Path, plans: Mapping[str, Any], shown: str) -> Iterator[Ch
         raise UHFError(f"{path}: plans.json is not what nnU-Net writes ({type(error).__name__}); {_FETCH}") from error
 
 
-def _plans(plans: Mapping[str, Any], configuration: str, shown: str) -> Iterator[Check]:
+def _plans(plans: Mapping[str, Any], configuration: str, shown: str) -> Iterator[ModelCheck]:
     """A note where nnU-Net would import a network from elsewhere, which runs its code."""
     name = str(configuration_settings(plans, configuration)["architecture"]["network_class_name"])
     if not name.startswith(TRUSTED):
-        yield Check(file=shown, said=f"note: nnU-Net will import {name!r:.200}, which is no network of its own")
+        yield ModelCheck(file=shown, said=f"note: nnU-Net will import {name!r:.200}, which is no network of its own")
 
 
 def _block(
     plans: Mapping[str, Any], configuration: str, checkpoint: Mapping[str, Any], path: Path, shown: str
-) -> Iterator[Check]:
+) -> Iterator[ModelCheck]:
     """The `uhf` block against the weights, and against the block that the checkpoint itself carries."""
     found = block_in(plans, configuration)
     role = role_of(found)
     if found is None:
-        yield Check(file=shown, said=f"{configuration}: plain nnU-Net, no keeper")
+        yield ModelCheck(file=shown, said=f"{configuration}: plain nnU-Net, no keeper")
         return
     if role != ROLE:
         TrainingBlock.parse(found, where=f"{path.parent.parent}/plans.json")
-        yield Check(file=shown, said=f"{configuration}: uhf block of a training of a {role}")
+        yield ModelCheck(file=shown, said=f"{configuration}: uhf block of a training of a {role}")
         return
     block = GuidedBlock.of(plans, configuration, where=f"{path.parent.parent}/plans.json")
     assert block is not None
@@ -156,7 +156,7 @@ def _block(
         "keeper is trained along" if not kept_hashes(block) else f"keeper {block.keeper.sha256[:8]} as plans name it"
     )
     ratio = " x ".join(f"{value:g}" for value in block.spacing_ratio)
-    yield Check(file=shown, said=f"{configuration}: {hashes}, spacing ratio {ratio}")
+    yield ModelCheck(file=shown, said=f"{configuration}: {hashes}, spacing ratio {ratio}")
 
 
 def _part(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

@@ -14,7 +14,13 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from numpy.typing import NDArray
 
 from nnunet_uhf.errors import UHFError, first_line
-from nnunet_uhf.imageio.opening import UNREADABLE, opened, require_file
+from nnunet_uhf.imageio.opening import (
+    UNREADABLE,
+    opened,
+    require_file,
+    require_sound_header,
+    require_voxels_of_a_head,
+)
 from nnunet_uhf.imageio.place import quiet_itk, read_place, unit_mm, warn_of_contradiction
 
 ENDINGS = (".nii.gz", ".nii")
@@ -130,11 +136,14 @@ def check_nifti_header(path: Path, *, dim: int) -> None:
     except UNREADABLE as error:
         raise UHFError(f"{path} is not a readable NIfTI image ({first_line(error, kind=False)})") from error
     require_grey_scale(path, dtype)
+    require_sound_header(path, image)
     if any(n != 1 for n in shape[3:]):
         raise UHFError(f"{path} has {len(shape)} dimensions {shape}; give one 3D volume a file")
     if dim == 3 and (len(shape) < 3 or min(shape[:3]) == 1):
         raise UHFError(f"{path} is a single slice {shape}, but the keeper is 3D; use a 2D keeper")
-    warn_of_contradiction(path, read_place(path, image), shape)
+    place = read_place(path, image)
+    require_voxels_of_a_head(path, place.affine)
+    warn_of_contradiction(path, place, shape)
 
 
 def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -145,9 +154,12 @@ def read_image(path: Path) -> tuple[NDArray[np.float32], dict[str, Any]]:
     require_file(path)
     try:
         with opened(path) as image:
+            require_sound_header(path, image)
             values, unit = np.asanyarray(image.dataobj), unit_mm(image.header)
     except UNREADABLE as error:
         raise UHFError(f"{path} cannot be read ({first_line(error, kind=False)}); copy or convert it anew") from error
+    except MemoryError:
+        raise UHFError(f"{path} holds more voxels than the memory does: use a larger machine") from None
     if not np.isfinite(values).all():
         raise UHFError(f"{path} holds NaN or infinite intensities; replace them (e.g. by 0) and try again")
     if values.min() == values.max():

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from nnunet_uhf.errors import UHFError, UHFWarning
 from nnunet_uhf.imageio.files import case_name, require_grey_scale
 from nnunet_uhf.imageio.header import as_nifti1, copy_geometry, header_in_mm, same_geometry, stepped
-from nnunet_uhf.imageio.opening import UNREADABLE, opened, require_file
+from nnunet_uhf.imageio.opening import (
+    UNREADABLE,
+    opened,
+    require_file,
+    require_regular,
+    require_sound_header,
+    require_voxels_of_a_head,
+)
 from nnunet_uhf.imageio.place import (
     TOLERANCE_VOXELS,
     Place,
@@ -91,6 +98,8 @@ def read_volume(path: Path) -> Volume:
             data = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
     except UNREADABLE as error:
         raise UHFError(f"{path} cannot be read, its data are damaged: copy or convert it again") from error
+    except MemoryError:
+        raise UHFError(f"{path} has shape {lazy.shape}, more than the memory holds: use a larger machine") from None
     if not np.isfinite(data).all():
         raise UHFError(f"{path} contains NaN or infinite values: replace them before using the image")
     return Volume(data.reshape(data.shape[:3]), place.affine, lazy.header, path, place.other)
@@ -195,12 +204,6 @@ def require_distinct(files: Mapping[str, Path]) -> None:
             raise UHFError(f"{path} is named for case {first} and for case {case}: each case needs its own file")
 
 
-def require_regular(path: Path, affine: Affine) -> None:
-    """UHFError when the affine maps the volume onto a plane, or holds NaN."""
-    if not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * voxel_sizes(affine).prod():
-        raise UHFError(f"{path} has a singular affine: repair the geometry in its header")
-
-
 def require_right_angles(path: Path, affine: Affine) -> None:
     """UHFError for axes that are not at right angles: nnU-Net's reader refuses such files."""
     axes = affine[:3, :3] / voxel_sizes(affine)
@@ -224,8 +227,9 @@ def _open(path: Path) -> tuple[Any, Place]:
         raise UHFError(f"{path} cannot be read as NIfTI: copy or convert it again") from error
     require_volume(path, image.shape)
     require_grey_scale(path, image.get_data_dtype())
-    require_regular(path, image.affine)
+    require_sound_header(path, image)
     place = read_place(path, image)
     require_regular(path, place.affine)
+    require_voxels_of_a_head(path, place.affine)
     warn_of_contradiction(path, place, image.shape)
     return image, place

@@ -13,8 +13,15 @@ import numpy.typing as npt
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import is_nifti
 from nnunet_uhf.imageio.header import geometry_of, with_one_place
-from nnunet_uhf.imageio.nifti import Grid, require_regular, require_right_angles, require_volume, write_volume
-from nnunet_uhf.imageio.opening import UNREADABLE, opened, require_file
+from nnunet_uhf.imageio.nifti import Grid, require_right_angles, require_volume, write_volume
+from nnunet_uhf.imageio.opening import (
+    UNREADABLE,
+    opened,
+    require_file,
+    require_regular,
+    require_sound_header,
+    require_voxels_of_a_head,
+)
 from nnunet_uhf.imageio.place import Place, read_place, warn_of_contradiction
 from nnunet_uhf.types import Affine
 
@@ -66,9 +73,10 @@ def read_source(path: Path) -> SourceImage:
     require_volume(path, shape)
     if dtype.fields is not None or dtype.kind == "c":
         raise UHFError(f"{path} holds colours or complex numbers: give a magnitude image or a label map")
-    require_regular(path, image.affine)
+    require_sound_header(path, image)
     place = read_place(path, image)
     require_regular(path, place.affine)
+    require_voxels_of_a_head(path, place.affine)
     require_right_angles(path, place.affine)
     warn_of_contradiction(path, place, shape)
     try:
