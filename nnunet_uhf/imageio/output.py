@@ -17,7 +17,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.partial import PREFIX, partial_folder
 
 FULL = 2**20
-"""Bytes; with fewer left, a disk on which writing failed is full."""
+"""Bytes; where fewer can be written, a disk on which writing failed is full."""
 
 
 @contextmanager
@@ -39,13 +39,28 @@ def written_whole(path: Path) -> Iterator[Path]:
                     os.fsync(file.fileno())
                 temporary.replace(path)
             except RuntimeError as error:  # what torch and ITK raise whatever the reason
-                if shutil.disk_usage(path.parent).free < FULL:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+                refused = _refused(folder)
+                if refused is not None:
+                    raise refused from error
                 raise
     except OSError as error:
         raise UHFError(
             f"{path} cannot be written ({error.strerror or error}): check folder, space and rights, then try again"
         ) from error
+
+
+def _refused(folder: Path) -> OSError | None:
+    """Why no more can be written into a folder: a full disk, a quota, a limit on sizes; None where it can."""
+    if shutil.disk_usage(folder).free < FULL:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    try:
+        with (folder / "probe").open("wb") as file:
+            file.write(bytes(FULL))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None
 
 
 def require_new(path: Path, *, overwrite: bool) -> None:

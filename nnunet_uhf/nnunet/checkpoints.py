@@ -48,6 +48,8 @@ def load_checkpoint_weights(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UHFError(f"{path}: no such checkpoint; train that fold first or correct the path")
+    if zipfile.is_zipfile(path) and not is_whole(path):  # torch does not look at the checksums
+        raise UHFError(f"{path} is damaged: its checksums do not fit; restore it from a copy, or train that fold again")
     try:
         with torch.serialization.safe_globals(list(_NUMPY_SCALARS)):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
