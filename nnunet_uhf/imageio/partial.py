@@ -26,6 +26,8 @@ except ImportError:  # Windows
 PREFIX = ".partial_"
 """How the names of such folders begin."""
 _LOCK = ".owner"
+_NEW = ".owner.new"
+_UNLOCKED_S = 60  # no folder takes as long to get its lock: its maker was killed before
 #: Files that version 0.1.0 left beside their place when it was killed: it knew neither folder nor lock.
 _OF_0_1_0 = re.compile(r"\.[0-9a-f]{32}_.+|\.partial_.+")
 _UNTOUCHED_S = 3600  # no file took as long to write
@@ -62,7 +64,7 @@ def sweep(place: Path) -> None:
             with suppress(OSError):
                 if path.name.startswith(PREFIX) and path.is_dir():
                     _remove_unowned(path)
-                elif _OF_0_1_0.fullmatch(path.name) and path.is_file() and _untouched(path):
+                elif _OF_0_1_0.fullmatch(path.name) and path.is_file() and _untouched(path, _UNTOUCHED_S):
                     path.unlink()
 
 
@@ -78,7 +80,7 @@ def _lock_new(folder: Path) -> IO[str] | None:
     The lock has its name only when it is taken: a folder with that name and without a lock has no owner.
     """
     if fcntl is not None:
-        new = folder / f"{_LOCK}.new"
+        new = folder / _NEW
         file = new.open("w", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,12 +95,15 @@ def _lock_new(folder: Path) -> IO[str] | None:
 
 
 def _remove_unowned(folder: Path) -> None:
-    if fcntl is None or not (folder / _LOCK).is_file():
+    if fcntl is None:
         return
-    with (folder / _LOCK).open("r+", encoding="utf-8") as file, suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if (folder / _LOCK).is_file():
+        with (folder / _LOCK).open("r+", encoding="utf-8") as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    elif {path.name for path in folder.iterdir()} <= {_NEW} and _untouched(folder, _UNLOCKED_S):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _untouched(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime > _UNTOUCHED_S
+def _untouched(path: Path, seconds: float) -> bool:
+    return time.time() - path.stat().st_mtime > seconds

@@ -105,6 +105,7 @@ def test_only_what_is_ours_is_swept(tmp_path: Path) -> None:
     theirs = [tmp_path / name for name in (".partial_mine", ".cache", ".hidden.nii.gz", f".{'0' * 31}_case.nii.gz")]
     theirs[0].mkdir()
     (theirs[0] / "kept.txt").touch()
+    os.utime(theirs[0], (0, 0))
     for path in theirs[1:]:
         path.touch()
         os.utime(path, (0, 0))
@@ -135,3 +136,18 @@ def test_where_there_are_no_locks_nothing_is_swept(tmp_path: Path, monkeypatch: 
         sweep(tmp_path)
         assert mine.is_dir()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("files", [(), (".owner.new",)])
+def test_a_folder_whose_maker_was_killed_before_it_was_locked_is_swept_a_minute_later(
+    tmp_path: Path, files: tuple[str, ...]
+) -> None:
+    folder = tmp_path / ".partial_0123456789ab"
+    folder.mkdir()
+    for name in files:
+        (folder / name).touch()
+    sweep(tmp_path)
+    assert folder.is_dir()
+    os.utime(folder, (0, 0))
+    sweep(tmp_path)
+    assert not folder.exists()
