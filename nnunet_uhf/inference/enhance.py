@@ -157,7 +157,9 @@ def enhance(
                 with odd.kept(scan[0].name):
                     given = _read(scan, turns[scan], geometries[scan], enhancer, device, console)
             if scan[0].name in odd.reasons:
-                console.print(f"error: {odd.reasons[scan[0].name]}", style="red", highlight=False, markup=False)
+                console.print(
+                    f"left out: {odd.reasons[scan[0].name]}", style="red", soft_wrap=True, highlight=False, markup=False
+                )
                 continue
             report = functools.partial(_report, bar, task, index)
             shown = with_neighbours(torch.from_numpy(given.data), neighbours)

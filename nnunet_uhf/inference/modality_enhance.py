@@ -126,7 +126,9 @@ def enhance_modality(
                 with odd.kept(scan[0].name):
                     made = _make(volumes, scan, turns[scan], geometries[scan], known, asked, console)
             if scan[0].name in odd.reasons:
-                console.print(f"error: {odd.reasons[scan[0].name]}", style="red", highlight=False, markup=False)
+                console.print(
+                    f"left out: {odd.reasons[scan[0].name]}", style="red", soft_wrap=True, highlight=False, markup=False
+                )
                 continue
             _write(target, scan, made, geometries[scan], enhancer, known, asked)
             bar.update(task, completed=index + 1)
