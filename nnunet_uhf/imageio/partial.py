@@ -95,13 +95,15 @@ def _lock_new(folder: Path) -> IO[str] | None:
 
 
 def _remove_unowned(folder: Path) -> None:
-    if fcntl is None:
-        return
-    if (folder / _LOCK).is_file():
+    if fcntl is not None and (folder / _LOCK).is_file():
         with (folder / _LOCK).open("r+", encoding="utf-8") as file, suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-    elif {path.name for path in folder.iterdir()} <= {_NEW} and _untouched(folder, _UNLOCKED_S):
+    elif (
+        not (folder / _LOCK).exists()
+        and {path.name for path in folder.iterdir()} <= {_NEW}
+        and _untouched(folder, _UNLOCKED_S)
+    ):
         shutil.rmtree(folder, ignore_errors=True)
 
 
