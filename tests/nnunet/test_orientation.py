@@ -60,3 +60,14 @@ def test_damaged_properties_are_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"")
     with pytest.raises(UHFError, match=r"a\.pkl is damaged: preprocess the dataset again"):
         stored_orientations(tmp_path)
+
+
+def test_of_very_many_cases_as_many_as_tell_are_looked_at_from_the_first_to_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnunet_uhf.nnunet.orientation.MOST", 3)
+    preprocessed(tmp_path, "case_0", "LAS", "itk")
+    for number in range(1, 9):
+        (tmp_path / f"case_{number}.pkl").write_bytes((tmp_path / "case_0.pkl").read_bytes())
+    preprocessed(tmp_path, "case_8", "PIR", "itk")
+    assert dict(stored_orientations(tmp_path)) == {"LAS": 2, "PIR": 1}

@@ -298,3 +298,24 @@ def test_the_command_tells_what_it_wrote_and_leaves_with_2_on_a_mistake(
         assert said in (captured.out if status == 0 else captured.err)
     zooms = nib.load(tmp_path / "raw" / "Dataset731_Pairs" / "imagesTr" / "anna_0000.nii.gz").header.get_zooms()
     np.testing.assert_allclose(zooms, (2, 2, 3))
+
+
+def test_the_command_takes_the_papers_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = subject()
+    for number, seed in (("01", 9), ("02", 8)):
+        write_image(tmp_path / "in" / f"S_{number}" / "3t_norm.nii", high_field(labels, seed=seed), AFFINE)
+        write_image(tmp_path / "in" / f"S_{number}" / "7t_norm.nii", high_field(labels), AFFINE)
+    out = tmp_path / "Dataset731_Pairs"
+    words = ["convert", "paired", "--subjects", str(tmp_path / "in"), "-o", str(out), "--registration", "none"]
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--field-lf", "3", "--field-hf", "7"])
+    assert left.value.code == 0
+    assert sorted(path.name for path in (out / "imagesTr").iterdir()) == [
+        f"S_{number}_000{channel}.nii.gz" for number in ("01", "02") for channel in (0, 1)
+    ]
+    stored = nib.load(out / "imagesTr" / "S_02_0000.nii.gz").get_fdata()
+    np.testing.assert_allclose(stored, high_field(labels, seed=8), rtol=1e-6)
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--field-lf", "3", "--field-hf", "7", "--lf", str(tmp_path / "in")])
+    assert left.value.code == 2
+    assert "names all files: leave out --lf" in " ".join(capsys.readouterr().err.split())
