@@ -13,7 +13,9 @@ from helpers.report_samples import CASES, spoiled, write_labels, write_raw
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.report.compare import compare
 from nnunet_uhf.report.entries import Entry
+from nnunet_uhf.report.page import _cost_rows
 from nnunet_uhf.report.repeats import check_pairs, paired_trainings
+from nnunet_uhf.report.trainings import Training, cost_of
 
 # what each seed gives a and b: seeds differ by ten times what the models do
 ERRORS = {"a": (0.10, 0.20, 0.30), "b": (0.09, 0.188, 0.29)}
@@ -75,3 +77,12 @@ def test_models_of_other_seeds_are_no_pair() -> None:
 
 def test_one_pair_has_no_interval() -> None:
     assert paired_trainings(np.array([0.3]), [4]).ci is None
+
+
+def test_the_loudness_of_a_model_is_the_mean_over_its_folds() -> None:
+    entry = Entry("guided", Path("guided"), {}, trainer="UHFTrainer")
+    folds = [Training("0", loudness=(0.1, 0.2)), Training("1", loudness=(0.3, 0.4)), Training("2", problem="damaged")]
+    cost = cost_of(entry, folds)
+    assert cost.loudness == "0.200 0.300"
+    rows = dict(_cost_rows([cost_of(entry, []), cost]))
+    assert rows["loudness of the guidance, |added| / |skip|, finest stage first"] == ["not recorded", "0.200 0.300"]
