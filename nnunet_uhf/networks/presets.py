@@ -21,7 +21,7 @@ from nnunet_uhf.errors import UHFError
 
 PRESET_VARIABLE = "nnUNet_UHF_PRESET"
 FUSION_RATE = 3e-3
-"""Of Adam; chosen by paired trainings, docs/BENCHMARKS.md (ours)."""
+"""Of Adam (ours); what it brings in paired trainings: docs/BENCHMARKS.md."""
 LARGEST_FUSION_RATE = 0.1
 
 

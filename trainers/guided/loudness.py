@@ -25,7 +25,7 @@ from nnunet_uhf.trainers.progress import curve, draw_durations, draw_losses, dra
 BATCHES = 2
 """Listened to in an epoch."""
 HEARD = 0.02
-"""Loudness that some stage has to reach: under nnU-Net's SGD, which gains nothing, none did (docs/BENCHMARKS.md)."""
+"""Loudness that some stage has to reach; with a rate of its own every stage does (docs/BENCHMARKS.md)."""
 
 
 class GuidanceLogger(LocalLogger):

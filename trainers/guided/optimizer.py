@@ -1,8 +1,7 @@
 """An optimizer for the fusions beside that of the backbone (ours).
 
-nnU-Net's SGD hardly moves fusions that start from zero: their gradient is a tenth of the backbone's
-(docs/BENCHMARKS.md). They learn by Adam at a rate of their own; the backbone keeps its optimizer and schedule,
-whichever its trainer chose.
+nnU-Net's SGD hardly moves fusions that start from zero, since their gradient is small beside the backbone's. They learn
+by Adam at a rate of their own; the backbone keeps its optimizer and schedule, whichever its trainer chose.
 """
 
 from __future__ import annotations
