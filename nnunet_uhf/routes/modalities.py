@@ -188,5 +188,6 @@ MODALITIES = Route(
     ),
     entry="modalities",
     read=_read,
+    stored=True,
     trainers="UniCOALTrainer",
 )

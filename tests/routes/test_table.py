@@ -48,7 +48,7 @@ def test_high_field_images_alone_ask_for_the_simulation() -> None:
     ("uhf", "told"),
     [
         (None, 'no "uhf" object'),
-        ({**PAIRED, "route": "unicoal"}, "uhf.route is 'unicoal'; choose one of paired, simulated"),
+        ({**PAIRED, "route": "other"}, "uhf.route is 'other'; choose one of paired, simulated"),
         ({**PAIRED, "mode": "native"}, "uhf.mode is not for pairs"),
         ({**PAIRED, "simulation": "SIQT"}, "uhf.simulation has to be the record of a simulation"),
         ({**PAIRED, "sauce": 1}, "unknown entries sauce"),

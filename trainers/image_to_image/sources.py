@@ -45,6 +45,7 @@ SOURCES: dict[str, Callable[[EnhancementTask, Planned], PairSource]] = {
     "paired": _stored,
     "simulated": _simulated,
     "unpaired": _stored,  # pairs that a model of the route made
+    "unicoal": _stored,
 }
 """By the name of the route in dataset.json."""
 
