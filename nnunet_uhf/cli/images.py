@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 
 from nnunet_uhf.cli.arguments import Dataset, Device, OutputFolder, add_verbs, fold_number, torch_device
-from nnunet_uhf.errors import Odd
+from nnunet_uhf.errors import Odd, UHFError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,16 +31,20 @@ def pseudo_pairs(
     dataset: Dataset,
     output: OutputFolder,
     model: Annotated[
-        Path, typer.Option("-m", metavar="MODEL", help="Model folder of PTATrainer or a variant, of this dataset.")
+        Path,
+        typer.Option("-m", metavar="MODEL", help="Model folder of PTATrainer or a variant, or a Uni-COAL model."),
     ],
     direction: Annotated[
-        Literal["target", "source"],
+        str,
         typer.Option(
             "--from",
             help="target: true high-field scans with made low-field ones. source: true low-field scans with made "
-            "high-field images, which may show what is not there.",
+            "high-field images, which may show what is not there. Of a Uni-COAL model: the channel that is true.",
         ),
     ] = "target",
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="MODALITY", help="What a Uni-COAL model shall make of it.")
+    ] = None,
     noise: Annotated[
         float, typer.Option("--noise", help="On made low-field scans, of the standard deviation of a scan.")
     ] = 0.05,
@@ -54,15 +58,32 @@ def pseudo_pairs(
     from rich.console import Console
 
     from nnunet_uhf.nnunet.files import dataset_name, root_folder
+    from nnunet_uhf.preprocessing.pairing.modality_pairs import modality_pairs
     from nnunet_uhf.preprocessing.pairing.pseudo_pairs import pseudo_pairs as run
 
+    if to is not None:
+        sys.stderr.write("warning: whatever learns from these pairs learns what a model invents, too\n")
+        made = modality_pairs(
+            root_folder("nnUNet_raw") / dataset_name(dataset),
+            output,
+            model,
+            source=direction,
+            target=to,
+            folds=[fold_number(fold) for fold in folds] if folds else None,
+            device=torch_device(device),
+            console=Console(stderr=True),
+        )
+        sys.stdout.write(f"wrote {made}\n")
+        return
+    if direction not in ("target", "source"):
+        raise UHFError(f"--from {direction}: say target or source, or with --to what a Uni-COAL model shall make of it")
     if direction == "source":
         sys.stderr.write("warning: a teacher will learn from made high-field images, invented detail included\n")
     written = run(
         root_folder("nnUNet_raw") / dataset_name(dataset),
         output,
         model,
-        direction=direction,
+        direction=cast(Literal["target", "source"], direction),
         folds=[fold_number(fold) for fold in folds] if folds else None,
         noise=noise,
         seed=seed,
@@ -161,7 +182,6 @@ def enhance(
     """
     from rich.console import Console
 
-    from nnunet_uhf.errors import UHFError
     from nnunet_uhf.inference.enhance import enhance as run
     from nnunet_uhf.inference.modality_enhance import enhance_modality
 
