@@ -124,7 +124,7 @@ def test_a_new_route_needs_its_file_and_a_line_in_the_table(tmp_path: Path, monk
     header = read_header(write(tmp_path / "kkn.safetensors", route="toy", source_field_T=0.1))
     assert "trained on toys at 0.1 T and 3 T." in describe_image(header)
     # pairs on the disk did not come about so
-    assert stored_routes() == ["paired", "simulated", "unpaired"]
+    assert stored_routes() == ["paired", "simulated", "unicoal", "unpaired"]
     with pytest.raises(UHFError, match=r"uhf\.route is 'toy'"):
         read_task(described({**PAIRED, "route": "toy"}), dataset="D")
 
