@@ -26,15 +26,15 @@ from nnunet_uhf.trainers.guided.guidance import UHFGuidance, UHFTrainer, UHFTrai
 from nnunet_uhf.trainers.lengths import base_and_length as _base_and_length
 from nnunet_uhf.trainers.lengths import fixed_length as _fixed_length
 from nnunet_uhf.trainers.pta.local_structure import LSCTrainer
-from nnunet_uhf.trainers.pta.pta import (
-    PTATrainer,
+from nnunet_uhf.trainers.pta.pta import PTATrainer
+from nnunet_uhf.trainers.pta.slice_gap import SGPTrainer
+from nnunet_uhf.trainers.pta.variants import (
     PTATrainer25D,
     PTATrainerHybrid,
     PTATrainerPaper,
     PTATrainerStructure,
     PTATrainerUNet,
 )
-from nnunet_uhf.trainers.pta.slice_gap import SGPTrainer
 from nnunet_uhf.trainers.seeded import SeededTraining, nnUNetTrainerSeeded
 from nnunet_uhf.trainers.siqt.trainers import (
     SIQTTrainer,

@@ -19,25 +19,26 @@ from nnunet_uhf.networks.pta.image_pool import ImagePool
 from nnunet_uhf.networks.pta.kind import GENERATORS, pta_generator
 from nnunet_uhf.networks.pta.losses import (
     PTA_PRESETS,
-    SMOOTHED,
     JudgeLabels,
     generator_losses,
     judge_losses,
 )
-from nnunet_uhf.networks.pta.matching import assignment, nearest
+from nnunet_uhf.networks.pta.matching import assignment
 from nnunet_uhf.networks.pta.patch_gan import PatchGAN
 from nnunet_uhf.networks.pta.slice_encoder import SlicePerception
 from nnunet_uhf.networks.pta.structure_net import StructureNet
 from nnunet_uhf.networks.pta.training import PTANet
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.training_data import cases_of_fold
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.export.intensity import training_intensity
 from nnunet_uhf.trainers.image_to_image.image_trainer import Asked, JudgesVolumes, checked_config
 from nnunet_uhf.trainers.image_to_image.logger import PatchQuality
 from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, Schedule, trainable
+from nnunet_uhf.trainers.pta.partners import nearest_partners
 from nnunet_uhf.trainers.pta.pretext import Pretext, find_pretext, require_same_fold
 from nnunet_uhf.trainers.pta.slice_gap import Embedder, embedders
-from nnunet_uhf.trainers.pta.slice_loader import Domain, DomainSliceLoader, Partners
+from nnunet_uhf.trainers.pta.slice_loader import Domain, DomainSliceLoader
 from nnunet_uhf.trainers.pta.unpaired_trainer import UnpairedTrainer
 from nnunet_uhf.trainers.pta.unpaired_validation import HeldOutTranslations, summarise_translations
 
@@ -202,8 +203,6 @@ class PTATrainer(UnpairedTrainer):
 
     def check_checkpoint(self, checkpoint: Path) -> None:
         """UHFError when :meth:`check_block` has one."""
-        from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-
         plans = load_checkpoint_weights(checkpoint)["init_args"]["plans"]
         self.check_block(TrainingBlock.of(plans, self.configuration_name, where=checkpoint), checkpoint)
 
@@ -243,16 +242,14 @@ class PTATrainer(UnpairedTrainer):
         source, target = self.images_of(batch)
         if self.matching == "hungarian" and PERCEPTION in self.pretexts:
             target = target[self._order(batch)]
-        drawn = (None, None)
-        training = torch.is_grad_enabled()
-        if training:
+        if torch.is_grad_enabled():  # no validation
             shape = (1, *source.shape[2:])
             draws = [self.pools[name].draw(len(source), shape, self.device) for name in ("target", "source")]
             output = self.network(source, target, *draws)
             self.pools["target"].store(output.made_target.float())
             self.pools["source"].store(output.made_source.float())
         else:
-            output = self.network(source, target, *drawn)
+            output = self.network(source, target)
         labels = batch["target"].to(self.device) > 0
         masks = {"source": labels[:, :1], "target": labels[:, 1:]}
         terms = {
@@ -274,7 +271,7 @@ class PTATrainer(UnpairedTrainer):
         """As every unpaired trainer; with the partners of the bank where they matter."""
         loader = super().loader_of(domains, crop=crop, transforms=transforms)
         if self.matching == "bank" and PERCEPTION in self.pretexts:
-            loader.partners = self._partners(domains)
+            loader.partners = nearest_partners(domains, self._perception(), self.task.subject)
         return loader
 
     def _perception(self) -> dict[str, Embedder]:
@@ -284,24 +281,6 @@ class PTATrainer(UnpairedTrainer):
             network.load_state_dict(dict(pretext.weights))
             self._embedders = embedders(network, self.ranges, self.configuration_manager.patch_size, self.device)
         return self._embedders
-
-    def _partners(self, domains: Mapping[str, Domain]) -> Partners:
-        """For every low-field slice of a side the nearest high-field slice of another subject."""
-        encoders = self._perception()
-        found = {
-            name: [encoders[name].of_case(case, *domain.dataset.load_case(case)[:2]) for case in domain.cases]
-            for name, domain in domains.items()
-        }
-        places = [(one.case, place) for one in found["target"] for place in range(len(one.embeddings))]
-        bank = torch.cat([one.embeddings for one in found["target"]])
-        subject = self.task.subject
-        partners: dict[tuple[str, int], tuple[str, int]] = {}
-        for one in found["source"]:
-            same = torch.tensor([subject(case) == subject(one.case) for case, _ in places])
-            forbidden = None if bool(same.all()) else same.expand(len(one.embeddings), -1)
-            for place, partner in enumerate(nearest(one.embeddings, bank, forbidden=forbidden).tolist()):
-                partners[one.case, place] = places[partner]
-        return partners
 
     @torch.no_grad()
     def _order(self, batch: Mapping[str, Any]) -> Tensor:
@@ -334,35 +313,3 @@ class PTATrainer(UnpairedTrainer):
     def summarise(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Means of every image over the cases that have it."""
         return summarise_translations(rows)
-
-
-class PTATrainerPaper(PTATrainer):
-    """PTATrainer with the losses of the paper's summary: against a matched slice, and a judge of pairs (`paper`)."""
-
-    preset: ClassVar[str] = "paper"
-    own_weights: ClassVar[Mapping[str, float]] = PTA_PRESETS["paper"].weights
-
-
-class PTATrainerUNet(PTATrainer):
-    """PTATrainer with pix2pix's U-Net."""
-
-    generator: ClassVar[str] = "unet"
-
-
-class PTATrainerHybrid(PTATrainer):
-    """PTATrainer with attention among foreground tokens; judges learn smoothed labels, as in the authors' code."""
-
-    generator: ClassVar[str] = "hybrid"
-    labels: ClassVar[JudgeLabels] = SMOOTHED
-
-
-class PTATrainer25D(PTATrainer):
-    """PTATrainer that is shown a slice and both its neighbours (extension; the gain is unmeasured)."""
-
-    slices: ClassVar[int] = 3
-
-
-class PTATrainerStructure(PTATrainer):
-    """PTATrainer whose edges have to lie where those of its input do (extension; the gain is unmeasured)."""
-
-    own_weights: ClassVar[Mapping[str, float]] = {**PTA_PRESETS["code"].weights, "gradient": 5.0}

@@ -98,11 +98,6 @@ class PTANet(nn.Module):
             self.structure.eval()
         return self
 
-    @property
-    def pretext(self) -> nn.Module | None:
-        """The frozen network."""
-        return self.structure
-
     def generators(self) -> list[nn.Module]:
         """What the player of both generators moves."""
         return [self.keeper, self.decoder, self.back]
