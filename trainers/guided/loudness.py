@@ -25,7 +25,7 @@ from nnunet_uhf.trainers.progress import curve, draw_durations, draw_losses, dra
 BATCHES = 2
 """Listened to in an epoch."""
 HEARD = 0.1
-"""Loudness that some stage has to reach. The loudest was .05 in a training by SGD alone, which gained nothing, and
+"""Loudness that some stage has to reach. The loudest was .08 in trainings by SGD alone, which gained nothing, and
 .35 in those by Adam, which gained (docs/BENCHMARKS.md)."""
 
 
