@@ -160,7 +160,7 @@ def cumulative(strides: Strides) -> Strides:
 def minimum_size(strides: Strides) -> tuple[int, ...]:
     """Smallest input for which no level is empty and the deepest has two voxels, as instance normalisation needs."""
     total = cumulative(strides)[-1]
-    widest = max(range(len(total)), key=lambda axis: total[axis])
+    widest = total.index(max(total))  # torch.compile of 2.8 has no max of a range by key
     return tuple(max(2, t) * (2 if axis == widest else 1) for axis, t in enumerate(total))
 
 
