@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from dynamic_network_architectures.building_blocks.helper import (
-    convert_dim_to_conv_op,
-    get_matching_instancenorm,
-)
+from dynamic_network_architectures.building_blocks.helper import convert_dim_to_conv_op
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunet_uhf.networks.card import LargeConv3d, channel_product, on_card, plain_norm
+
 LEAKY_SLOPE = 0.01
+LARGE_KERNEL = 5
+"""From which on a convolution may pay on folded maps, see :mod:`nnunet_uhf.networks.card`."""
 
 ConvNd = nn.Conv2d | nn.Conv3d
 Strides = tuple[tuple[int, ...], ...]
@@ -44,11 +45,14 @@ class Pointwise3d(nn.Conv3d):
 
 def _mix_channels(layer: ConvNd, x: Tensor, onto: Tensor | None) -> Tensor:
     """The product of the weight matrix and every voxel of ``(B, C, *S)``; sums are taken in the same pass."""
-    weight = layer.weight.flatten(1).expand(x.shape[0], -1, -1)
+    matrix = layer.weight.flatten(1)
+    weight = matrix.expand(x.shape[0], -1, -1)
     total = None if onto is None else onto.flatten(2)
     if layer.bias is not None:
         total = layer.bias[:, None] if total is None else total + layer.bias[:, None]
     flat = x.flatten(2)
+    if on_card(x) and matrix.requires_grad and torch.is_grad_enabled():
+        return channel_product(matrix, flat, total).unflatten(2, x.shape[2:])
     mixed = torch.bmm(weight, flat) if total is None else torch.baddbmm(total, weight, flat)
     return mixed.unflatten(2, x.shape[2:])
 
@@ -64,12 +68,12 @@ def convolution(
     bias: bool = False,
 ) -> ConvNd:
     """Convolution in ``dim`` (2 or 3) dimensions; ``padding=None`` keeps the size of odd kernels."""
-    if padding is None:
-        kernel = (kernel_size,) * dim if isinstance(kernel_size, int) else tuple(kernel_size)
-        padding = tuple(k // 2 for k in kernel)
-    layer: ConvNd = convert_dim_to_conv_op(dim)(
-        in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
-    )
+    kernel = (kernel_size,) * dim if isinstance(kernel_size, int) else tuple(kernel_size)
+    same = tuple(k // 2 for k in kernel)
+    padding = same if padding is None else padding
+    large = dim == 3 and stride == 1 and min(kernel) >= LARGE_KERNEL and padding == same
+    made: Any = LargeConv3d if large and all(k % 2 for k in kernel) else convert_dim_to_conv_op(dim)
+    layer: ConvNd = made(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias)
     return layer
 
 
@@ -80,8 +84,7 @@ def pointwise(dim: int, in_channels: int, out_channels: int, *, bias: bool = Fal
 
 def normalised(dim: int, channels: int) -> nn.Sequential:
     """The tail of a CB: instance normalisation without affine parameters, then LeakyReLU(0.01)."""
-    norm = get_matching_instancenorm(dimension=dim)(channels, affine=False)
-    return nn.Sequential(norm, nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
+    return nn.Sequential(plain_norm(dim, channels), nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
 
 
 def conv_block(

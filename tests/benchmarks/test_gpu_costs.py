@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from nnunet_uhf.guidance.memory import training_bytes
+from nnunet_uhf.networks import card
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.presets import PRESETS
 
@@ -87,8 +90,10 @@ def calls() -> dict[str, Callable[[], Any]]:
 
 @cache
 def costs() -> dict[str, dict[str, Any]]:
+    """Of the networks as they ran on the card, before the rewrites of `networks/card.py`."""
     gpu_costs, _, _ = modules()
-    with torch.device("meta"):
+    with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
+        patch.setattr(card, "LARGE_MAP", math.inf)
         runs = calls()
         result: dict[str, dict[str, Any]] = {}
         for name, (_, training) in MEASURED_MS.items():
@@ -104,3 +109,33 @@ def test_the_model_gives_the_measured_times_back_within_30_percent(name: str) ->
         if measured is not None:
             modelled = 1e3 * costs()[name][kind].seconds()
             assert abs(modelled / measured - 1) < TOLERANCE, f"{kind}: {modelled:.1f} ms, measured {measured} ms"
+
+
+PATCHES = {"3d": ((128, 128, 128), 2, 6), "2d": ((256, 256), 24, 7)}
+
+
+@pytest.mark.parametrize(
+    ("preset", "patch", "training", "prediction", "memory"),
+    [
+        ("efficient", "3d", 1.15, 1.3, 1.15),
+        ("efficient", "2d", 1.15, 1.3, 1.15),
+        ("reference", "3d", 2.0, 2.5, 1.7),
+    ],
+)
+def test_by_the_model_a_preset_keeps_its_goals_on_a_card(
+    preset: str, patch: str, training: float, prediction: float, memory: float
+) -> None:
+    gpu_costs, overhead, costs_ = modules()
+    size, batch, stages = PATCHES[patch]
+    setting = costs_.Setting(size, batch, 1, None)
+    with torch.device("meta"):
+        image = torch.empty(batch, 1, *size).half()
+        plain = overhead.default_network(setting, stages=stages, features=32).half()
+        guided = overhead.guide_by(preset, plain, setting).half()
+        networks = (guided, plain)
+        steps = [gpu_costs.training_cost(lambda net=net: net(image)).seconds() for net in networks]
+        passes = [gpu_costs.forward_cost(lambda net=net: net(image)).seconds() for net in networks]
+        peaks = [training_bytes(net, image.shape) for net in networks]
+    assert steps[0] / steps[1] <= training
+    assert passes[0] / passes[1] <= prediction
+    assert peaks[0] / peaks[1] <= memory

@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import convolution, initialise_kaiming, initialise_rows, pointwise, resize
+from nnunet_uhf.networks.card import plain_norm
 
 INITS = ("identity", "reference")
 GATES = ("sigmoid", "relu")
@@ -88,17 +88,16 @@ class AdaptiveFusion(nn.Module):
         super().__init__()
         check_options(init, gate)
         width = max(1, channels // reduction)
-        instance_norm = get_matching_instancenorm(dimension=dim)
         self.projections = nn.ModuleList(pointwise(dim, c, width, bias=True) for c in guide_channels)
         self.aggregate = nn.Sequential(
             convolution(dim, width * len(guide_channels), channels, 3),
-            instance_norm(channels, affine=False),
+            plain_norm(dim, channels),
             nn.ReLU(),
             convolution(dim, channels, channels, 3, bias=True),
         )
         self.combine_guides = convolution(dim, channels, channels, 3)
         self.combine_skip = convolution(dim, channels, channels, 3)
-        self.norm = instance_norm(channels, affine=False)
+        self.norm = plain_norm(dim, channels)
         self.positive = ChannelAttention(channels, gate)
         self.negative = ChannelAttention(channels, gate)
         self.scale = nn.Parameter(torch.zeros(channels)) if init == "identity" else None

@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import convolution, initialise_kaiming, pointwise, resize
+from nnunet_uhf.networks.card import plain_norm
 from nnunet_uhf.networks.guided.fusion import ChannelAttention, check_options, weigh_signs
 
 MIN_WIDTH = 4
@@ -49,12 +49,11 @@ class LightFusion(nn.Module):
         super().__init__()
         check_options(init, gate)
         width = max(MIN_WIDTH, channels // reduction)
-        instance_norm = get_matching_instancenorm(dimension=dim)
         self.projections = nn.ModuleList(pointwise(dim, c, width) for c in guide_channels)
-        self.aggregate = nn.Sequential(instance_norm(width, affine=False), nn.ReLU(inplace=True))
+        self.aggregate = nn.Sequential(plain_norm(dim, width), nn.ReLU(inplace=True))
         self.combine_guides = convolution(dim, width, width, 3)
         self.combine_skip = pointwise(dim, channels, width)
-        self.norm = instance_norm(width, affine=False)
+        self.norm = plain_norm(dim, width)
         self.positive = ChannelAttention(width, gate)
         self.negative = ChannelAttention(width, gate)
         self.widen = pointwise(dim, width, channels)

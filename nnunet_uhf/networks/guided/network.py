@@ -127,8 +127,8 @@ class UHFGuidedNet(KeeperNet):
 
     def forward(self, x: Tensor) -> Any:
         """Segmentation logits of ``(B, C, *S)``, exactly as the backbone's decoder returns them."""
+        skips = self.encoder(x)  # first: it keeps a graphics card busy while Python launches the keeper's many kernels
         guides = self.guides(x)
-        skips = self.encoder(x)
         return self.decoder([fusion(skip, guides) for fusion, skip in zip(self.fusions, skips, strict=True)])
 
     @torch.no_grad()

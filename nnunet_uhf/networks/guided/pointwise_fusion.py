@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import Strides, crop, initialise_kaiming, pointwise, resize
+from nnunet_uhf.networks.folding import spread, unfold
 from nnunet_uhf.networks.guided.fusion import check_options
-from nnunet_uhf.networks.space_to_depth.folding import spread, unfold
 
 MIN_WIDTH = 8
 """Tensor cores need multiples of 8."""

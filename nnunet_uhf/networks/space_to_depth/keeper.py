@@ -31,7 +31,7 @@ from nnunet_uhf.networks.blocks import (
 )
 from nnunet_uhf.networks.contract import Decoder, Keeper
 from nnunet_uhf.networks.distillation.levels import level_strides
-from nnunet_uhf.networks.space_to_depth.folding import fold, unfold
+from nnunet_uhf.networks.folding import fold, unfold
 
 LEVELS = 5
 """Maps of the keeper, the finest of half resolution."""

@@ -12,7 +12,7 @@ from nnunet_uhf.networks.blocks import crop, initialise_kaiming, pointwise
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.distillation.training import DistillationOutput, judged
-from nnunet_uhf.networks.space_to_depth.folding import unfold
+from nnunet_uhf.networks.folding import unfold
 from nnunet_uhf.networks.space_to_depth.keeper import DepthToSpaceHead, SpaceToDepthKeeper
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-
-from nnunet_uhf.networks.blocks import extend
+from torch.nn import functional as F
 
 
 def fold(x: Tensor, step: Sequence[int]) -> Tensor:
@@ -14,7 +13,9 @@ def fold(x: Tensor, step: Sequence[int]) -> Tensor:
 
     Where ``S`` is no multiple of ``step`` the last planes are repeated. Channels are ordered as ``(C, *step)``.
     """
-    x = extend(x, [-size % k for size, k in zip(x.shape[2:], step, strict=True)])
+    missing = [-size % k for size, k in zip(x.shape[2:], step, strict=True)]
+    if any(missing):
+        x = F.pad(x, [width for count in reversed(missing) for width in (0, count)], mode="replicate")
     batch, channels, *size = x.shape
     pairs = [part for n, k in zip(size, step, strict=True) for part in (n // k, k)]
     dim = len(size)

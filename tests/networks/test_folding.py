@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nnunet_uhf.networks.space_to_depth.folding import fold, spread, unfold
+from nnunet_uhf.networks.folding import fold, spread, unfold
 
 
 @pytest.mark.parametrize(("size", "step"), [((6, 8), (2, 2)), ((4, 6, 8), (2, 2, 2)), ((5, 6, 8), (1, 2, 2))])
