@@ -181,6 +181,9 @@ def main(
         str, typer.Option(help="The first sets the time; presets, and direct.")
     ] = "reference,efficient,direct",
     adversarial: Annotated[bool, typer.Option(help="Against a discriminator.")] = True,
+    seconds: Annotated[
+        float, typer.Option(help="Of every keeper, beside the steps; 0: as many as the first takes.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
     device: Annotated[str, typer.Option("--device", "-device", help="cpu or cuda.")] = "cpu",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
@@ -211,7 +214,7 @@ def main(
 
     report("low field, fitted", results["input"])
     report("teacher, of the target", seen, teacher)
-    limit = 0.0
+    limit = seconds
     for name in keepers.split(","):
         by_time = [False] if not limit else [False, True]
         for timed in by_time:

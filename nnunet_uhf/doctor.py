@@ -41,6 +41,7 @@ STYLES: dict[RowState, str] = {"ok": "green", "note": "yellow", "failed": "bold 
 NNUNET_VERSIONS = ((2, 8, 1), (3,))
 STARTUP_MODULE = "_nnunet_uhf_startup"
 KEEPERS_VARIABLE = "nnUNet_UHF_KKN"
+COMPILE_VARIABLE = "nnUNet_compile"
 EXPORT_LINE = f'export {PATHS_VARIABLE}="$(nnunet-uhf trainer-path)"'
 REINSTALL_NNUNET = 'pip install "nnunetv2>=2.8.1,<3"'
 REINSTALL_TORCHVISION = (
@@ -121,6 +122,26 @@ def check_torch() -> Iterator[Row]:
     found = f"{torchvision.__version__} at {Path(torchvision.__path__[0])}"
     fits = kept == [1]
     yield Row("torchvision", "ok" if fits else "failed", found, "" if fits else REINSTALL_TORCHVISION)
+
+
+def check_compilation() -> Iterator[Row]:
+    """Whether nnU-Net will compile networks here, and what to expect of it."""
+    torch = importlib.import_module("torch")
+    wish = os.environ.get(COMPILE_VARIABLE)
+    wished = wish is None or wish.lower() in ("true", "1", "t")
+    if os.name == "nt" or not torch.cuda.is_available():
+        yield Row("torch.compile", "ok", "off: nnU-Net compiles on CUDA alone, and not on Windows")
+    elif not wished:
+        yield Row("torch.compile", "ok", f"off by {COMPILE_VARIABLE}={wish}")
+    elif importlib.util.find_spec("triton") is None:
+        remedy = f"install triton, or export {COMPILE_VARIABLE}=f"
+        yield Row("torch.compile", "failed", "on, but its compiler for CUDA (triton) is not installed", remedy)
+    else:
+        found = (
+            "on: in guided trainings keeper and network are compiled apart; the first epoch and the first prediction "
+            "take longer; several trainings that start at once on one machine wait for each other's compilers"
+        )
+        yield Row("torch.compile", "ok", found, f"for short trainings: export {COMPILE_VARIABLE}=f")
 
 
 def check_registration() -> Iterator[Row]:
@@ -245,6 +266,7 @@ CHECKS: tuple[Callable[[], Iterator[Row]], ...] = (
     check_python,
     check_nnunet,
     check_torch,
+    check_compilation,
     check_registration,
     check_trainers,
     check_folders,

@@ -169,3 +169,25 @@ def test_one_broken_check_does_not_hide_the_others_and_gives_status_1(monkeypatc
     assert "second line" not in text
     assert "failed: something odd" in text
     assert "python" in text
+
+
+@pytest.mark.parametrize(
+    ("cuda", "wish", "triton", "found"),
+    [
+        (False, None, True, "off: nnU-Net compiles on CUDA alone"),
+        (True, None, True, "on: in guided trainings keeper and network are compiled apart"),
+        (True, "f", True, "off by nnUNet_compile=f"),
+        (True, None, False, "on, but its compiler"),
+    ],
+)
+def test_the_report_says_whether_networks_are_compiled_and_what_to_expect(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, wish: str | None, triton: bool, found: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: object() if triton else None)
+    monkeypatch.delenv("nnUNet_compile", raising=False)
+    if wish is not None:
+        monkeypatch.setenv("nnUNet_compile", wish)
+    (row,) = doctor.check_compilation()
+    assert row.found.startswith(found)
+    assert row.state == ("failed" if cuda and not triton else "ok")

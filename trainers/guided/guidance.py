@@ -146,6 +146,18 @@ class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
             raise TypeError(f"{type(self).__name__} built a {type(network).__name__}, not a network with a keeper")
         return network
 
+    def _do_i_compile(self) -> bool:
+        """Where nnU-Net would compile the network as a whole: the keeper, and the rest, as graphs of their own.
+
+        nnU-Net asks this when the network is built, and compiles what is not compiled by then.
+        """
+        network = unwrap(self.network)
+        if not super()._do_i_compile() or not isinstance(network, UHFGuidedNet):
+            return bool(super()._do_i_compile())
+        self.print_to_log_file("Using torch.compile, for the keeper and for the rest of the network each by itself...")
+        network.compile_regions()
+        return False
+
     def configure_optimizers(self, *args: Any, **kwargs: Any) -> Any:
         """The trainer's own optimizer, without the parameters that are frozen, and one of the fusions beside it."""
         optimizer, *further = super().configure_optimizers(*args, **kwargs)

@@ -117,6 +117,7 @@ class UHFGuidedNet(KeeperNet):
         if len(fusions) != stages:
             raise ValueError(f"the encoder has {stages} stages but {len(fusions)} fusion modules were given")
         self.fusions = nn.ModuleList(fusions)
+        self._regions: tuple[Any, Any] | None = None
         self.train(self.training)
 
     def guides(self, x: Tensor) -> list[Tensor]:
@@ -127,8 +128,25 @@ class UHFGuidedNet(KeeperNet):
 
     def forward(self, x: Tensor) -> Any:
         """Segmentation logits of ``(B, C, *S)``, exactly as the backbone's decoder returns them."""
+        if self._regions is not None:
+            keeper, rest = self._regions
+            return rest(x, keeper(x))
         skips = self.encoder(x)  # first: it keeps a graphics card busy while Python launches the keeper's many kernels
-        guides = self.guides(x)
+        return self._decoded(skips, self.guides(x))
+
+    def compile_regions(self, **options: Any) -> None:
+        """Compile the keeper, and the rest, as graphs of their own, with ``options`` of ``torch.compile``.
+
+        The keeper is the same in training, validation and prediction, so that it is compiled once; the rest is compiled
+        anew for each. Sizes are static: all batches of a training of nnU-Net have one.
+        """
+        settings: dict[str, Any] = {"dynamic": False, **options}
+        self._regions = torch.compile(self.guides, **settings), torch.compile(self._segmented, **settings)
+
+    def _segmented(self, x: Tensor, guides: list[Tensor]) -> Any:
+        return self._decoded(self.encoder(x), guides)
+
+    def _decoded(self, skips: Sequence[Tensor], guides: list[Tensor]) -> Any:
         return self.decoder([fusion(skip, guides) for fusion, skip in zip(self.fusions, skips, strict=True)])
 
     @torch.no_grad()

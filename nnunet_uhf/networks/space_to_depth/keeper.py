@@ -3,7 +3,8 @@
 What makes it cheap on a graphics card, by the cost model of ``benchmarks/gpu_costs.py``: the image is folded into
 channels (2x2x2 voxels become one with eight channels), so that there is no map at full resolution; widths are multiples
 of 8, which tensor cores need; and the finest stage, whose normalisations would take the longest, has none. Without them
-it keeps the brightness of the image, which an instance normalisation removes.
+it keeps the brightness of the image, which an instance normalisation removes. The finest map carries the folded image
+itself, so that its head has only the difference to learn.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ from nnunet_uhf.networks.contract import Decoder, Keeper
 from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.folding import fold, unfold
 
+HEAD_START = 0.1
+"""By how much smaller than Kaiming's the weights of the image head start."""
 LEVELS = 5
 """Maps of the keeper, the finest of half resolution."""
+OF_IMAGE = 8
+"""Channels of the finest map that the folded image has; zero where it has fewer."""
 MAX_WIDTH = 256
 """Channels of the coarse maps at most."""
 
@@ -45,7 +50,8 @@ class SpaceToDepthKeeper(Keeper):
     Args:
         dim: 2 or 3.
         in_channels: channels of the low-field image, 1.
-        width: channels of the finest map, a multiple of 8; they double a level up to 256.
+        width: channels of the U-Net's finest stage, a multiple of 8; they double a level up to 256. The finest map has
+            eight more, for the folded image.
         strides: step of each of the five levels, the first from the image to the finest map; every step is 1 or 2 an
             axis and the first folds one axis at least. ``None`` is isotropic.
 
@@ -56,7 +62,7 @@ class SpaceToDepthKeeper(Keeper):
         >>> from nnunet_uhf import SpaceToDepthKeeper
         >>> keeper = SpaceToDepthKeeper(dim=3, width=8)
         >>> [tuple(one.shape[1:]) for one in keeper(torch.zeros(1, 1, 64, 64, 32))]
-        [(8, 32, 32, 16), (16, 16, 16, 8), (32, 8, 8, 4), (64, 4, 4, 2), (128, 2, 2, 1)]
+        [(16, 32, 32, 16), (16, 16, 16, 8), (32, 8, 8, 4), (64, 4, 4, 2), (128, 2, 2, 1)]
     """
 
     def __init__(
@@ -69,22 +75,25 @@ class SpaceToDepthKeeper(Keeper):
         self.steps = checked_steps(dim, strides)
         self.strides = cumulative(self.steps)
         self.channels = map_channels(width)
+        widths = unet_widths(width)
         folded = in_channels * math.prod(self.steps[0])
+        if folded > OF_IMAGE:
+            raise ValueError(f"the folded image has {folded} channels, the finest map carries {OF_IMAGE} of it at most")
         self.stem = nn.Sequential(*_plain(dim, folded, width), *_plain(dim, width, width))
         self.down = nn.ModuleList(
             nn.Sequential(conv_block(dim, fine, coarse, stride=step), conv_block(dim, coarse, coarse))
-            for (fine, coarse), step in zip(pairwise(self.channels), self.steps[1:], strict=True)
+            for (fine, coarse), step in zip(pairwise(widths), self.steps[1:], strict=True)
         )
         transposed = get_matching_convtransp(dimension=dim)
         self.up = nn.ModuleList(
             transposed(coarse, fine, step, step)
-            for (fine, coarse), step in zip(pairwise(self.channels), self.steps[1:], strict=True)
+            for (fine, coarse), step in zip(pairwise(widths), self.steps[1:], strict=True)
         )
         self.merge = nn.ModuleList(
             conv_block(dim, 2 * fine, fine, convolutions=2)
             if level
             else nn.Sequential(*_plain(dim, 2 * fine, fine), *_plain(dim, fine, fine))
-            for level, fine in enumerate(self.channels[:-1])
+            for level, fine in enumerate(widths[:-1])
         )
         initialise_kaiming(self)
 
@@ -99,7 +108,8 @@ class SpaceToDepthKeeper(Keeper):
 
     def features(self, source: Tensor) -> list[Tensor]:
         """The five maps, finest first; they cover the padding inside, and the last voxel of odd sizes."""
-        x = self.stem(fold(pad_to_minimum(source, self.steps), self.steps[0]))
+        folded = fold(pad_to_minimum(source, self.steps), self.steps[0])
+        x = self.stem(folded)
         skips = [x]
         for stage in self.down:
             x = stage(x)
@@ -108,7 +118,9 @@ class SpaceToDepthKeeper(Keeper):
         for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
             skip = skips.pop()
             maps.append(merge(torch.cat((crop(up(maps[-1]), skip.shape[2:]), skip), dim=1)))
-        return maps[::-1]
+        unused = folded.new_zeros(folded.shape[0], OF_IMAGE - folded.shape[1], *folded.shape[2:])
+        finest = torch.cat((maps.pop(), folded, unused), dim=1)
+        return [finest, *maps[::-1]]
 
     def forward(self, source: Tensor) -> list[Tensor]:
         """Maps of ``(B, C_in, *S)``: five of ``(B, c_l, *S_l)``, finest first, S_l = max(1, S // stride_l)."""
@@ -117,11 +129,11 @@ class SpaceToDepthKeeper(Keeper):
 
 
 class DepthToSpaceHead(Decoder):
-    """The image of the finest map: a matrix product a voxel, unfolded to full resolution.
+    """The image of the finest map: a matrix product a voxel, unfolded to full resolution. It starts near the source.
 
     Args:
         dim: 2 or 3.
-        width: channels of the finest map.
+        width: of the keeper.
         strides: of the keeper; the first is that of the map.
     """
 
@@ -129,8 +141,12 @@ class DepthToSpaceHead(Decoder):
         super().__init__()
         self.dim, self.width, self.steps = dim, width, checked_steps(dim, strides)
         self.step = self.steps[0]
-        self.output = pointwise(dim, width, math.prod(self.step), bias=True)
+        places = math.prod(self.step)
+        self.output = pointwise(dim, width + OF_IMAGE, places, bias=True)
         initialise_kaiming(self)
+        with torch.no_grad():  # it starts near the image it was given
+            self.output.weight.mul_(HEAD_START)
+            self.output.weight[:, width : width + places].view(places, places).copy_(torch.eye(places))
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this module, ready for JSON."""
@@ -147,7 +163,13 @@ def _plain(dim: int, in_channels: int, out_channels: int) -> tuple[nn.Module, nn
 
 
 def map_channels(width: int) -> tuple[int, ...]:
-    """Channels of the five maps, finest first."""
+    """Channels of the five maps, finest first; the finest carries the folded image."""
+    first, *others = unet_widths(width)
+    return (first + OF_IMAGE, *others)
+
+
+def unet_widths(width: int) -> tuple[int, ...]:
+    """Channels of the U-Net's five stages, finest first."""
     return tuple(min(width * 2**level, max(width, MAX_WIDTH)) for level in range(LEVELS))
 
 

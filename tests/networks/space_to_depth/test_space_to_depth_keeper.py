@@ -14,6 +14,7 @@ from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.levels import level_strides
 from nnunet_uhf.networks.distillation.losses import discriminator_loss, distillation_loss
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.networks.folding import unfold
 from nnunet_uhf.networks.space_to_depth.keeper import DepthToSpaceHead, SpaceToDepthKeeper, steps_for
 from nnunet_uhf.networks.space_to_depth.training import SpaceToDepthNet
 
@@ -94,10 +95,11 @@ def test_the_keepers_maps_lie_on_the_teachers_grids_but_for_the_finest(spacing: 
 
 
 @pytest.mark.parametrize(
-    "options", [{"width": 12}, {"width": 0}, {"strides": [[1, 1]] + [[2, 2]] * 4}, {"strides": [[2, 2]] * 4}]
+    "options",
+    [{"width": 12}, {"width": 0}, {"in_channels": 3}, {"strides": [[1, 1]] + [[2, 2]] * 4}, {"strides": [[2, 2]] * 4}],
 )
 def test_arguments_without_a_meaning_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"multiple of 8|folds an axis|tuples of"):
+    with pytest.raises(ValueError, match=r"multiple of 8|folds an axis|tuples of|carries 8"):
         SpaceToDepthKeeper(dim=2, **options)
 
 
@@ -136,10 +138,14 @@ def test_a_teacher_of_other_strides_is_refused() -> None:
         SpaceToDepthNet(keeper, head, UHFTeacher(dim=3, base_features=4))
 
 
-def test_the_image_keeps_the_brightness_that_a_normalisation_would_remove() -> None:
+@pytest.mark.parametrize(("dim", "size"), [(2, (27, 40)), (3, (16, 17, 24))])
+def test_the_finest_map_carries_the_image_and_the_head_starts_near_it(dim: int, size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    net = EnhancementNet(SpaceToDepthKeeper(dim=2, width=8), DepthToSpaceHead(dim=2, width=8)).eval()
-    image = torch.randn(1, 1, 32, 32)
+    keeper, head = SpaceToDepthKeeper(dim=dim, width=8), DepthToSpaceHead(dim=dim, width=8)
+    image = torch.randn(1, 1, *size)
+    finest = keeper.features(image)[0]
+    carried = unfold(finest[:, 8 : 8 + 2**dim], (2,) * dim)
+    assert torch.equal(carried[(..., *(slice(n) for n in size))], image)
+    assert not finest[:, 8 + 2**dim :].any()
     with torch.no_grad():
-        difference = net(image + 5) - net(image)
-    assert difference.abs().mean() > 0.1
+        assert (EnhancementNet(keeper, head)(image) - image).abs().mean() < 0.3 * image.abs().mean()

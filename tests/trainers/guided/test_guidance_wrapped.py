@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import multiprocessing
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
@@ -20,6 +21,7 @@ from helpers.tiny_data import TinyDataset
 from helpers.two_ranks import OnCpu, one_of_two
 from helpers.workspace import Workspace
 from nnunet_uhf.keepers.file import read_keeper
+from nnunet_uhf.networks.guided.network import UHFGuidedNet
 from nnunet_uhf.trainers import UHFTrainer, UHFTrainerUnfrozenKeeper
 
 
@@ -95,3 +97,46 @@ def test_a_compiled_training_keeps_names_keeper_and_optimizer(nnunet: Workspace,
     saved = checkpoint(model_folder(nnunet.results, CompiledTrainer, dataset, "2d"))["network_weights"]
     expected = read_keeper(keeper).keeper_state
     assert all(torch.equal(saved[f"keeper.{key}"], expected[key]) for key in expected)
+
+
+def graphs() -> int:
+    """Compiled since the last reset."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+def as_on_cuda() -> mock._patch[mock.MagicMock]:
+    """nnU-Net's trainer thinks that it may compile."""
+    return mock.patch.object(nnUNetTrainer, "_do_i_compile", return_value=True)
+
+
+def test_where_nnunet_compiles_the_keeper_is_a_graph_of_its_own(nnunet: Workspace, tmp_path: Path) -> None:
+    keeper = use_keeper(tmp_path, 2)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    eager = functools.partial(torch.compile, backend="eager", fullgraph=True)
+    with as_on_cuda(), mock.patch.object(torch, "compile", eager):
+        trainer = tiny_trainer(UHFTrainer, nnunet.dataset("single"), "2d")
+        trainer.initialize()
+    network = trainer.network
+    assert isinstance(network, UHFGuidedNet)  # not wrapped: names in checkpoints stay
+    x = torch.randn(2, 1, *trainer.configuration_manager.patch_size)
+    for epoch in range(3):
+        network.train()
+        sum(output.sum() for output in network(x)).backward()
+        network.eval()
+        with torch.no_grad():
+            network(x)
+        assert graphs() == 3, f"epoch {epoch}: the keeper, the rest in training, the rest in validation"
+    assert not torch._dynamo.utils.counters["graph_break"]
+    regions, network._regions = network._regions, None
+    with torch.no_grad():
+        expected = network(x)
+        network._regions = regions
+        for compiled, usual in zip(network(x), expected, strict=True):
+            torch.testing.assert_close(compiled, usual)
+    trainer.set_deep_supervision_enabled(enabled=False)
+    with torch.no_grad():
+        network(x[:1])
+    assert graphs() == 5  # whole images, patch by patch: one more of each, of another batch
+    given = read_keeper(keeper).keeper_state
+    assert all(torch.equal(network.keeper.state_dict()[key], given[key]) for key in given)
