@@ -64,7 +64,6 @@ class Check:
             "nnUNet_raw": str(folders.raw),
             "nnUNet_preprocessed": str(folders.preprocessed),
             "nnUNet_results": str(results or folders.results),
-            "nnUNet_n_proc_DA": "0" if self.device == "cpu" else "4",
             "CUDA_CHECK_ITERATIONS": str(self.iterations),
             "CUDA_CHECK_EPOCHS": "1",
         }
@@ -85,6 +84,7 @@ class Check:
     def train(self, dataset: int, configuration: str, trainer: str, *words: str, **variables: str) -> None:
         """A training of moments."""
         name = f"{trainer}_check"
+        variables = {"nnUNet_n_proc_DA": "0" if self.device == "cpu" else "4", **variables}  # 0 breaks planning
         self.call(TRAIN, str(dataset), configuration, "0", "-tr", name, "-p", PLANS, *self.on, *words, **variables)
 
     @property
@@ -260,6 +260,7 @@ def resume(check: Check) -> str:
     """A training that is killed after its first epoch goes on to its end."""
     results = check.out / "results_killed"
     variables = {**guidance(check, "2d", "efficient"), "results": results, "CUDA_CHECK_EPOCHS": "3"}
+    variables["nnUNet_n_proc_DA"] = "0" if check.device == "cpu" else "4"
     words = (str(TISSUES_ID), "2d", "0", "-tr", "UHFTrainer_check", "-p", PLANS, *check.on)
     fold = ModelFolder.of(TISSUES_DATASET, "UHFTrainer_check", PLANS, "2d", results=results).fold(0)
     with (check.out / "logs" / "killed.log").open("w") as log:

@@ -20,14 +20,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from costs import Setting
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunet_uhf.guidance.memory import tensors_of
+from nnunet_uhf.networks.guided.network import UHFGuidedNet
 
 TENSOR_CORE_MULTIPLE = 8  # channels, in half precision
 LONG = 20_000  # voxels that a matrix product sums over: more is a product over a map, not over channels
@@ -232,3 +235,40 @@ def training_cost(run: Callable[[], Any]) -> GpuCost:
 
 def _with_gradient(output: Any) -> Iterator[Tensor]:
     return (tensor for tensor in tensors_of(output) if tensor.requires_grad)
+
+
+def parts_costs(plain: nn.Module, guided: UHFGuidedNet, setting: Setting) -> dict[str, tuple[GpuCost, GpuCost]]:
+    """Forward, and forward and backward, of plain and guided network, and of the guided one's keeper and fusions."""
+    empty, net = deepcopy(plain).to("meta").half(), deepcopy(guided).to("meta").half()
+    image = torch.empty(setting.batch, setting.in_channels, *setting.patch, device="meta").half()
+    with torch.no_grad():
+        guides = net.guides(image)
+        skips = [skip.detach().requires_grad_() for skip in net.encoder(image)]
+    runs: dict[str, Callable[[], Any]] = {
+        "plain": lambda: empty(image),
+        "guided": lambda: net(image),
+        "fusions": lambda: [fusion(skip, guides) for fusion, skip in zip(net.fusions, skips, strict=True)],
+    }
+    costs = {name: (forward_cost(run), training_cost(run)) for name, run in runs.items()}
+    keeper = forward_cost(lambda: net.guides(image))
+    return {**costs, "keeper": (keeper, keeper)}
+
+
+def rows_of(costs: Mapping[str, tuple[GpuCost, GpuCost]], setting: Setting) -> list[list[str]]:
+    """A table, head first: what FLOPs do not say, by part, and guided / plain."""
+    parts = ("plain", "guided", "keeper", "fusions")
+    full = math.prod(setting.patch)
+    quantities: dict[str, Callable[[GpuCost], float]] = {
+        "kernels": lambda cost: cost.launches,
+        "moved, GB": lambda cost: cost.bytes / 1e9,
+        "at full resolution, GB": lambda cost: cost.bytes_by_size().get(full, 0) / 1e9,
+        "convolutions off tensor cores": lambda cost: cost.narrow,
+        "H100 by the model, ms": lambda cost: 1e3 * cost.seconds(),
+    }
+    rows = [["", *parts, "guided / plain"]]
+    for kind, title in enumerate(("forward", "+ backward")):
+        for name, quantity in quantities.items():
+            values = [quantity(costs[part][kind]) for part in parts]
+            shown = [f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}" for value in values]
+            rows.append([f"{title}: {name}", *shown, f"{values[1] / values[0]:.2f}" if values[0] else ""])
+    return rows

@@ -19,8 +19,10 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from costs import PARTS, Cost, Setting, measure, parts_bench, time_ratio
+from costs import PARTS, Cost, Setting, markdown, measure, parts_bench, time_ratio
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from gpu_costs import parts_costs
+from gpu_costs import rows_of as gpu_rows
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from rich.console import Console
@@ -206,6 +208,7 @@ def main(
     if channels_last:
         layout = torch.channels_last if len(setting.patch) == 2 else torch.channels_last_3d
         plain, guided = plain.to(memory_format=layout), guided.to(memory_format=layout)
+    modelled = gpu_rows(parts_costs(plain, guided, setting), setting)
     bench = parts_bench(
         plain, guided, setting, device=target, precision=precision, compiled=compiled, clock=CLOCKS[clock]
     )
@@ -216,6 +219,10 @@ def main(
         f"{', channels last' if channels_last else ''}, {clock} time"
     )
     console.print(table_of(costs, f"patch {size}, batch {setting.batch}, {preset}, {repeats} repeats\n{machine}"))
+    console.print(
+        "\nOn a graphics card, by the cost model of gpu_costs.py: half precision, not compiled, not measured\n"
+    )
+    console.print(markdown(modelled), soft_wrap=True)
     if json_file is not None:
         report = {
             "date": date.today().isoformat(),

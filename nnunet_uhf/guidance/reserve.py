@@ -30,6 +30,9 @@ MIN_BATCH = 2
 MIN_EDGE = 4
 """Shortest edge of the deepest feature map: nnU-Net's planners."""
 UNLIMITED = 999_999
+NEGLIGIBLE = 1.03
+"""Guidance that takes no more than this is not taken back: nnU-Net's own estimate is not that exact, and the next
+smaller patch would take a tenth."""
 
 
 def with_room(
@@ -62,6 +65,10 @@ def _changes(
     settings, build = _builder(plans, configuration, dataset_json)
     architecture, patch, batch = settings["architecture"], list(settings["patch_size"]), settings["batch_size"]
     limit = _step_bytes(build(architecture), build.channels, patch, batch)
+    with torch.device("meta"):
+        planned = build_guided_net(build(architecture), block.spec)
+    if _step_bytes(planned, build.channels, patch, batch) <= limit * NEGLIGIBLE:
+        return settings, {}
     least = min(batch, MIN_BATCH)
     while True:
         with torch.device("meta"):

@@ -32,3 +32,20 @@ def test_the_guided_benchmark_trainers_report_an_epoch_time(
     assert measured["fastest_epoch"] > 0
     assert trainer.guidance.preset == "efficient"
     assert not list(Path(trainer.output_folder).glob("*.pth"))
+
+
+@pytest.mark.parametrize(("asked", "length"), [(None, (250, 50)), ("20", (20, 4))])
+def test_an_epoch_has_as_many_iterations_as_asked_for(
+    asked: str | None, length: tuple[int, int], nnunet: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "epoch_time_trainers"))
+    trainers = importlib.import_module("benchmark_trainers")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv(trainers.ITERATIONS, raising=False)
+    if asked is not None:
+        monkeypatch.setenv(trainers.ITERATIONS, asked)
+    dataset = nnunet.dataset("single")
+    trainer = trainers.PlainTrainerBenchmark_5epochs(
+        dataset.plans(), "2d", 0, dataset.dataset_json(), device=torch.device("cpu")
+    )
+    assert (trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch) == length

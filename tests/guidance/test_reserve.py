@@ -18,6 +18,7 @@ from nnunet_uhf.guidance.provenance import Provenance
 from nnunet_uhf.guidance.reserve import _builder, reserve_notes, with_room
 from nnunet_uhf.networks import KnowledgeKeeper, build_guided_net
 from nnunet_uhf.networks.presets import PRESETS
+from nnunet_uhf.networks.space_to_depth.keeper import SpaceToDepthKeeper
 
 DATASET_JSON = {"channel_names": {"0": "T1w"}, "labels": {"background": 0, "brain": 1, "csf": 2}, "file_ending": ".nii"}
 
@@ -141,3 +142,22 @@ def test_the_line_says_what_changed_and_how_to_keep_it(tmp_path: Path) -> None:
     assert note.startswith(f"c: batch_size 24 -> {after['configurations']['c']['batch_size']}, so that")
     assert "--no-reserve" in note
     assert reserve_notes(plans([32, 32], 24)) == []
+
+
+def test_guidance_that_takes_next_to_nothing_leaves_the_plan_alone() -> None:
+    given = plans([128, 128, 128], 2, features=32)
+    keeper = SpaceToDepthKeeper(dim=3)
+    architecture = json.loads(json.dumps(keeper.config()))
+    block = GuidedBlock(
+        preset="efficient",
+        keeper=KeeperEntry(
+            network="space_to_depth_unet", architecture=architecture, sha256="0" * 64, provenance=Provenance({})
+        ),
+        guide_channels=(0,),
+        spacing_ratio=[1.0] * 3,
+        fusion=dict(PRESETS["efficient"].fusion),
+    )
+    made = with_room(given, {"c": block}, DATASET_JSON)["configurations"]["c"]
+    assert made["batch_size"] == 2
+    assert made["patch_size"] == [128, 128, 128]
+    assert reserve_notes({"plans_name": "P", "configurations": {"c": made}}) == []
