@@ -130,7 +130,11 @@ class UHFGuidedNet(KeeperNet):
         """Segmentation logits of ``(B, C, *S)``, exactly as the backbone's decoder returns them."""
         if self._regions is not None:
             keeper, rest = self._regions
-            return rest(x, keeper(x))
+            learns = any(parameter.requires_grad for parameter in self.keeper.parameters())
+            # a graph is compiled anew where it is entered with gradient and where it is without
+            with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+                guides = keeper(x)
+            return rest(x, guides)
         skips = self.encoder(x)  # first: it keeps a graphics card busy while Python launches the keeper's many kernels
         return self._decoded(skips, self.guides(x))
 
