@@ -270,7 +270,7 @@ def test_plan_hands_over_its_options(folders: Path, monkeypatch: pytest.MonkeyPa
     command = ("plan", "-d", "7", "-c", "2d", "3d_fullres", "--keeper", "a", "b", "-p", "P", "-o", "New")
     assert run(*command, "--preset", "efficient", "--no-reserve") == 0
     assert recorder.arguments == ("7", ["2d", "3d_fullres"], [Path("a"), Path("b")])
-    expected = {"source_plans": "P", "output_name": "New", "preset": "efficient", "reserve": False}
+    expected = {"source_plans": "P", "output_name": "New", "preset": "efficient", "fusion_rate": None, "reserve": False}
     assert recorder.options == expected
 
 
