@@ -28,7 +28,7 @@ from nnunet_uhf.networks.presets import PRESET_VARIABLE, PRESETS
 from nnunet_uhf.networks.space_to_depth.keeper import SpaceToDepthKeeper
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.table import read_task
-from nnunet_uhf.routes.training import TrainingWishes
+from nnunet_uhf.routes.training import LEARNERS, TrainingWishes
 
 DATASET_JSON = {"channel_names": {"0": "T1w"}, "labels": {"background": 0}}
 
@@ -123,7 +123,9 @@ def described(architecture: dict[str, Any]) -> dict[str, Any]:
 def test_dataset_json_may_ask_for_an_efficient_keeper_of_another_width() -> None:
     task = read_task(described({"preset": "efficient", "width": 24}), dataset="D")
     assert PRESETS[task.preset].network == "space_to_depth_unet"
-    assert SpaceToDepthKeeper(dim=3, **task.architecture_of(SpaceToDepthKeeper)).channels[0] == 24
+    assert (
+        SpaceToDepthKeeper(dim=3, **task.architecture_of(SpaceToDepthKeeper)).channels[0] == 24 + 8
+    )  # of the folded image
     assert task.architecture_of(UHFTeacher) == {}  # its teacher is the reference's
 
 
@@ -158,7 +160,7 @@ def test_dataset_json_may_ask_for_the_papers_networks_and_training(dim: int, con
     assert (keeper.base_features, keeper.kernel_size, keeper.position_branch) == (16, 7, True)
     assert keeper.convolutions == teacher.convolutions == convolutions
     wishes = task.pretraining
-    assert wishes.learning_rates == dict.fromkeys(("teacher", "keeper", "discriminator"), 2e-4)
+    assert wishes.learning_rates == dict.fromkeys(LEARNERS, 2e-4)
     assert (wishes.schedule, wishes.weights) == ("constant", {})
     assert task.training == TrainingWishes()  # of a trainer of another method
 
@@ -167,5 +169,5 @@ def test_what_dataset_json_says_of_the_training_overrules_the_preset() -> None:
     description = described({"preset": "paper"})
     description["uhf"]["training"] = {"learning_rate": {"keeper": 1e-4}, "weights": {"adversarial": 0}}
     wishes = read_task(description, dataset="D").pretraining
-    assert wishes.learning_rates == {"teacher": 2e-4, "keeper": 1e-4, "discriminator": 2e-4}
+    assert wishes.learning_rates == {**dict.fromkeys(LEARNERS, 2e-4), "keeper": 1e-4}
     assert (wishes.schedule, wishes.weights) == ("constant", {"adversarial": 0.0})

@@ -48,7 +48,7 @@ class ForgerTrainer(ImageToImageTrainer):
     role = "keeper"
 
     def describe_networks(self, *_: Any, **__: Any) -> NetworksEntry:
-        return NetworksEntry(architecture={})
+        return NetworksEntry(architecture=KnowledgeKeeper(dim=2, base_features=4).config())  # a block has to be whole
 
     def keeper_to_be(self, *_: Any, **__: Any) -> None:
         return None
