@@ -47,6 +47,7 @@ def test_plan_for_a_plane_needs_no_keeper_and_names_the_next_commands(
         "source_plans": "P",
         "output_name": None,
         "preset": None,
+        "fusion_rate": None,
         "reserve": True,
     }
     text = capsys.readouterr().out
@@ -66,6 +67,7 @@ def test_plan_for_a_plane_with_keepers_trains_guided(
         "source_plans": "nnUNetPlans",
         "output_name": "New",
         "preset": None,
+        "fusion_rate": None,
         "reserve": True,
     }
     assert "nnUNetv2_train 7 2d 0 -tr UHFTrainer -p New\n" in capsys.readouterr().out

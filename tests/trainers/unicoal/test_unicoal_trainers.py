@@ -201,7 +201,7 @@ def test_volumes_are_refused_with_what_to_train(nnunet: Workspace, capsys: pytes
 
 def test_pairs_are_refused_with_who_trains_on_them() -> None:
     description = {"channel_names": {"0": "LF", "1": "HF"}, "uhf": PAIRS}
-    with pytest.raises(UHFError, match="of the route paired: use UHFTeacherTrainer"):
+    with pytest.raises(UHFError, match="this dataset is paired: use UHFTeacherTrainer"):
         read_task_of(ModalityTask, description, dataset="Dataset001_Pairs")
 
 
