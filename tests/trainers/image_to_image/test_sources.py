@@ -18,6 +18,7 @@ from helpers.support import fit, tiny_trainer
 from helpers.workspace import Workspace
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
+from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.routes.table import ROUTES, read_task
 from nnunet_uhf.trainers.image_to_image.dataset_channels import DatasetChannels
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair, PairSource
@@ -63,7 +64,7 @@ class MixtureTrainer(ImageToImageTrainer):
     role = "keeper"
 
     def describe_networks(self, *_: Any, **__: Any) -> NetworksEntry:
-        return NetworksEntry(architecture={})
+        return NetworksEntry(architecture=KnowledgeKeeper(dim=2, base_features=4).config())  # a block has to be whole
 
     def keeper_to_be(self, *_: Any, **__: Any) -> None:
         return None
