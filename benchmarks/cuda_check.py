@@ -338,7 +338,7 @@ def main(
 ) -> None:
     """Run everything once; status 1 when a step failed.
 
-    Example: benchmarks/cuda_check.sh /tmp/cuda_check
+    Example: benchmarks/cuda_check.sh cuda_check
     """
     if not dry_run and not torch.cuda.is_available():
         raise typer.BadParameter("no CUDA device here; --dry-run runs on the CPU")

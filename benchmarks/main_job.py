@@ -288,7 +288,7 @@ def main(
 ) -> None:
     """Run the chain and print its tables.
 
-    Example: python benchmarks/main_job.py --data ../shared/data/ixi_hh_2mm --out /tmp/main_job
+    Example: python benchmarks/main_job.py --data ../shared/data/ixi_hh_2mm --out main_job
     """
     job, places = Job(), JobPlaces(data.resolve(), out.resolve())
     run_job(

@@ -213,7 +213,7 @@ def main(
 ) -> None:
     """Train on two domains, and print how near the held-out subjects come to their truth.
 
-    Example: python benchmarks/pta.py --data ../shared/data/ixi_hh_2mm --out /tmp/pta
+    Example: python benchmarks/pta.py --data ../shared/data/ixi_hh_2mm --out pta
     """
     job, places = Job(contrast=contrast, trainer=trainer, epochs=epochs), Places(data.resolve(), out.resolve())
     run_job(

@@ -219,7 +219,7 @@ def main(
 ) -> None:
     """Train, judge, enhance.
 
-    Example: python benchmarks/simulated_keeper.py --data ../shared/data/ixi_hh_2mm --out /tmp/simulated_keeper
+    Example: python benchmarks/simulated_keeper.py --data ../shared/data/ixi_hh_2mm --out simulated_keeper
     """
     low, high = (float(part) for part in noise.split(","))
     job = Job(

@@ -201,7 +201,7 @@ def main(
 ) -> None:
     """Train, measure, and print the tables.
 
-    Example: python benchmarks/siqt.py --data ../shared/data/ixi_hh_2mm --out /tmp/siqt
+    Example: python benchmarks/siqt.py --data ../shared/data/ixi_hh_2mm --out siqt
     """
     job, places = Job(), Places(data.resolve(), out.resolve())
     run_job(

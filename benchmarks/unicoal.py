@@ -155,7 +155,7 @@ def main(
 ) -> None:
     """Train, measure, and print the table.
 
-    Example: python benchmarks/unicoal.py --data ../shared/data/ixi_hh_2mm --out /tmp/unicoal
+    Example: python benchmarks/unicoal.py --data ../shared/data/ixi_hh_2mm --out unicoal
     """
     job, places = Job(epochs=epochs, contrasts=contrasts), Places(data.resolve(), out.resolve())
     run_job(
