@@ -82,7 +82,7 @@ def features(
             for path in scans[case]:
                 check_nifti_header(path, dim=len(patch))
             prepared = source.prepare(scans[case])
-            maps = _maps(source, prepared, chosen, device)
+            maps = _maps(source, prepared, chosen, strides, device)
             affines = [map_affine(scans[case], prepared, source, strides[level]) for level in chosen]
             _write(files[case], maps, affines, chosen, npz=npz)
             written += files[case]
@@ -140,13 +140,15 @@ def _permutation(transpose_forward: Sequence[int]) -> Affine:
     return matrix
 
 
-def _maps(source: MapSource, prepared: Prepared, levels: Sequence[int], device: torch.device) -> list[FloatArray]:
+def _maps(
+    source: MapSource, prepared: Prepared, levels: Sequence[int], strides: Sequence[Sequence[int]], device: torch.device
+) -> list[FloatArray]:
     """Per level `(C_l, Z_l, Y_l, X_l)`; of a 2D network slice by slice."""
     volume = torch.from_numpy(np.ascontiguousarray(prepared.data)).float()
     patch = source.configuration.patch_size
 
     def tiled(part: torch.Tensor) -> list[torch.Tensor]:
-        return tiled_maps(source.maps, part, patch_size=patch, levels=levels, device=device)
+        return tiled_maps(source.maps, part, strides=strides, patch_size=patch, levels=levels, device=device)
 
     if len(patch) == 3:
         return [one.numpy() for one in tiled(volume)]

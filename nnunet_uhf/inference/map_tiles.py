@@ -19,6 +19,7 @@ def tiled_maps(
     maps: Maps,
     volume: Tensor,
     *,
+    strides: Sequence[Sequence[int]],
     patch_size: Sequence[int],
     levels: Sequence[int],
     device: torch.device,
@@ -31,6 +32,7 @@ def tiled_maps(
     Args:
         maps: the network, in eval mode.
         volume: `(C, *S)`, as many axes as the patch; padded with 0 at its end where it is too small or does not fit.
+        strides: of every map, as :func:`strides_of` tells them.
         patch_size: of a tile, `*P`; made larger where a map does not divide it.
         levels: which maps, 0 the finest.
         device: where tiles are computed; sums are kept on the CPU.
@@ -44,7 +46,6 @@ def tiled_maps(
     """
     size = list(volume.shape[1:])
     with torch.inference_mode():
-        strides = _strides(maps(torch.zeros(1, volume.shape[0], *patch_size, device=device)), patch_size)
         coarsest = [max(stride[axis] for stride in strides) for axis in range(len(size))]
         patch = [_up(length, step) for length, step in zip(patch_size, coarsest, strict=True)]
         padded = [max(_up(length, step), tile) for length, step, tile in zip(size, coarsest, patch, strict=True)]
@@ -81,12 +82,9 @@ def tiled_maps(
 
 
 def strides_of(maps: Maps, channels: int, patch_size: Sequence[int], device: torch.device) -> list[tuple[int, ...]]:
-    """Per level and axis how much coarser a map is than the image."""
+    """Per level and axis how much coarser a map is than the image, by a pass of an empty patch."""
     with torch.inference_mode():
-        return _strides(maps(torch.zeros(1, channels, *patch_size, device=device)), patch_size)
-
-
-def _strides(found: Sequence[Tensor], patch_size: Sequence[int]) -> list[tuple[int, ...]]:
+        found = maps(torch.zeros(1, channels, *patch_size, device=device))
     return [tuple(max(1, round(n / m)) for n, m in zip(patch_size, one.shape[2:], strict=True)) for one in found]
 
 

@@ -26,6 +26,7 @@ from nnunet_uhf.inference.map_tiles import tiled_maps
 from nnunet_uhf.keepers.file import build_keeper, read_keeper
 
 CPU = torch.device("cpu")
+STRIDES = {dim: [(step,) * dim for step in (1, 2, 4)] for dim in (2, 3)}
 
 
 def pooled(patch: torch.Tensor) -> list[torch.Tensor]:
@@ -64,6 +65,7 @@ def test_tiles_give_the_map_of_the_whole(dim: int, size: tuple[int, ...]) -> Non
     found = tiled_maps(
         pooled,
         volume,
+        strides=STRIDES[dim],
         patch_size=(30, 32, 32)[:dim],
         levels=(0, 2),
         device=CPU,
@@ -90,9 +92,9 @@ def test_every_map_lies_where_its_anatomy_is(dim: int, order: str, tmp_path: Pat
     truth = middle(image.get_fdata(), image.affine)
     for level, step in enumerate((1, 2, 4)):
         volume = torch.from_numpy(prepared.data.copy())
-        part = [tiled_maps(pooled, one, patch_size=(32,) * dim, levels=[level], device=CPU)[0] for one in (
-            [volume] if dim == 3 else volume.unbind(1)
-        )]  # fmt: skip
+        parts = [volume] if dim == 3 else volume.unbind(1)
+        options = {"strides": STRIDES[dim], "patch_size": (32,) * dim, "levels": [level], "device": CPU}
+        part = [tiled_maps(pooled, one, **options)[0] for one in parts]
         one = (part[0] if dim == 3 else torch.stack(part, dim=1))[0].numpy().transpose(2, 1, 0)
         found = middle(one, map_affine((scan,), prepared, source, (step,) * dim))
         np.testing.assert_allclose(found, truth, atol=0.05)
