@@ -130,7 +130,7 @@ def write_datasets(settings: Settings, task: Task, places: Places) -> None:
             source_channel=CHANNEL,
             target_channel="HF",
             route="simulated",
-            architecture={"base_features": settings.keeper_features},
+            architecture={"base_features": settings.keeper_features, "preset": settings.keeper_preset},
             **FIELDS,
         )
     write_segmentation_dataset(

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.networks.presets import DEFAULT_PRESET
 from nnunet_uhf.stages import Stage, open_folder, run_stages
 from nnunet_uhf.trainers.seeded import SEED_VARIABLE
 
@@ -211,10 +212,16 @@ def main(
     features: Annotated[str, typer.Option(help="Features of the segmentation network's stages.")] = "16,32,64,128",
     pretraining_epochs: Annotated[int, typer.Option(help="Epochs (of 250 iterations) of teacher and keeper.")] = 3,
     keeper_features: Annotated[int, typer.Option(help="Base features of teacher and keeper.")] = 16,
+    keeper_preset: Annotated[
+        str, typer.Option(help="Of teacher and keeper: reference, efficient, ..")
+    ] = DEFAULT_PRESET,
     keeper: Annotated[
         Path | None, typer.Option(help="Take this keeper; its subjects must be the first ones by name.")
     ] = None,
     same_field_keeper: Annotated[Path | None, typer.Option(help="The keeper of the same-field control.")] = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only data, plans and keepers: for paired/run.py.")
+    ] = False,
     device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Run the experiment, print its tables, and write results.csv and results.json.
@@ -227,8 +234,8 @@ def main(
         raise UHFError(f"unknown conditions {', '.join(unknown)}: choose among {', '.join(CONDITIONS)}")
     if keeper is not None and same_field_keeper is None and "same_field" in chosen:
         raise UHFError("with --keeper, give --same-field-keeper too, or leave same_field out of --conditions")
-    chosen_seeds = numbers(seeds, "--seeds")
-    if max(chosen_seeds) >= SEEDS:
+    chosen_seeds = [] if prepare else numbers(seeds, "--seeds")
+    if max(chosen_seeds, default=0) >= SEEDS:
         raise UHFError(f"--seeds {seeds}: splits are made for seeds below {SEEDS}")
     settings = Settings(
         task=task,
@@ -246,6 +253,7 @@ def main(
         batch=batch,
         features=tuple(numbers(features, "--features")),
         keeper_features=keeper_features,
+        keeper_preset=keeper_preset,
         keeper=str(keeper.resolve()) if keeper else "",
         same_field_keeper=str(same_field_keeper.resolve()) if same_field_keeper else "",
     )
@@ -253,6 +261,8 @@ def main(
     state = open_folder(places.out, asdict(settings))
     stages = chain(settings, find_task(task, places.data), places, conditions=chosen, seeds=chosen_seeds, device=device)
     run_stages(stages, state=state, environment=environment(places), logs=places.out / "logs", console=console)
+    if prepare:
+        return
     report(settings, find_task(task, places.data), places, state, console=console)
 
 

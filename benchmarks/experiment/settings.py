@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.networks.presets import DEFAULT_PRESET
 from nnunet_uhf.nnunet.labels import tells_sides_apart
 
 PAIRS, LOW, HIGH = "Dataset201_ExperimentPairs", "Dataset202_ExperimentLow", "Dataset203_ExperimentHigh"
@@ -136,6 +137,7 @@ class Settings:
     keeper_features: int
     keeper: str
     same_field_keeper: str
+    keeper_preset: str = DEFAULT_PRESET
 
     def tested(self, dataset: str) -> list[str]:
         """Names of the severities a model of LOW or HIGH is tested at; the latter at high field, too."""

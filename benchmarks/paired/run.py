@@ -29,8 +29,8 @@ from nnunet_uhf.errors import UHFError
 from paired.tables import draw, table
 from paired.trainers import CONDITIONS, EPOCHS
 
-OF_NO_MATTER = {"preset": "reference", "rate": None}
-"""To plain trainings: one serves all presets and rates."""
+OF_NO_MATTER = {"preset": "reference", "rate": None, "fused": None}
+"""To plain trainings: one serves all presets, rates and numbers of fused stages."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -51,10 +51,11 @@ def environment(work: Path, results: Path, keeper: Path | None, seed: int) -> di
 
 
 class Tests:
-    """Held-out scans by group, with their true labels."""
+    """Held-out scans by group, a folder or a pattern of file names in one, with their true labels."""
 
     def __init__(self, groups: dict[str, Path], truth: Path) -> None:
-        self.groups, self.truth = groups, truth
+        self.truth = truth
+        self.groups = {name: _scans(folder) for name, folder in groups.items()}
 
     def dice(self, trainer: nnUNetTrainer) -> dict[str, list[list[float]]]:
         """Dice in percent: by group, of every scan, of every label; 100 where truth and prediction have none."""
@@ -68,9 +69,9 @@ class Tests:
         network.eval()
         trainer.set_deep_supervision_enabled(False)
         found: dict[str, list[list[float]]] = {}
-        for group, folder in self.groups.items():
+        for group, scans in self.groups.items():
             found[group] = []
-            for path in sorted(folder.glob("*_0000.nii.gz")):
+            for path in scans:
                 image, properties = reader.read_images([str(path)])
                 predicted = predictor.predict_single_npy_array(image, properties)
                 name = path.name.replace("_0000.nii.gz", "")
@@ -86,6 +87,15 @@ class Tests:
         trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
         network.train(was_training)
         return found
+
+
+def _scans(place: Path) -> list[Path]:
+    """First channels in a folder, or the files of a pattern."""
+    folder, pattern = (place.parent, place.name) if "*" in place.name else (place, "*_0000.nii.gz")
+    scans = sorted(folder.glob(pattern))
+    if not scans:
+        raise UHFError(f"{place}: no test images there; give a folder of images named CASE_0000.nii.gz, or a pattern")
+    return scans
 
 
 def _dice(first: Any, second: Any) -> float:
@@ -106,6 +116,7 @@ def train(
     points: int,
     rate: float | None,
     batch: int | None,
+    fused: int | None,
     preset: str,
     device: str,
 ) -> dict[str, Any]:
@@ -122,9 +133,8 @@ def train(
         if trainer.current_epoch % (EPOCHS // points) == 0:
             curve[str(trainer.current_epoch * trainer.num_iterations_per_epoch)] = tests.dice(trainer)
 
-    trainer_class = type(
-        CONDITIONS[condition].__name__, (CONDITIONS[condition],), {"steps": steps, "rate": rate, "look": look}
-    )
+    chosen = {"steps": steps, "rate": rate, "fused": fused, "look": look}
+    trainer_class = type(CONDITIONS[condition].__name__, (CONDITIONS[condition],), chosen)
     with mock.patch.dict(os.environ, {"nnUNet_UHF_PRESET": preset}):
         trainer = trainer_class(
             plans, configuration, fold, json.loads((folder / "dataset.json").read_text()), torch.device(device)
@@ -144,7 +154,10 @@ def main(
     plans: Annotated[str, typer.Option("-p")] = "nnUNetPlans",
     keeper: Annotated[Path | None, typer.Option(help="File or folder of the keeper.")] = None,
     same_field_keeper: Annotated[Path | None, typer.Option(help="The control's.")] = None,
-    tests: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of test images; imagesTs without it.")] = None,
+    tests: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of test images, or 'NAME=FOLDER/*_x_0000.nii.gz'; imagesTs without it."),
+    ] = None,
     truth: Annotated[Path | None, typer.Option(help="True labels; labelsTs without it.")] = None,
     conditions: Annotated[str, typer.Option(help="With commas between them.")] = "plain,guided,random,zero",
     seeds: Annotated[int, typer.Option(min=2)] = 4,
@@ -152,6 +165,9 @@ def main(
     points: Annotated[int, typer.Option(help="Of the learning curve: 1, 2, 5 or 10.")] = 2,
     rate: Annotated[float | None, typer.Option(help="Of the fusions; 0 for the backbone's optimizer.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Size of a batch; that of the plans without it.")] = None,
+    fused: Annotated[
+        int | None, typer.Option(min=1, help="Stages that are guided, finest first; all without it.")
+    ] = None,
     preset: Annotated[str, typer.Option()] = "reference",
     device: Annotated[str, typer.Option("-device")] = "cpu",
 ) -> None:
@@ -171,10 +187,11 @@ def main(
         torch.set_num_threads(1)  # the order of sums, and with it every number, does not depend on the machine's cores
     out.mkdir(parents=True, exist_ok=True)
     lines = out / "trainings.jsonl"
-    done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.is_file() else []
+    written = lines.read_text().splitlines() if lines.is_file() else []
+    done = [{"fused": None, **json.loads(line)} for line in written]  # lines of before do not say it
     setting = {
         "dataset": dataset, "configuration": configuration, "steps": steps, "preset": preset, "rate": rate,
-        "batch": batch,
+        "batch": batch, "fused": fused,
     }  # fmt: skip
     jobs = [
         {**setting, **(OF_NO_MATTER if name == "plain" else {}), "seed": seed, "condition": name}
@@ -185,7 +202,7 @@ def main(
     for job in track(open_jobs, "trainings", console=console):
         name = job["condition"]
         file = same_field_keeper if name == "same_field" else keeper
-        log = out / "logs" / f"{configuration}_{name}_{job['seed']}_{steps}_{preset}_{rate}_{batch}.log"
+        log = out / "logs" / f"{configuration}_{name}_{job['seed']}_{steps}_{preset}_{rate}_{batch}_{fused}.log"
         log.parent.mkdir(exist_ok=True)
         with (
             log.open("w") as printed,
@@ -194,7 +211,7 @@ def main(
         ):
             result = train(
                 name, dataset=dataset, configuration=configuration, fold=fold, plans_name=plans, work=work,
-                tests=held_out, steps=steps, points=points, rate=rate, batch=batch,
+                tests=held_out, steps=steps, points=points, rate=rate, batch=batch, fused=fused,
                 preset=preset, device=device,
             )  # fmt: skip
         done.append({**job, **result})
@@ -203,7 +220,8 @@ def main(
     chosen = [each for each in done if any(job.items() <= each.items() for job in jobs)]
     for group in held_out.groups:
         console.print(table(chosen, group))
-    draw(chosen, out / f"{configuration}_{steps}_{preset}{'' if rate is None else f'_{rate:g}'}.png")
+    special = f"{'' if rate is None else f'_{rate:g}'}{'' if fused is None else f'_{fused}_fused'}"
+    draw(chosen, out / f"{configuration}_{steps}_{preset}{special}.png")
 
 
 if __name__ == "__main__":

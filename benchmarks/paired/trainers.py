@@ -22,6 +22,7 @@ class Paired(nnUNetTrainer):
 
     steps = 250
     rate: float | None = None
+    fused: int | None = None
     look: Callable[[nnUNetTrainer], None] | None = None
 
     def __init__(
@@ -53,7 +54,13 @@ class Plain(Paired, SeededTraining, nnUNetTrainerNoMirroring):
 
 
 class Guided(Paired, UHFGuidance, nnUNetTrainerNoMirroring):
-    """By the keeper that is at hand."""
+    """By the keeper that is at hand; ``fused``: only so many stages, finest first."""
+
+    def initialize(self) -> None:
+        """As guided; fusions that start at nothing and learn nothing add nothing."""
+        super().initialize()
+        if self.fused is not None:
+            self.guided_network.fusions[self.fused :].requires_grad_(requires_grad=False)
 
     @property
     def fusion_rate(self) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from helpers.support import REPOSITORY, tiny_trainer
 from helpers.tiny_data import write_image
@@ -125,6 +126,20 @@ def test_every_condition_is_trained_and_predicted_for_every_label_count_and_seed
     assert len(set(keys)) == len(keys)
     expected = [f"run_{name}_{labels}_{seed}" for seed in (0, 1) for labels in (2, 4) for name in conditions]
     assert keys[-len(expected) :] == expected
+
+
+def test_preparing_ends_with_the_keepers(
+    benchmark: SimpleNamespace, places: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+    monkeypatch.setattr(benchmark.run, "run_stages", lambda stages, **_: keys.extend(stage.key for stage in stages))
+    words = [
+        "--data", str(places.data), "--out", str(places.out), "--prepare", "--labels", "2", "--pool", "5",
+        "--keeper-subjects", "4", "--test-subjects", "3", "--conditions", "guided,same_field",
+    ]  # fmt: skip
+    assert CliRunner().invoke(benchmark.run.app, words, catch_exceptions=False).exit_code == 0
+    assert [key for key in keys if key.startswith("file_")] == ["file_high_field", "file_same_field"]
+    assert keys[-1] == "file_same_field"
 
 
 def test_every_trainer_of_the_chain_exists(

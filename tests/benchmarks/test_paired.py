@@ -17,6 +17,7 @@ from helpers.guided_runs import use_keeper
 from helpers.support import REPOSITORY
 from helpers.tiny_data import PLANS
 from helpers.workspace import Workspace
+from nnunet_uhf.errors import UHFError
 
 
 @pytest.fixture
@@ -53,7 +54,8 @@ def test_a_run_tests_every_condition_of_every_seed_and_goes_on_where_it_stopped(
     words = [
         "--work", str(tmp_path), "--out", str(tmp_path / "out"), "-d", dataset.name, "-c", "2d", "-p", PLANS,
         "--keeper", str(keeper), "--conditions", "plain,random", "--seeds", "2", "--steps", "10", "--points", "1",
-        "--batch", "1", "--tests", f"few={dataset.raw / 'imagesTs'}", "--truth", str(tmp_path / "truth"),
+        "--batch", "1", "--fused", "2", "--tests", f"few={dataset.raw / 'imagesTs'}",
+        "--truth", str(tmp_path / "truth"),
     ]  # fmt: skip
     (tmp_path / "truth").mkdir()
     for path in (dataset.raw / "imagesTs").glob("*_0000.nii.gz"):
@@ -69,4 +71,15 @@ def test_a_run_tests_every_condition_of_every_seed_and_goes_on_where_it_stopped(
         ]  # fmt: skip
     assert all(0 <= score <= 100 for each in trainings for score in np.ravel(each["curve"]["10"]["few"]))
     assert [len(each["loudness"]) for each in trainings] == [0, 3, 0, 3]
-    assert (tmp_path / "out" / "2d_10_reference.png").is_file()
+    assert all(loud > 0 for loud in trainings[1]["loudness"][:2])
+    assert trainings[1]["loudness"][2] == 0  # not one of the two that are guided
+    assert (tmp_path / "out" / "2d_10_reference_2_fused.png").is_file()
+
+
+def test_scans_are_those_of_a_folder_or_of_a_pattern(tmp_path: Path, benchmark: SimpleNamespace) -> None:
+    for name in ("b_r3_0000", "a_r3_0000", "a_r4_0000", "a_r4_0001"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    assert [path.name[:4] for path in benchmark.run._scans(tmp_path)] == ["a_r3", "a_r4", "b_r3"]
+    assert [path.name[:4] for path in benchmark.run._scans(tmp_path / "*_r3_0000.nii.gz")] == ["a_r3", "b_r3"]
+    with pytest.raises(UHFError, match="no test images"):
+        benchmark.run._scans(tmp_path / "*_r5_0000.nii.gz")
