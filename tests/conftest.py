@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from unittest import mock
 
 # nnU-Net reads this once, at import
 os.environ["nnUNet_def_n_proc"] = "1"  # noqa: SIM112 - the library's name
@@ -14,6 +16,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 import numpy as np
 import pytest
 import torch
+from nnunetv2.utilities import utils as nnunet_utils
 
 from helpers.made_scans import AFFINE, Save
 from helpers.tiny_data import TinyDataset, write_image
@@ -29,6 +32,13 @@ def fixed_seeds() -> None:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - batchgenerators draws from the legacy state
     random.seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads_list_files() -> Iterator[None]:
+    """nnU-Net lists the files of a dataset by threads; twelve forks of a large process take most of a second."""
+    with mock.patch.object(nnunet_utils, "Pool", ThreadPool):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -65,15 +65,14 @@ def _changes(
     settings, build = _builder(plans, configuration, dataset_json)
     architecture, patch, batch = settings["architecture"], list(settings["patch_size"]), settings["batch_size"]
     limit = _step_bytes(build(architecture), build.channels, patch, batch)
-    with torch.device("meta"):
-        planned = build_guided_net(build(architecture), block.spec)
-    if _step_bytes(planned, build.channels, patch, batch) <= limit * NEGLIGIBLE:
-        return settings, {}
     least = min(batch, MIN_BATCH)
     while True:
         with torch.device("meta"):
             guided = build_guided_net(build(architecture), block.spec)
-        fitting = _largest_batch(partial(_step_bytes, guided, build.channels, patch), batch, least=least, limit=limit)
+        memory = cache(partial(_step_bytes, guided, build.channels, patch))
+        if patch == settings["patch_size"] and memory(batch) <= limit * NEGLIGIBLE:
+            return settings, {}
+        fitting = _largest_batch(memory, batch, least=least, limit=limit)
         if fitting is not None:
             break
         patch, architecture = _smaller(patch, architecture, settings, where=configuration)

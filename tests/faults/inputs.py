@@ -10,9 +10,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from faults.datasets import Commands, layouts
 from faults.tally import Fault, of_command
 from helpers.bad_images import EDITS, write_bad_image
-from helpers.support import tiny_keeper
+from helpers.known_keepers import knowing
 
 SIZE = 24
 
@@ -48,9 +49,10 @@ class Verbs:
         labels = {"background": 0, "CSF": 1, "GM": 2, "WM": 3}
         content = {"channel_names": {"0": "LF"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
         (raw / "dataset.json").write_text(json.dumps(content))
-        self.keeper = tiny_keeper(root, 2)
+        self.keeper = knowing(root / "keeper", 2)
+        self.converted = layouts(root, _image, str(root / "out"))
 
-    def commands(self) -> dict[str, tuple[str, list[str]]]:
+    def commands(self) -> Commands:
         """By verb: the spoilt file, and the arguments."""
         at = {
             name: str(self.root / name)
@@ -71,6 +73,14 @@ class Verbs:
             "enhance": (
                 "images/case.nii.gz",
                 ["enhance", "-i", at["images"], "-o", at["out"], "-m", str(self.keeper), "-device", "cpu"],
+            ),
+            "features": (
+                "images/case.nii.gz",
+                ["features", "-i", at["images"], "-o", at["out"], "-m", str(self.keeper), "-device", "cpu"],
+            ),
+            "check-input": (
+                "images/case.nii.gz",
+                ["check-input", "-i", at["images"], "-m", str(self.keeper), "-device", "cpu"],
             ),
             "simulate, image": ("images/case.nii.gz", [*simulated, "--labels", at["labels"]]),
             "simulate, labels": ("labels/case.nii.gz", [*simulated, "--labels", at["labels"]]),
@@ -101,6 +111,7 @@ class Verbs:
                 ["qc", "-i", at["Dataset301_Raw"], "-o", at["out"]],
             ),
             "qc, labels": ("Dataset301_Raw/labelsTr/case.nii.gz", ["qc", "-i", at["Dataset301_Raw"], "-o", at["out"]]),
+            **self.converted,
         }
 
 
@@ -112,7 +123,7 @@ def bad_inputs(root: Path, *, every: int = 1) -> Iterator[Fault]:
         fault = Fault(f"{verb}: a bad file", "one line, no result of it")
         spoilt = root / name
         kept = spoilt.read_bytes()
-        produced: Callable[[], bool] = lambda: any(out.rglob("case*.nii*"))  # noqa: E731
+        produced: Callable[[], bool] = lambda: any(out.rglob("*.nii*"))  # noqa: E731
         shutil.rmtree(out, ignore_errors=True)
         outcome, note = _sound(arguments)
         if outcome:

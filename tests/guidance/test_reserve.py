@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ DATASET_JSON = {"channel_names": {"0": "T1w"}, "labels": {"background": 0, "brai
 
 
 def plans(patch: list[int], batch: int, *, preset: str = "light", features: int = 16, **keeper: Any) -> Any:
-    """Plans as nnU-Net's planner writes them, with a guided block."""
+    """Plans as nnU-Net's planner writes them, with one convolution a stage and a guided block of a small keeper."""
     dim = len(patch)
     _, strides, kernels, _, _ = get_pool_and_conv_props([1.0] * dim, patch, 4, 999999)
     stages = len(strides)
@@ -34,8 +33,8 @@ def plans(patch: list[int], batch: int, *, preset: str = "light", features: int 
         "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
         "kernel_sizes": [list(kernel) for kernel in kernels],
         "strides": [list(step) for step in strides],
-        "n_conv_per_stage": [2] * stages,
-        "n_conv_per_stage_decoder": [2] * (stages - 1),
+        "n_conv_per_stage": [1] * stages,
+        "n_conv_per_stage_decoder": [1] * (stages - 1),
         "conv_bias": True,
         "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
         "norm_op_kwargs": {"eps": 1e-5, "affine": True},
@@ -44,7 +43,7 @@ def plans(patch: list[int], batch: int, *, preset: str = "light", features: int 
         "nonlin": "torch.nn.LeakyReLU",
         "nonlin_kwargs": {"inplace": True},
     }
-    architecture = json.loads(json.dumps(KnowledgeKeeper(dim=dim, base_features=8, **keeper).config()))
+    architecture = json.loads(json.dumps(KnowledgeKeeper(dim=dim, **{"base_features": 4, **keeper}).config()))
     block = GuidedBlock(
         preset=preset,
         keeper=KeeperEntry(architecture=architecture, sha256="0" * 64, provenance=Provenance({})),
@@ -84,11 +83,18 @@ def memory(content: Any, *, guided: bool) -> int:
     return training_bytes(network, (settings["batch_size"], build.channels, *settings["patch_size"]))
 
 
-def test_the_batch_makes_room_first_and_by_no_more_than_it_must() -> None:
+@pytest.fixture(scope="module")
+def roomy() -> tuple[Any, Any]:
+    """Plans with a batch of 24, and what is made of them."""
     before = plans([32, 32], 24)
     kept = copy.deepcopy(before)
     after = with_room(before, {"c": block_of(before)}, DATASET_JSON)
     assert before == kept
+    return before, after
+
+
+def test_the_batch_makes_room_first_and_by_no_more_than_it_must(roomy: tuple[Any, Any]) -> None:
+    before, after = roomy[0], copy.deepcopy(roomy[1])
     entry, limit = after["configurations"]["c"], memory(before, guided=False)
     assert (entry["patch_size"], entry["uhf"]["planned"]) == ([32, 32], {"batch_size": 24})
     assert 2 <= entry["batch_size"] < 24
@@ -99,7 +105,7 @@ def test_the_batch_makes_room_first_and_by_no_more_than_it_must() -> None:
 
 @pytest.mark.parametrize("patch", [[32, 48], [16, 32, 32]])
 def test_a_batch_of_two_leaves_it_to_the_patch_which_stays_one_of_the_planners(patch: list[int]) -> None:
-    before = plans(patch, 2, preset="reference", kernel_size=3)
+    before = plans(patch, 2)
     after = with_room(before, {"c": block_of(before)}, DATASET_JSON)
     entry = after["configurations"]["c"]
     assert entry["batch_size"] == 2
@@ -116,7 +122,7 @@ def test_a_batch_of_two_leaves_it_to_the_patch_which_stays_one_of_the_planners(p
 
 
 def test_stages_set_by_hand_stay() -> None:
-    before = plans([32, 32], 2, preset="reference", kernel_size=3)
+    before = plans([32, 32], 2)
     arguments = before["configurations"]["c"]["architecture"]["arch_kwargs"]
     for name, value in arguments.items():
         if isinstance(value, list):
@@ -130,18 +136,17 @@ def test_stages_set_by_hand_stay() -> None:
 
 def test_where_no_patch_makes_room_the_ways_out_are_named() -> None:
     # a keeper of millions of weights beside a network of thousands
-    tight = plans([16, 16], 2, features=4)
+    tight = plans([12, 12], 2, features=4, base_features=8)
     with pytest.raises(UHFError, match="efficient preset, or keep the plan"):
         with_room(tight, {"c": block_of(tight)}, DATASET_JSON)
 
 
-def test_the_line_says_what_changed_and_how_to_keep_it(tmp_path: Path) -> None:
-    before = plans([32, 32], 24)
-    after = with_room(before, {"c": block_of(before)}, DATASET_JSON)
+def test_the_line_says_what_changed_and_how_to_keep_it(roomy: tuple[Any, Any]) -> None:
+    before, after = roomy
     (note,) = reserve_notes(after)
     assert note.startswith(f"c: batch_size 24 -> {after['configurations']['c']['batch_size']}, so that")
     assert "--no-reserve" in note
-    assert reserve_notes(plans([32, 32], 24)) == []
+    assert reserve_notes(before) == []
 
 
 def test_guidance_that_takes_next_to_nothing_leaves_the_plan_alone() -> None:

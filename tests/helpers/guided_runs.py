@@ -14,7 +14,7 @@ import torch
 
 from helpers.support import tiny_keeper
 from helpers.tiny_data import PLANS, TinyDataset
-from helpers.workspace import threaded_pools
+from helpers.workspace import quick_training
 
 KEEPER_VARIABLE = "nnUNet_UHF_KKN"
 
@@ -38,13 +38,21 @@ def brief(trainer: type, *, iterations: int = 2, epochs: int = 1) -> type:
 
 
 def train(
-    trainer: type, dataset: TinyDataset, configuration: str, *, fold: int | str = 0, plans: str = PLANS, **options: Any
+    trainer: type,
+    dataset: TinyDataset,
+    configuration: str,
+    *,
+    fold: int | str = 0,
+    plans: str = PLANS,
+    drawn: bool = False,
+    mirrored: bool = False,
+    **options: Any,
 ) -> None:
     """`nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS -device cpu`; options as in run_training."""
     from nnunetv2.run import run_training
 
     with (
-        threaded_pools(),
+        quick_training(drawn=drawn, mirrored=mirrored),
         mock.patch.object(run_training, "recursive_find_trainer_class_by_name", return_value=trainer),
     ):
         run_training.run_training(

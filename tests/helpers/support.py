@@ -15,7 +15,7 @@ import torch
 from helpers.tiny_data import (
     TinyDataset,
 )
-from helpers.workspace import threaded_pools
+from helpers.workspace import quick_training
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -54,9 +54,9 @@ def tiny_trainer(
     return made
 
 
-def fit(trainer: Any, *, validate: bool = False, npz: bool = False) -> Any:
+def fit(trainer: Any, *, validate: bool = False, npz: bool = False, drawn: bool = False) -> Any:
     """Train, and on request validate, inside this process; returns the trainer."""
-    with threaded_pools():
+    with quick_training(drawn=drawn):
         trainer.run_training()
         if validate:
             trainer.perform_actual_validation(npz)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -30,6 +30,15 @@ class OnCpu(nnUNetTrainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.device, self.grad_scaler = torch.device("cpu"), None
+
+
+def on_two_ranks(function: Callable[..., None], *arguments: Any) -> None:
+    """Call `function(rank, *arguments)` in two processes; raises where one fails.
+
+    On Linux they are forks, which need not import torch and nnU-Net again.
+    """
+    method = "fork" if sys.platform == "linux" else "spawn"
+    torch.multiprocessing.start_processes(function, arguments, nprocs=2, start_method=method)
 
 
 @contextmanager

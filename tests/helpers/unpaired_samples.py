@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from helpers.tiny_data import DatasetSpec, TinyDataset, case_affine, make_channel, make_labels, write_image
-from helpers.workspace import environment, folders, threaded_pools
+from helpers.workspace import preprocess
 
 UNPAIRED: dict[str, Any] = {
     "source": "LF",
@@ -59,18 +57,12 @@ def write_unpaired(folder: Path, *, spacing: float = 1.0, extra: dict[str, Any] 
 
 def prepare_unpaired(root: Path, **options: Any) -> TinyDataset:
     """Planned and preprocessed, patches of 48x48; nnU-Net's folders are below root."""
-    import torch
-    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
-
     spec = write_unpaired(root / "raw", **options)
     dataset = TinyDataset(spec, root / "raw" / spec.name, root / "preprocessed" / spec.name)
-    variables = environment(**folders(root, root / "results"), nnUNet_n_proc_DA="1")
-    with variables, threaded_pools(), redirect_stdout(io.StringIO()):
-        api.extract_fingerprints([spec.number], num_processes=1, show_progress_bar=False)
-        api.plan_experiments([spec.number], spec.planner)
-        torch.set_num_threads(1)
-        plans = dataset.plans()
+
+    def small(plans: dict[str, Any]) -> dict[str, Any]:
         plans["configurations"]["2d"].update(patch_size=[48, 48], batch_size=4)
-        dataset.write_plans(plans)
-        api.preprocess([spec.number], spec.plans_name, ["2d"], num_processes=[1], show_progress_bar=False)
+        return plans
+
+    preprocess(root, dataset, small)
     return dataset

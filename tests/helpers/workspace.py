@@ -1,6 +1,7 @@
 """nnU-Net's folders for the tests: tiny datasets prepared once a session, results of every test's own.
 
-Worker pools are threads of this process instead of spawned ones, which would spend seconds importing torch.
+nnU-Net's fixed costs are left out: worker pools are threads of this process instead of spawned ones, which would spend
+seconds importing torch; a fingerprint draws thousands of voxels, not a hundred million; planning weighs no network.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import io
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -44,6 +45,26 @@ def threaded_pools() -> Iterator[None]:
 
 
 @contextmanager
+def quick_training(*, drawn: bool = False, mirrored: bool = False) -> Iterator[None]:
+    """Training and validation at the price of their steps: no progress.png, no mirrored passes, unless asked for."""
+    from nnunetv2.training.logging.nnunet_logger import MetaLogger
+    from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as module
+
+    predictor = module.nnUNetPredictor
+
+    def unmirrored(**options: Any) -> Any:
+        return predictor(**{**options, "use_mirroring": False})
+
+    with ExitStack() as stack:
+        stack.enter_context(threaded_pools())
+        if not drawn:
+            stack.enter_context(mock.patch.object(MetaLogger, "plot_progress_png"))
+        if not mirrored:
+            stack.enter_context(mock.patch.object(module, "nnUNetPredictor", unmirrored))
+        yield
+
+
+@contextmanager
 def environment(**values: str | None) -> Iterator[None]:
     """Set environment variables for a while; None unsets one."""
     before = {name: os.environ.get(name) for name in values}
@@ -64,20 +85,47 @@ def _apply_environment(values: Mapping[str, str | None]) -> None:
 
 def prepare_dataset(root: Path, spec: DatasetSpec, **cases: int) -> TinyDataset:
     """Write, fingerprint, plan, shrink and preprocess one dataset under root/raw and root/preprocessed."""
-    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
-
     raw = write_raw_dataset(root / "raw", spec, **cases)
     dataset = TinyDataset(spec, raw, root / "preprocessed" / spec.name)
-    # planning hands nnUNet_n_proc_DA to torch.set_num_threads, which refuses the 0 that trainings want
-    variables = environment(**folders(root, root / "results"), nnUNet_n_proc_DA="1")
-    # nnU-Net prints whole plans, which would bury the message of a failing test
-    with variables, threaded_pools(), redirect_stdout(io.StringIO()):
-        api.extract_fingerprints([spec.number], num_processes=1, show_progress_bar=False)
-        api.plan_experiments([spec.number], spec.planner)
-        torch.set_num_threads(1)
-        dataset.write_plans(shrink_plans(dataset.plans(), lowres="3d_lowres" in spec.configurations))
-        api.preprocess([spec.number], spec.plans_name, spec.configurations, num_processes=[1], show_progress_bar=False)
+    lowres = "3d_lowres" in spec.configurations
+    preprocess(root, dataset, lambda plans: shrink_plans(plans, lowres=lowres))
     return dataset
+
+
+def preprocess(
+    root: Path, dataset: TinyDataset, change: Callable[[dict[str, Any]], dict[str, Any]], *, checked: bool = False
+) -> None:
+    """Fingerprint (after nnU-Net's check of the dataset, on request), plan, change the plans, preprocess."""
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+
+    spec = dataset.spec
+    with environment(**folders(root, root / "results")):
+        plan(spec.number, spec.planner, checked=checked)
+        dataset.write_plans(change(dataset.plans()))
+        with threaded_pools(), redirect_stdout(io.StringIO()):
+            api.preprocess(
+                [spec.number], spec.plans_name, spec.configurations, num_processes=[1], show_progress_bar=False
+            )
+
+
+def plan(number: int, planner: str = "ExperimentPlanner", *, checked: bool = False) -> None:
+    """nnU-Net's fingerprint and plans; these are of no use in full size, since no network is weighed for them."""
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+    from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+
+    class FewVoxels(DatasetFingerprintExtractor):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.num_foreground_voxels_for_intensitystats = 10_000
+
+    # nnU-Net prints whole plans, which would bury the message of a failing test; it hands nnUNet_n_proc_DA to
+    # torch.set_num_threads, which refuses the 0 that trainings want
+    with threaded_pools(), redirect_stdout(io.StringIO()), environment(nnUNet_n_proc_DA="1"):
+        api.extract_fingerprint_dataset(number, FewVoxels, 1, checked, show_progress_bar=False)
+        with mock.patch.object(ExperimentPlanner, "static_estimate_VRAM_usage", staticmethod(lambda *_: 1e7)):
+            api.plan_experiments([number], planner)
+    torch.set_num_threads(1)
 
 
 def folders(root: Path, results: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from helpers.support import fit, predict_folder, tiny_keeper, tiny_trainer
 from helpers.tiny_data import DatasetSpec, TinyDataset, shrink_plans, write_raw_dataset
-from helpers.workspace import Workspace, environment, threaded_pools
+from helpers.workspace import Workspace, environment, plan, threaded_pools
 from nnunet_uhf.errors import MatchError, UHFError
 from nnunet_uhf.guidance.plans import write_plans
 from nnunet_uhf.imageio.nifti import require_same_grid
@@ -57,9 +57,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, nnunet_module: Workspace) 
     made = TinyDataset(SPEC, raw, root / "preprocessed" / SPEC.name)
     # building networks of full size to weigh their memory takes most of the time; every patch is small here
     light = mock.patch.object(ExperimentPlanner, "static_estimate_VRAM_usage", staticmethod(lambda *_: 1e7))
+    plan(SPEC.number)
     with light, threaded_pools(), redirect_stdout(io.StringIO()), environment(nnUNet_n_proc_DA="1"):
-        api.extract_fingerprints([SPEC.number], num_processes=1, show_progress_bar=False)
-        api.plan_experiments([SPEC.number])
         for plane in NORMALS:
             assert write_plane_plans(SPEC.number, plane) == made.preprocessed / f"nnUNetPlans_{plane}.json"
         yield made

@@ -44,7 +44,7 @@ def test_labels_and_channels_of_every_kind_are_trained_and_validated(
     spacing = dataset.plans()["configurations"][configuration]["spacing"]
     strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 2]] if key == "anisotropic" else None
     use_keeper(tmp_path, len(spacing), channel, spacing_mm=tuple(spacing), strides=strides)
-    train(brief(UHFTrainer), dataset, configuration)
+    train(brief(UHFTrainer), dataset, configuration, mirrored=key == "single")
     folder = model_folder(nnunet.results, UHFTrainer, dataset, configuration)
     block = json.loads((folder / "plans.json").read_text())["configurations"][configuration]["uhf"]
     assert block["guide_channel"] == index

@@ -44,7 +44,7 @@ def test_guidance_is_silent_at_the_start_and_its_loudness_is_added_over_skip(
 def test_a_training_logs_loudness_draws_it_and_keeps_it_in_its_checkpoint(nnunet: Workspace, tmp_path: Path) -> None:
     use_keeper(tmp_path, 2)
     dataset = nnunet.dataset("single")
-    trainer = fit(tiny_trainer(UHFTrainer, dataset, "2d", epochs=2))
+    trainer = fit(tiny_trainer(UHFTrainer, dataset, "2d", epochs=2), drawn=True)
     folder = model_folder(nnunet.results, UHFTrainer, dataset, "2d")
     measured = checkpoint(folder)["logging"]["loudness"]
     assert [len(epoch) for epoch in measured] == [len(trainer.guided_network.fusions)] * 2

@@ -46,7 +46,7 @@ def held_out_two(workspace: Workspace, root: Path) -> TinyDataset:
 def trained(pairs: TinyDataset) -> Any:
     """A 2d teacher after one short epoch and its validation."""
     torch.manual_seed(0)
-    return fit(tiny_trainer(UHFTeacherTrainer, pairs, "2d"), validate=True)
+    return fit(tiny_trainer(UHFTeacherTrainer, pairs, "2d"), validate=True, drawn=True)
 
 
 def augmentation(pairs: TinyDataset, configuration: str) -> tuple[Any, list[int]]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from helpers.support import fit, tiny_trainer
-from helpers.tiny_data import TinyDataset
-from helpers.workspace import environment, folders, threaded_pools
+from helpers.tiny_data import DatasetSpec, TinyDataset, shrink_plans
+from helpers.workspace import environment, folders, preprocess
 from nnunet_uhf.cli.run import main
 from nnunet_uhf.keepers.file import read_header
 from nnunet_uhf.nnunet.model_folder import ModelFolder
@@ -92,23 +92,12 @@ def test_the_whole_way_from_unpaired_scans_to_a_guided_training(
     capsys.readouterr()
 
     # the keeper of these pairs, and a training that it guides, as for pairs of scans
-    import io
-    from contextlib import redirect_stdout
-
-    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
-
-    from helpers.tiny_data import DatasetSpec, shrink_plans
-
     description = json.loads((pairs / "dataset.json").read_text())
     description["uhf"]["architecture"] = {"base_features": 4}
     (pairs / "dataset.json").write_text(json.dumps(description))
     spec = DatasetSpec(533, "PseudoPairs", channels=("MR", "MR_HF"), configurations=("2d",))
     dataset = TinyDataset(spec, pairs, unpaired_root / "preprocessed" / spec.name)
-    with environment(nnUNet_n_proc_DA="1"), threaded_pools(), redirect_stdout(io.StringIO()):
-        api.extract_fingerprints([533], num_processes=1, show_progress_bar=False)
-        api.plan_experiments([533], spec.planner)
-        dataset.write_plans(shrink_plans(dataset.plans()))
-        api.preprocess([533], spec.plans_name, ["2d"], num_processes=[1], show_progress_bar=False)
+    preprocess(unpaired_root, dataset, shrink_plans)
     for name in ("UHFTeacherTrainer", "UHFKeeperTrainer"):
         fit(tiny_trainer(name, dataset, "2d", iterations=60), validate=True)
     keeper = tmp_path / "keeper.safetensors"

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import TinyDataset
-from helpers.two_ranks import OnCpu, one_of_two
+from helpers.two_ranks import OnCpu, on_two_ranks, one_of_two
 from nnunet_uhf.trainers.pta.pta import PTATrainer
 
 
@@ -33,7 +32,7 @@ def train_one_rank(rank: int, dataset: TinyDataset, folder: str, variables: Mapp
 @pytest.mark.slow
 def test_two_ranks_train_one_translation_and_log_the_same(pretrained: TinyDataset, tmp_path: Path) -> None:
     variables = {key: value for key, value in os.environ.items() if key.startswith("nnUNet")}
-    multiprocessing.spawn(train_one_rank, args=(pretrained, str(tmp_path), variables), nprocs=2)
+    on_two_ranks(train_one_rank, pretrained, str(tmp_path), variables)
     first, second = (torch.load(tmp_path / f"rank_{rank}.pt", weights_only=False) for rank in range(2))
     assert all(torch.equal(first["weights"][key], second["weights"][key]) for key in first["weights"])
     assert first["log"] == second["log"]

@@ -15,7 +15,7 @@ import torch
 
 from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import PAIRS
-from helpers.two_ranks import OnCpu, one_of_two
+from helpers.two_ranks import OnCpu, on_two_ranks, one_of_two
 from helpers.unicoal_samples import small_encoder
 from helpers.workspace import Workspace, folders
 from nnunet_uhf.cli.run import main
@@ -164,7 +164,7 @@ def test_two_ranks_that_see_one_batch_learn_what_one_learns(nnunet: Workspace, t
     """Every rank has half of the batch: gradients are means over ranks."""
     nnunet.dataset(KEY)
     variables = {name: os.environ[name] for name in folders(Path(), Path())}
-    torch.multiprocessing.spawn(_rank, args=(str(tmp_path), variables), nprocs=2)
+    on_two_ranks(_rank, str(tmp_path), variables)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
