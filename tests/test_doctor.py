@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from helpers.support import tiny_keeper
-from nnunet_uhf import doctor
+from nnunet_uhf import doctor, trainers
 from nnunet_uhf.doctor import Row
 from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, PATHS_VARIABLE, trainer_path
 
@@ -25,6 +25,12 @@ def registered_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*NNUNET_FOLDERS, doctor.KEEPERS_VARIABLE, OPT_OUT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(PATHS_VARIABLE, trainer_path())
+
+
+@pytest.fixture
+def few_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three names to look for: nnU-Net goes through all of its folders for each."""
+    monkeypatch.setattr(trainers, "__all__", ["UHFKeeperTrainer", "UHFTeacherTrainer", "UHFTrainer"])
 
 
 def failures(rows: list[Row]) -> list[Row]:
@@ -84,6 +90,7 @@ def test_nnunet_must_have_a_version_this_package_was_made_for(
     assert row.state == state
 
 
+@pytest.mark.usefixtures("few_trainers")
 def test_trainers_nnunet_does_not_find_fail_with_the_line_to_export(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OPT_OUT_VARIABLE, "0")
     monkeypatch.delenv(PATHS_VARIABLE)
@@ -93,6 +100,7 @@ def test_trainers_nnunet_does_not_find_fail_with_the_line_to_export(monkeypatch:
     assert all(doctor.EXPORT_LINE in row.remedy for row in rows)
 
 
+@pytest.mark.usefixtures("few_trainers")
 def test_a_trainer_of_the_same_name_that_is_found_first_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +113,7 @@ def test_a_trainer_of_the_same_name_that_is_found_first_is_reported(
     assert (row.name, row.found) == ("UHFTrainer", "mine.UHFTrainer")
 
 
+@pytest.mark.usefixtures("few_trainers")
 @pytest.mark.parametrize("content", ["import a_package_that_is_not_installed\n", "class Unfinished(\n"])
 def test_another_plug_in_that_does_not_import_is_named_and_ours_are_not_blamed(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,6 +129,7 @@ def test_another_plug_in_that_does_not_import_is_named_and_ours_are_not_blamed(
     assert not [row for row in doctor.check_trainers() if row.state == "failed"]
 
 
+@pytest.mark.usefixtures("few_trainers")
 def test_the_line_to_export_keeps_the_folders_of_other_plug_ins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
