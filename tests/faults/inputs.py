@@ -69,6 +69,7 @@ class Verbs:
             "none",
         ]
         simulated = ["simulate", "-i", at["images"], "-o", at["out"], "--preset", "t1w_0.36T_probable"]
+        evaluated = ["evaluate-images", "-ref", at["others"], "-pred", at["images"], "-o", at["out"]]
         return {
             "enhance": (
                 "images/case.nii.gz",
@@ -85,14 +86,9 @@ class Verbs:
             "simulate, image": ("images/case.nii.gz", [*simulated, "--labels", at["labels"]]),
             "simulate, labels": ("labels/case.nii.gz", [*simulated, "--labels", at["labels"]]),
             "normalise": ("images/case.nii.gz", ["normalise", "-i", at["images"], "-o", at["out"]]),
-            "evaluate-images, image": (
-                "images/case.nii.gz",
-                ["evaluate-images", "-ref", at["others"], "-pred", at["images"], "-o", at["out"]],
-            ),
-            "evaluate-images, reference": (
-                "others/case.nii.gz",
-                ["evaluate-images", "-ref", at["others"], "-pred", at["images"], "-o", at["out"]],
-            ),
+            "evaluate-images, image": ("images/case.nii.gz", evaluated),
+            "evaluate-images, reference": ("others/case.nii.gz", evaluated),
+            "evaluate-images, mask": ("labels/case.nii.gz", [*evaluated, "-mask", at["labels"]]),
             "volumes": ("labels/case.nii.gz", ["volumes", "-i", at["labels"], "-o", at["out"] + "/volumes.csv"]),
             "synthesise": (
                 "segmented/case.nii.gz",
