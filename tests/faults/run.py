@@ -21,7 +21,7 @@ def faults(root: Path, *, short: bool) -> Iterator[Fault]:
     yield from damaged_files(root / _made(root, "files"), 10 if short else 100)
     yield from damaged_plans(60 if short else 10_000)
     yield from bad_inputs(root / _made(root, "inputs"), every=18 if short else 1)
-    yield from cut_files(root / _made(root, "models"), 1 if short else 20)
+    yield from cut_files(root / _made(root, "models"), 1 if short else 10)
     yield from trainings(root / _made(root, "trainings"), 1 if short else 20)
 
 
