@@ -240,11 +240,14 @@ def check_folders() -> Iterator[Row]:
 def check_keepers() -> Iterator[Row]:
     """Every keeper file nnUNet_UHF_KKN names reads, and its weights have their hash."""
     from nnunet_uhf.guidance.keeper_files import KeeperFiles
+    from nnunet_uhf.keepers.packaged import builtin_keepers, builtin_name
 
     value = os.environ.get(KEEPERS_VARIABLE)
     if not value:
+        packaged = ", ".join(map(builtin_name, builtin_keepers()))
+        found = f"not set; the package's own keepers guide: {packaged}" if packaged else "not set"
         remedy = f"export {KEEPERS_VARIABLE}=FILE, unless your plans carry a keeper (nnunet-uhf plan)"
-        yield Row(KEEPERS_VARIABLE, "note", "not set", remedy)
+        yield Row(KEEPERS_VARIABLE, "note", found, remedy)
         return
     try:
         files = KeeperFiles.of_environment()

@@ -87,8 +87,17 @@ def open_folder(out: Path, settings: dict[str, Any], *, name: str = "stages") ->
         raise UHFError(
             f"{path} cannot be read as the state of a run: delete {out} or choose another output folder"
         ) from error
-    if not known or stored != json.loads(json.dumps(settings)):
-        raise UHFError(f"{path} belongs to a run with other settings: delete {out} or choose another output folder")
+    wanted = json.loads(json.dumps(settings))
+    if not known or stored != wanted:
+        told = "; ".join(
+            f"{name} was {stored.get(name)}, is {wanted.get(name)}"
+            for name in {**stored, **wanted}
+            if stored.get(name) != wanted.get(name)
+        )
+        raise UHFError(
+            f"{path} belongs to a run with other settings ({told or 'of another version'}): delete {out} or choose "
+            "another output folder"
+        )
     return State(path, settings, finished)
 
 

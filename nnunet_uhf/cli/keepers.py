@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
             import_reference,
             "import-reference --weights knowledge_keeper.pth --decoder teacher_decoder.pth -o keeper.safetensors",
         ),
-        ("inspect", inspect, "inspect keeper.safetensors"),
+        ("inspect", inspect, "inspect keeper.safetensors (or builtin)"),
         ("verify", verify, "verify nnUNet_results/DATASET/UHFTrainer__nnUNetPlans__3d_fullres"),
         ("check-input", check_input, "check-input -i IMAGES -m keeper.safetensors"),
         ("plan", plan, "plan -d 2 -c 2d 3d_fullres --keeper keeper_2d.safetensors keeper_3d.safetensors"),
@@ -158,7 +158,7 @@ def import_reference(
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Keeper file, or the model folder of a guided training.")
+        Path, typer.Argument(metavar="FILE", help="Keeper file, builtin, or the model folder of a guided training.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
@@ -178,15 +178,16 @@ def inspect(
             Console().print(model_table(facts))
         return
 
-    from nnunet_uhf.keepers.file import read_keeper
+    from nnunet_uhf.keepers.file import keeper_files, read_keeper
     from nnunet_uhf.keepers.header import header_json
     from nnunet_uhf.keepers.table import header_table
 
-    header = read_keeper(file).header
-    if as_json:
-        sys.stdout.write(header_json(header) + "\n")
-    else:
-        Console().print(header_table(header))
+    for path in keeper_files(file):  # of the package several
+        header = read_keeper(path).header
+        if as_json:
+            sys.stdout.write(header_json(header) + "\n")
+        else:
+            Console().print(header_table(header, name=path.name))
 
 
 def verify(

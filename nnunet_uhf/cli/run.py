@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nnunet_uhf import __version__
-from nnunet_uhf.cli import datasets, features, images, installation, keepers, segmentations, simulation
+from nnunet_uhf.cli import chain, datasets, features, images, installation, keepers, segmentations, sharing, simulation
 from nnunet_uhf.cli.arguments import HELP
 from nnunet_uhf.errors import LeftOutError, UHFError, UHFWarning
 
@@ -25,7 +25,17 @@ from nnunet_uhf.errors import LeftOutError, UHFError, UHFWarning
 UsageError = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(pretty_exceptions_enable=False, context_settings=HELP)
-for verbs in (installation, datasets, simulation, keepers, images, features, segmentations):  # as a user meets them
+for verbs in (
+    installation,
+    chain,
+    datasets,
+    simulation,
+    keepers,
+    images,
+    features,
+    segmentations,
+    sharing,
+):  # as a user meets them
     verbs.add_to(app)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnunet_uhf.errors import KeeperFileError, UHFError
+from nnunet_uhf.errors import KeeperFileError, MatchError, UHFError
 from nnunet_uhf.guidance.block import GuidedBlock
 from nnunet_uhf.guidance.controls import controlled_block
-from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE, KeeperAtHand, KeeperFiles
+from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE, Candidate, KeeperAtHand, KeeperFiles
+from nnunet_uhf.keepers.packaged import builtin_keepers, builtin_name
 from nnunet_uhf.networks.presets import PRESET_VARIABLE, present_name
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 
@@ -20,6 +21,8 @@ class KeeperChoice:
 
     block: GuidedBlock
     file: KeeperAtHand | None
+    note: str | None = None
+    """What the log is to say of a keeper that nobody named."""
 
 
 def choose_keeper(
@@ -36,8 +39,8 @@ def choose_keeper(
 
     The order is: a block in the plans, a fitting file of ``nnUNet_UHF_KKN`` (:meth:`KeeperFiles.choose`), the block the
     model folder was trained with (only where a checkpoint can be continued or validated, which also holds the keeper's
-    weights). A ``control`` changes the block; where it draws its keeper from ``seed``, the file gives the architecture
-    alone.
+    weights), a fitting keeper of the package. A ``control`` changes the block; where it draws its keeper from ``seed``,
+    the file gives the architecture alone.
 
     Raises:
         UHFError: no keeper, a keeper file that is missing, or a model folder trained with another keeper.
@@ -51,12 +54,12 @@ def choose_keeper(
         block = files.choose(plans, configuration, dataset_json).block
     if block is None and resumable:
         block = trained
+    packaged = KeeperFiles(builtin_keepers())
+    note = None
     if block is None:
-        raise UHFError(
-            f"no keeper: set {KEEPER_VARIABLE} to a keeper file (*.safetensors), or train one with "
-            "`nnunet-uhf pretrain`"
-        )
-    file = files.with_hash(block.keeper.sha256)
+        chosen = _packaged(packaged, plans, configuration, dataset_json)
+        block, note = chosen.block, _note(chosen.file)
+    file = files.with_hash(block.keeper.sha256) or packaged.with_hash(block.keeper.sha256)
     block = controlled_block(
         block,
         control,
@@ -73,7 +76,27 @@ def choose_keeper(
         raise UHFError(_not_at_hand(block, files))
     if file is not None:
         _ = file.content  # a damaged file is refused here, before nnU-Net makes folders
-    return KeeperChoice(block, file)
+    return KeeperChoice(block, file, note)
+
+
+def _packaged(
+    packaged: KeeperFiles, plans: Mapping[str, Any], configuration: str, dataset_json: Mapping[str, Any]
+) -> Candidate:
+    """A keeper of the package for a training for which nobody named one."""
+    wanted = f"set {KEEPER_VARIABLE} to a keeper file (*.safetensors), or train one with `nnunet-uhf pretrain`"
+    if not packaged:
+        raise UHFError(f"no keeper: {wanted}")
+    try:
+        return packaged.choose(plans, configuration, dataset_json)
+    except MatchError as error:
+        raise UHFError(f"no keeper: {wanted}. Those of the package do not fit: {error}") from error
+
+
+def _note(file: KeeperAtHand) -> str:
+    return (
+        f"{KEEPER_VARIABLE} is not set: the package's own keeper guides, {builtin_name(file.path)} "
+        f"(`nnunet-uhf inspect {builtin_name(file.path)}` says what it is); set {KEEPER_VARIABLE} for one of yours"
+    )
 
 
 def trained_block(folder: ModelFolder, configuration: str) -> GuidedBlock | None:

@@ -36,12 +36,12 @@ from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.thick_scans import SliceGeometry, slice_geometry, stretch_of
 from nnunet_uhf.inference.uncertainty import uncertainty_path, with_spread, wrapped
 from nnunet_uhf.keepers.file import KeeperHeader, build_enhancer, read_keeper
-from nnunet_uhf.keepers.trained import SAME_FIELD, TrainedKeeper, read_trained_keeper
+from nnunet_uhf.keepers.origin import taught_on
+from nnunet_uhf.keepers.trained import TrainedKeeper, read_trained_keeper
 from nnunet_uhf.keepers.trained_teacher import TEACHER, TrainedTeacher, is_teacher, read_trained_teacher
 from nnunet_uhf.networks.contract import EnhancementNet
 from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
-from nnunet_uhf.routes.table import ROUTES
 
 
 @dataclass(frozen=True)
@@ -310,10 +310,7 @@ def origin_of_image(header: KeeperHeader, scan: Scan, enhancer: Enhancer) -> dic
 
 def describe_image(header: KeeperHeader) -> str:
     """One sentence that no reader of the image may miss: inferred, from what, by whom taught, not for diagnosis."""
-    low, high = (
-        "unknown field strength" if field is None else f"{field:g} T"
-        for field in (header.source_field_T, header.target_field_T)
-    )
+    high = "unknown field strength" if header.target_field_T is None else f"{header.target_field_T:g} T"
     said = str(header.metrics.get("note", ""))
     if said.startswith(TEACHER):
         return (
@@ -321,11 +318,7 @@ def describe_image(header: KeeperHeader) -> str:
             "its feature maps, the most that a keeper which learns from it can reach. For research only, not for "
             "diagnosis."
         )
-    route = ROUTES[header.route]
-    taught = route.taught(low, high)
-    if said.startswith(SAME_FIELD):
-        taught = f"{route.low_field} ({low}) alone, as a control: it has seen no higher field"
     return (
-        f"Image inferred by a neural network trained on {taught}. It is not a measurement at {high}: structures may "
-        "be missing or invented. For research only, not for diagnosis."
+        f"Image inferred by a neural network trained on {taught_on(header)}. It is not a measurement at {high}: "
+        "structures may be missing or invented. For research only, not for diagnosis."
     )

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nnunet_uhf.errors import KeeperFileError
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.keepers.header import FORMAT_VERSION, KeeperHeader, header_json, parse_header
+from nnunet_uhf.keepers.packaged import SUFFIX, builtin_files, is_builtin, keeper_path
 from nnunet_uhf.networks.kinds import KINDS, who_makes_guides, why_no_guide
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ __all__ = [
     "write_keeper",
 ]
 
-SUFFIX = ".safetensors"
 METADATA_KEY = "nnunet_uhf"
 #: Bytes of tensor names, shapes and our JSON together; safetensors itself would allow 100 MB.
 MAX_CONTAINER_HEADER_BYTES = 4_000_000
@@ -87,10 +87,12 @@ def write_keeper(
     header: KeeperHeader,
     keeper_state: Mapping[str, Tensor],
     decoder_state: Mapping[str, Tensor] | None = None,
+    half: bool = False,
 ) -> KeeperHeader:
     """Write a keeper file whole or not at all, and return the header with its hashes filled in.
 
-    An existing file at ``path`` stays as it is until the new one is complete on the disk.
+    An existing file at ``path`` stays as it is until the new one is complete on the disk. ``half`` rounds the weights
+    to half precision, which halves the file; they are float32 again when it is read, and the hashes are of those.
 
     Raises:
         KeeperFileError: wrong suffix, a header :func:`read_header` would refuse, or weights that are not finite.
@@ -99,6 +101,9 @@ def write_keeper(
     path = require_name(path)
     if (header.decoder_architecture is None) != (decoder_state is None):
         raise KeeperFileError(f"{path}: a decoder's weights and its architecture must be given together.")
+    if half:
+        keeper_state = _widened({name: tensor.half() for name, tensor in keeper_state.items()})
+        decoder_state = decoder_state and _widened({name: tensor.half() for name, tensor in decoder_state.items()})
     header = replace(
         header,
         sha256=weights_sha256(keeper_state),
@@ -111,7 +116,10 @@ def write_keeper(
     header = parse_header(text, where=str(path))
     tensors = joined(keeper_state, decoder_state or {})
     _check_finite(tensors, path)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    tensors = {
+        name: (tensor.half() if half else tensor).detach().cpu().contiguous().clone()
+        for name, tensor in tensors.items()
+    }
     with written_whole(path) as temporary:
         # not by safetensors' own save_file, whose files only their owner may read
         temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
@@ -214,6 +222,8 @@ def joined(keeper_state: Mapping[str, Tensor], decoder_state: Mapping[str, Tenso
 def find_keepers(value: str | None) -> list[Path]:
     """Return the keeper files that ``nnUNet_UHF_KKN``'s value names: files, folders of them, joined by os.pathsep.
 
+    ``builtin`` names those of the package.
+
     Unset or empty gives an empty list. Files are not opened here; each is listed once, a folder's by name. A path that
     exists may itself hold the separator, as those of file managers' network mounts hold colons.
 
@@ -232,11 +242,13 @@ def find_keepers(value: str | None) -> list[Path]:
 
 
 def keeper_files(place: str | Path) -> list[Path]:
-    """Return the keeper file, or the sorted keeper files of the folder, that ``place`` is.
+    """Return the keeper file, or the sorted keeper files of the folder, that ``place`` is; ``builtin``: the package's.
 
     Raises:
-        KeeperFileError: it does not exist, or the folder holds none.
+        KeeperFileError: it does not exist, or the folder or the package holds none.
     """
+    if is_builtin(place):
+        return builtin_files(place)
     path = Path(place).expanduser()
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix == SUFFIX and not p.name.startswith("."))
@@ -247,7 +259,7 @@ def keeper_files(place: str | Path) -> list[Path]:
 
 
 def _existing_file(path: str | Path) -> Path:
-    path = Path(path)
+    path = keeper_path(path)
     if not path.exists():
         raise KeeperFileError(f"{path} does not exist. Give the path of a keeper file (see nnUNet_UHF_KKN).")
     if not path.is_file():
@@ -307,6 +319,7 @@ def _verified(file: Any, header: KeeperHeader, path: Path) -> KeeperFile:
         prefix = name.partition(".")[0] + "."
         # A copy in memory: what is hashed is what is used, even if the mapped file changes underneath.
         states[prefix][name.removeprefix(prefix)] = file.get_tensor(name).clone()
+    states = {prefix: _widened(state) for prefix, state in states.items()}
     decoder = states["decoder."] if header.decoder_architecture is not None else None
     if decoder is None and states["decoder."]:
         raise _unusable(path, "it holds a decoder that its header does not mention")
@@ -315,6 +328,11 @@ def _verified(file: Any, header: KeeperHeader, path: Path) -> KeeperFile:
             raise _unusable(path, "its weights do not have the SHA-256 its header gives (damaged or altered)")
         _check_finite(state or {}, path)
     return KeeperFile(path=path, header=header, keeper_state=states["keeper."], decoder_state=decoder)
+
+
+def _widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Half precision as float32, in which networks compute; everything else as it is."""
+    return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}
 
 
 def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:

@@ -11,17 +11,19 @@ from nnunet_uhf.keepers.header import InputChannel, KeeperHeader
 from nnunet_uhf.networks.kinds import why_no_guide
 
 
-def header_table(header: KeeperHeader) -> Table:
+def header_table(header: KeeperHeader, *, name: str | None = None) -> Table:
     """Return the header as a two-column rich table. Header text is shown literally, never read as markup."""
-    table = Table(title="Knowledge keeper", show_header=False, title_justify="left")
+    title = "Knowledge keeper" if name is None else f"Knowledge keeper {name}"
+    table = Table(title=Text(title), show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows(header):
-        table.add_row(name, Text(value))
+    for row, value in header_rows(header):
+        table.add_row(row, Text(value))
     return table
 
 
-def _rows(header: KeeperHeader) -> list[tuple[str, str]]:
+def header_rows(header: KeeperHeader) -> list[tuple[str, str]]:
+    """All that a header says, as names and texts."""
     fields = " -> ".join(in_tesla(value) for value in (header.source_field_T, header.target_field_T))
     rows = [
         ("dimension", f"{header.dim}D"),

@@ -53,6 +53,7 @@ class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
     guidance: GuidedBlock
     """The `uhf` block of this training."""
     keeper_file: KeeperAtHand | None
+    _keeper_note: str | None
     """The keeper file, where one is at hand and its weights are not drawn."""
 
     def __init__(
@@ -82,7 +83,7 @@ class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
             control=self.control,
             seed=self.keeper_seed,
         )
-        self.guidance, self.keeper_file = choice.block, choice.file
+        self.guidance, self.keeper_file, self._keeper_note = choice.block, choice.file, choice.note
         rate = None if self.control == ENHANCED_INPUT else self.fusion_rate  # that one has no fusions
         self.guidance = replace(self.guidance, fusion_rate=rate)
         put_block(plans, configuration, self.guidance.as_json())
@@ -244,6 +245,8 @@ class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
     def _log_guidance(self) -> None:
         """Say which keeper guides, where it comes from, which channel it sees, and how well it fits."""
         block = self.guidance
+        if self._keeper_note is not None:
+            self.print_to_log_file(self._keeper_note)
         origin, names = block.keeper.provenance, channel_names(self.dataset_json)
         guidance = f"UHF guidance by keeper {block.keeper.sha256[:8]}"
         if self.control is not None:
