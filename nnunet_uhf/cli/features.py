@@ -25,7 +25,8 @@ def features(
         Path, typer.Option("-i", metavar="FOLDER", help="Folder of NIfTI images, CASE_0000 .. for several channels.")
     ],
     model: Annotated[
-        Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file, or folder of any finished nnU-Net.")
+        Path,
+        typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file, builtin, or any finished nnU-Net folder."),
     ],
     output: OutputFolder,
     levels: Annotated[

@@ -144,7 +144,7 @@ def enhance(
     images: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of NIfTI images, or one image.")],
     output: OutputFolder,
     model: Annotated[
-        Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file with decoder, or keeper model folder.")
+        Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file with decoder, builtin, or model folder.")
     ],
     device: Device = None,
     folds: Annotated[

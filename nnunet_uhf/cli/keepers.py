@@ -221,7 +221,7 @@ def plan(
     ] = None,
     keepers: Annotated[
         list[Path] | None,
-        typer.Option("--keeper", metavar="FILE...", help="One or more keeper files; may be left away with --plane."),
+        typer.Option("--keeper", metavar="FILE...", help="Keeper files, or builtin; may be left away with --plane."),
     ] = None,
     plans: Plans = "nnUNetPlans",
     name: Annotated[str | None, typer.Option("-o", metavar="NAME", help="Name of the new plans.")] = None,
@@ -321,7 +321,8 @@ def _tell(path: Path) -> None:
 def check_input(
     images: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of NIfTI images, or one image.")],
     model: Annotated[
-        Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file, or model folder of a guided training.")
+        Path,
+        typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file, builtin, or folder of a guided training."),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", metavar="FILE", help="Also write every level of every image (*.csv).")

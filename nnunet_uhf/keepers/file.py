@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 METADATA_KEY = "nnunet_uhf"
+PRECISION_KEY, HALF = "nnunet_uhf_precision", "half"
+"""Of the metadata of a file whose float32 weights are stored in half precision; others have no such entry."""
 #: Bytes of tensor names, shapes and our JSON together; safetensors itself would allow 100 MB.
 MAX_CONTAINER_HEADER_BYTES = 4_000_000
 MAX_TENSORS = 10_000
@@ -102,8 +104,8 @@ def write_keeper(
     if (header.decoder_architecture is None) != (decoder_state is None):
         raise KeeperFileError(f"{path}: a decoder's weights and its architecture must be given together.")
     if half:
-        keeper_state = _widened({name: tensor.half() for name, tensor in keeper_state.items()})
-        decoder_state = decoder_state and _widened({name: tensor.half() for name, tensor in decoder_state.items()})
+        keeper_state = _widened(_halved(keeper_state))
+        decoder_state = None if decoder_state is None else _widened(_halved(decoder_state))
     header = replace(
         header,
         sha256=weights_sha256(keeper_state),
@@ -116,13 +118,12 @@ def write_keeper(
     header = parse_header(text, where=str(path))
     tensors = joined(keeper_state, decoder_state or {})
     _check_finite(tensors, path)
-    tensors = {
-        name: (tensor.half() if half else tensor).detach().cpu().contiguous().clone()
-        for name, tensor in tensors.items()
-    }
+    tensors = _halved(tensors) if half else tensors
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with written_whole(path) as temporary:
         # not by safetensors' own save_file, whose files only their owner may read
-        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
+        metadata = {METADATA_KEY: text, **({PRECISION_KEY: HALF} if half else {})}
+        temporary.write_bytes(save(tensors, metadata=metadata))
     return header
 
 
@@ -319,7 +320,8 @@ def _verified(file: Any, header: KeeperHeader, path: Path) -> KeeperFile:
         prefix = name.partition(".")[0] + "."
         # A copy in memory: what is hashed is what is used, even if the mapped file changes underneath.
         states[prefix][name.removeprefix(prefix)] = file.get_tensor(name).clone()
-    states = {prefix: _widened(state) for prefix, state in states.items()}
+    if (file.metadata() or {}).get(PRECISION_KEY) == HALF:
+        states = {prefix: _widened(state) for prefix, state in states.items()}
     decoder = states["decoder."] if header.decoder_architecture is not None else None
     if decoder is None and states["decoder."]:
         raise _unusable(path, "it holds a decoder that its header does not mention")
@@ -328,6 +330,11 @@ def _verified(file: Any, header: KeeperHeader, path: Path) -> KeeperFile:
             raise _unusable(path, "its weights do not have the SHA-256 its header gives (damaged or altered)")
         _check_finite(state or {}, path)
     return KeeperFile(path=path, header=header, keeper_state=states["keeper."], decoder_state=decoder)
+
+
+def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """float32 in half precision, everything else as it is."""
+    return {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
 
 
 def _widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

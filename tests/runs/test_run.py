@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import re
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+import torch
+from nnunetv2.experiment_planning import plan_and_preprocess_entrypoints as entry_points
+from nnunetv2.inference import predict_from_raw_data
+from nnunetv2.run import run_training
 from rich.console import Console
 
+import nnunet_uhf.report.compare as comparing
 import nnunet_uhf.stages
+import nnunet_uhf.trainers.distillation.pretrain as pretraining
 from helpers.support import only_line, tiny_keeper
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
@@ -235,3 +245,42 @@ def test_a_configuration_without_a_keeper_is_refused_before_anything_runs(
 def test_settings_without_use_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UHFError, match=said):
         settings(**changes)
+
+
+def understood(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
+    """What a command hands to the function that would do its work."""
+    program, work = {
+        "nnUNetv2_plan_and_preprocess": (entry_points.plan_and_preprocess_entry, (entry_points, "plan_experiments")),
+        "nnUNetv2_preprocess": (entry_points.preprocess_entry, (entry_points, "preprocess")),
+        "nnUNetv2_train": (run_training.run_training_entry, (run_training, "run_training")),
+        "nnUNetv2_predict": (predict_from_raw_data.predict_entry_point, (predict_from_raw_data, "nnUNetPredictor")),
+        "pretrain": (lambda: main(words[1:]), (pretraining, "pretrain")),
+        "compare": (lambda: main(words[1:]), (comparing, "compare")),
+    }[words[1] if words[0] == "nnunet-uhf" else words[0]]
+    done = mock.Mock()
+    done.return_value = mock.MagicMock()
+    monkeypatch.setattr(*work, done)
+    monkeypatch.setattr(entry_points, "extract_fingerprints", mock.Mock())
+    monkeypatch.setattr(torch, "set_num_threads", mock.Mock())
+    monkeypatch.setattr(sys, "argv", list(words))
+    with contextlib.suppress(SystemExit):  # an option that is refused ends before the work
+        program()
+    return done
+
+
+def test_every_command_is_understood_by_its_program(
+    fake: FakeCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.train("UHFTrainer_5epochs__nnUNetPlans__2d", "0", finished=False)
+    images = {"images": str(tmp_path / "images"), "reference": str(tmp_path / "labels")}
+    asked = settings(pairs=PAIRS, keeper_epochs=3, folds=(0,), **images)
+    lines = commands(asked, tmp_path / "out", device="cpu", gpus=2)
+    found = {}
+    for line in lines:
+        if not line.startswith("#"):
+            words = [word for word in shlex.split(line) if not re.match(r"nnUNet_\w+=", word)]
+            found[line] = understood(words, monkeypatch)
+    assert all(done.called for done in found.values())
+    guided = next(done for line, done in found.items() if "UHFTrainer" in line and "nnUNetv2_train" in line)
+    assert guided.call_args.args[:5] == ("102", "2d", "0", "UHFTrainer_5epochs", "nnUNetPlans")
+    assert guided.call_args.args[6:10] == (2, True, True, False)  # GPUs, npz, go on, validate alone

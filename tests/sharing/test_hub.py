@@ -48,6 +48,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    @property
+    def home(self) -> str:
+        return f"http://{self.headers['Host']}"
+
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
@@ -75,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.status is not None:
             self.answer(self.hub.status, json.dumps({"error": f"token {TOKEN}"}).encode())
         elif self.path == "/api/repos/create":
-            self.tell({"url": "http://x/lab/keepers", "name": "lab/keepers"})
+            self.tell({"url": f"{self.home}/lab/keepers", "name": "lab/keepers"})
         elif self.path == "/api/validate-yaml":
             self.tell({"warnings": [], "errors": []})
         elif self.path.endswith("/preupload/main"):
@@ -87,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
                 entry = json.loads(line)
                 if entry["key"] == "file":
                     self.hub.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
-            self.tell({"success": True, "commitOid": COMMIT, "commitUrl": f"http://x/lab/keepers/commit/{COMMIT}"})
+            self.tell({"success": True, "commitOid": COMMIT, "commitUrl": f"{self.home}/lab/keepers/commit/{COMMIT}"})
         else:
             self.answer(404)
 
