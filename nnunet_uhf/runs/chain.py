@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE
 from nnunet_uhf.nnunet.files import root_folder
 from nnunet_uhf.nnunet.model_folder import FoldFolder, ModelFolder, Progress
-from nnunet_uhf.runs.preprocessed import is_preprocessed, plans_file
+from nnunet_uhf.runs.present import is_preprocessed, is_segmented, plans_file
 from nnunet_uhf.runs.settings import DEFAULT_PLANS, KEEPER_EPOCHS, TRAINERS, RunFolders, RunSettings
 from nnunet_uhf.stages import Stage
 from nnunet_uhf.trainers.seeded import SEED_VARIABLE
@@ -27,11 +27,19 @@ MEANING: dict[Part, str] = {
 
 @dataclass(frozen=True)
 class Step:
-    """A stage, the part of the run that it belongs to, and whether its result is there, whoever made it."""
+    """A stage, the part of the run that it belongs to, and whether its result is there, whoever made it.
+
+    Attributes:
+        part: of the run.
+        stage: command, log, title.
+        done: whether its files are there.
+        certain: files that are there are whole; else the run's own record has to say so, too.
+    """
 
     part: Part
     stage: Stage
-    done: Callable[[], bool] = field(default=lambda: False)
+    done: Callable[[], bool]
+    certain: bool = True
 
     def line(self) -> str:
         """The command as it is typed, with its variables."""
@@ -151,9 +159,9 @@ def _prediction(settings: RunSettings, folders: RunFolders, model: str, configur
         "-d", _number(settings.dataset), "-c", configuration, "-f", *map(str, settings.folds),
         "-tr", settings.trainer(model), "-p", settings.plans, "-device", device,
     )  # fmt: skip
-    return Step(
-        "finish", Stage(f"predict_{model}_{configuration}", f"segment images, {model} {configuration}", command)
-    )
+    stage = Stage(f"predict_{model}_{configuration}", f"segment images, {model} {configuration}", command)
+    target, images = folders.prediction(model, configuration), Path(str(settings.images))
+    return Step("finish", stage, lambda: is_segmented(images, target, settings.dataset), certain=False)
 
 
 def _model(settings: RunSettings, model: str, configuration: str) -> ModelFolder:

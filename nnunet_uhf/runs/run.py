@@ -13,7 +13,7 @@ from nnunet_uhf.guidance.keeper_files import KeeperFiles
 from nnunet_uhf.installation.trainer_path import add_trainers
 from nnunet_uhf.keepers.file import find_keepers
 from nnunet_uhf.runs.chain import MEANING, PARTS, Part, steps_of
-from nnunet_uhf.runs.preprocessed import plans_file
+from nnunet_uhf.runs.present import plans_file
 from nnunet_uhf.runs.settings import DEFAULT_PLANS, RunFolders, RunSettings
 from nnunet_uhf.stages import open_folder, run_stages
 
@@ -54,11 +54,10 @@ def carry_out(
     add_trainers(environment)
     wanted = [step for step in steps_of(settings, folders, device=device, gpus=gpus) if step.part in parts]
     for step in wanted:
-        # what was done since these steps were made changes what is left: a fold that was begun goes on
-        if step.done():
+        if not step.done():
+            state.finished.pop(step.stage.key, None)  # whoever wants it made anew has moved it away
+        elif step.certain:
             state.finished.setdefault(step.stage.key, 0.0)
-        elif step.part == "train":
-            state.finished.pop(step.stage.key, None)  # its folder was moved away
     state.save()
     run_stages(
         [step.stage for step in wanted], state=state, environment=environment, logs=folders.logs, console=console

@@ -67,8 +67,8 @@ class FakeCommands:
             if target.suffix:
                 tiny_keeper(target.parent, 2, "T1w", name=target.name)
             else:
-                target.mkdir(parents=True)
-                (target / "index.html").touch()
+                target.mkdir(parents=True, exist_ok=True)
+                (target / ("case.nii.gz" if command[0] == "nnUNetv2_predict" else "index.html")).touch()
         on_epoch(1)
         return 0
 
@@ -102,7 +102,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCommands:
     for dataset in (TISSUES, PAIRS):
         folder = tmp_path / "raw" / dataset
         (folder / "imagesTr").mkdir(parents=True)
-        (folder / "dataset.json").write_text(json.dumps({"numTraining": 2}))
+        (folder / "dataset.json").write_text(json.dumps({"numTraining": 2, "file_ending": ".nii.gz"}))
     fake = FakeCommands(tmp_path)
     monkeypatch.setattr(nnunet_uhf.stages, "run_command", fake)
     return fake
@@ -179,12 +179,19 @@ def test_a_changed_setting_is_told(fake: FakeCommands, tmp_path: Path) -> None:
 def test_further_images_are_segmented_by_both_and_compared_with_their_label_maps(
     fake: FakeCommands, tmp_path: Path
 ) -> None:
-    asked = settings(keeper=str(tiny_keeper(tmp_path, 2, "T1w")), images="/images", reference="/labels")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "case_0000.nii.gz").touch()
+    given = {"images": str(tmp_path / "images"), "reference": "/labels"}
+    asked = settings(keeper=str(tiny_keeper(tmp_path, 2, "T1w")), **given)
     pages, _ = go(asked, tmp_path / "out")
     assert [page.parent.name for page in pages] == ["comparison_2d", "comparison_2d_images"]
-    assert [line.split()[2] for line in fake.names("nnUNetv2_predict")] == ["/images"] * 2
+    assert [line.split()[2] for line in fake.names("nnUNetv2_predict")] == [given["images"]] * 2
     assert "-f 0 1" in fake.names("nnUNetv2_predict")[0]
     assert "-ref /labels" in fake.names("nnunet-uhf")[-1]
+    before = len(fake.called)
+    (tmp_path / "out" / "predictions" / "plain_2d" / "case.nii.gz").unlink()
+    go(asked, tmp_path / "out")  # what was moved away is made again, and nothing else
+    assert [called[0] for called, _ in fake.called[before:]] == ["nnUNetv2_predict"]
 
 
 def test_printed_commands_are_what_is_left_and_its_trainings_need_no_order(fake: FakeCommands, tmp_path: Path) -> None:
