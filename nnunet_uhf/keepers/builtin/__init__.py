@@ -1,0 +1,1 @@
+"""The keeper files that come with the package, as `packaged` finds them."""
