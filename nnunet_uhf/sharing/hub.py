@@ -26,6 +26,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import logging
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.output import require_new, written_whole
@@ -34,6 +35,8 @@ from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.sharing.card import model_card
 
 ENDPOINT_VARIABLE = "HF_ENDPOINT"
+# of the library below huggingface_hub, which is another one in each of its generations
+_TRANSPORT = HfHubHTTPError.__bases__
 _HASH = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}\.safetensors")
@@ -169,6 +172,8 @@ def _endpoint() -> str | None:
 def _told(repo: str, revision: str | None, name: str = "") -> Iterator[None]:
     """One line for whatever the Hub, the network or the cache refuse."""
     at = repo if revision is None else f"{repo} at {revision}"
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # it tells of every attempt
     try:
         yield
     except HFValidationError:
@@ -195,5 +200,7 @@ def _told(repo: str, revision: str | None, name: str = "") -> Iterator[None]:
             "you are not logged in, or may not write there (hf auth login)" if status in (401, 403) else "try again"
         )
         raise UHFError(f"{at}: the Hub answered with status {status}; {refused}") from None
-    except OSError as error:
+    except (OSError, *_TRANSPORT) as error:
         raise UHFError(f"{at}: the Hub cannot be reached ({type(error).__name__}); check the network") from None
+    finally:
+        logging.set_verbosity(before)

@@ -218,6 +218,7 @@ def test_a_missing_network_is_one_line_and_the_cache_is_enough(
     command("pull", "lab/keepers", "-o", "first.safetensors", "--name", "kept.safetensors")
     capsys.readouterr()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between the attempts
     assert "not in the cache" in refused(capsys, "pull", "lab/others", "-o", "x.safetensors")
     assert "cannot be reached" in refused(capsys, "push", str(keeper), "--repo", "lab/keepers")
     command("pull", "lab/keepers", "-o", "second.safetensors", "--name", "kept.safetensors", "--revision", COMMIT)
