@@ -142,7 +142,7 @@ def teacher(check: Check, configuration: str) -> None:
 
 def ask_for(check: Check, preset: str) -> None:
     """Have the pairs' dataset.json ask for a keeper of a preset."""
-    sizes: dict[str, Any] = {"base_features": check.settings.features, "preset": preset}
+    sizes: dict[str, Any] = {"base_features": check.settings.keeper_features, "preset": preset}
     if preset == "reference":
         sizes["kernel_size"] = check.settings.keeper_kernel
     for folder in (check.folders.raw, check.folders.preprocessed):
@@ -345,7 +345,12 @@ def main(
     if out.exists() and any(out.iterdir()):
         raise typer.BadParameter(f"{out} is not empty")
     out.mkdir(parents=True, exist_ok=True)
-    size = {"subjects": 7, "held_out": 1, "features": 8, "stages": 3} if dry_run else {}
+    features = {"2d": 8, "3d_fullres": 8} if dry_run else {"2d": 12, "3d_fullres": 12}
+    size: dict[str, Any] = {"features": features, "patch_part": {"2d": 0.8, "3d_fullres": 0.8}}
+    if dry_run:
+        size |= {"subjects": 7, "held_out": 1, "stages": 3}
+    else:
+        size |= {"subjects": 14, "keeper_features": 12, "batch": {"2d": 12, "3d_fullres": 2}}
     shape = (24, 28, 24) if dry_run else (64, 64, 64)
     check = Check(
         out=out.resolve(),

@@ -6,7 +6,7 @@ is first asked for and not before: this file runs at every start of Python in an
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 TYPE_CHECKING = False  # what type checkers take for true; `typing` itself would cost milliseconds at every start
 if TYPE_CHECKING:

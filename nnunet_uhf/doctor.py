@@ -42,6 +42,8 @@ NNUNET_VERSIONS = ((2, 8, 1), (3,))
 STARTUP_MODULE = "_nnunet_uhf_startup"
 KEEPERS_VARIABLE = "nnUNet_UHF_KKN"
 COMPILE_VARIABLE = "nnUNet_compile"
+WAIT_VARIABLE = "OMP_WAIT_POLICY"
+DEMO = "_demo"
 EXPORT_LINE = f'export {PATHS_VARIABLE}="$(nnunet-uhf trainer-path)"'
 REINSTALL_NNUNET = 'pip install "nnunetv2>=2.8.1,<3"'
 REINSTALL_TORCHVISION = (
@@ -144,6 +146,33 @@ def check_compilation() -> Iterator[Row]:
         yield Row("torch.compile", "ok", found, f"for short trainings: export {COMPILE_VARIABLE}=f")
 
 
+def check_threads() -> Iterator[Row]:
+    """Whether trainings side by side on this CPU would wait for each other by spinning."""
+    torch = importlib.import_module("torch")
+    running = running_trainings()
+    policy = os.environ.get(WAIT_VARIABLE, "")
+    if torch.cuda.is_available() and running < 2:
+        return
+    if policy.upper() == "PASSIVE":
+        yield Row(WAIT_VARIABLE, "ok", "PASSIVE: trainings side by side on the CPU share it")
+        return
+    now = f"{running} trainings run on this machine now: " if running > 1 else ""
+    found = f"{now}threads that spin while they wait make trainings side by side on a CPU ten times slower and more"
+    yield Row(WAIT_VARIABLE, "note", found, f"before each of several trainings: export {WAIT_VARIABLE}=PASSIVE")
+
+
+def running_trainings(processes: Path = Path("/proc")) -> int:
+    """How many trainings of nnU-Net run on this machine; 0 where it does not tell (no Linux)."""
+    found = 0
+    for path in processes.glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it ended, or is another user's
+            continue
+        found += any(Path(os.fsdecode(word)).name == "nnUNetv2_train" for word in words[:2])
+    return found
+
+
 def check_registration() -> Iterator[Row]:
     """The trainer folder is in nnUNet_extTrainer, by the start-up file or by the user."""
     installed = importlib.util.find_spec(STARTUP_MODULE) is not None
@@ -197,8 +226,12 @@ def check_trainers() -> Iterator[Row]:
             f'export {PATHS_VARIABLE}="$(nnunet-uhf trainer-path){os.pathsep}{folder}"'
         )
         yield Row(PATHS_VARIABLE, "failed", f"{file} does not import: {problem}", remedy)
-    if found:
-        yield Row("trainers", "ok", f"nnU-Net finds {len(found)}: {', '.join(found)}")
+    for_people = [name for name in found if "Trainer" in name and not name.endswith(DEMO)]
+    if for_people:
+        rest = len(found) - len(for_people)
+        beside = f"; beside them {rest} mixins and trainers of the demo" if rest else ""
+        found_text = f"nnU-Net finds {len(for_people)}: {', '.join(for_people)}{beside}"
+        yield Row("trainers", "ok", found_text)
 
 
 def _plug_in_of(error: Exception) -> tuple[str, str] | None:
@@ -270,6 +303,7 @@ CHECKS: tuple[Callable[[], Iterator[Row]], ...] = (
     check_nnunet,
     check_torch,
     check_compilation,
+    check_threads,
     check_registration,
     check_trainers,
     check_folders,

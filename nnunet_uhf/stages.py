@@ -11,12 +11,21 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.output import is_used, written_whole
@@ -38,6 +47,8 @@ class Stage:
     environment: Mapping[str, str] = field(default_factory=dict)
     epochs: int = 0
     """Epochs the command trains for; 0 for anything that does not train."""
+    after: tuple[str, ...] | None = None
+    """Keys of the stages that this one needs; None for all before it. Matters where stages run side by side."""
 
 
 @dataclass
@@ -111,9 +122,17 @@ def find_command(name: str) -> str:
 
 
 def run_command(
-    command: Sequence[str], *, environment: Mapping[str, str], log: TextIO, on_epoch: Callable[[int], None]
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: TextIO,
+    on_epoch: Callable[[int], None],
+    started: Callable[[subprocess.Popen[str]], None] = lambda _: None,
 ) -> int:
-    """Run a console command; its output goes to `log`, the epochs it reports to `on_epoch`. Returns the exit status."""
+    """Run a console command; its output goes to `log`, the epochs it reports to `on_epoch`. Returns the exit status.
+
+    `started` is told the process, for whoever wants to end it.
+    """
     log.write("$ " + " ".join(command) + "\n")
     with subprocess.Popen(
         [find_command(command[0]), *command[1:]],
@@ -125,6 +144,7 @@ def run_command(
         encoding="utf-8",
         errors="replace",
     ) as process:
+        started(process)
         try:
             for line in process.stdout or ():
                 log.write(line)
@@ -139,51 +159,125 @@ def run_command(
 
 
 def run_stages(
-    stages: Sequence[Stage], *, state: State, environment: Mapping[str, str], logs: Path, console: Console
+    stages: Sequence[Stage],
+    *,
+    state: State,
+    environment: Mapping[str, str],
+    logs: Path,
+    console: Console,
+    side_by_side: int = 1,
 ) -> None:
-    """Run every stage that `state` does not call finished, in order, with a progress bar on `console`.
+    """Run every stage that `state` does not call finished, in order, with progress and remaining time on `console`.
 
-    Raises UHFError, naming the log file, when a command fails; the stages before it stay finished.
+    Args:
+        stages: what is to be done.
+        state: what is done; it is written after every stage.
+        environment: of the commands; a stage's own comes on top.
+        logs: folder of the commands' output.
+        console: where it is no terminal, it names each stage as it starts.
+        side_by_side: how many stages may run at a time, each as soon as those that it needs are done.
+
+    Raises:
+        UHFError: a command fails; the message names its log file. The stages finished by then stay finished.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        whole = progress.add_task("all stages", total=len(stages), completed=0)
-        for number, stage in enumerate(stages, start=1):
-            label = f"[{number:2d}/{len(stages)}] {stage.title}"
-            if stage.key in state.finished:
-                console.print(f"{label}: done before", highlight=False, markup=False)
-            else:
-                current = progress.add_task(stage.title, total=stage.epochs or None)
-                seconds = _run_stage(stage, environment, logs, _shown_by(progress, current))
-                progress.remove_task(current)
-                state.finished[stage.key] = round(seconds, 1)
-                state.save()
-                console.print(f"{label}: {seconds:.0f} s", highlight=False, markup=False)
-            progress.advance(whole)
+    with Progress(*COLUMNS, console=console, transient=True) as progress:
+        _Run(stages, state, environment, logs, progress).all(side_by_side)
 
 
-def _shown_by(progress: Progress, task: TaskID) -> Callable[[int], None]:
-    return lambda epoch: progress.update(task, completed=epoch)
+COLUMNS = (
+    SpinnerColumn(),
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TextColumn("left"),
+    TimeRemainingColumn(),
+)
 
 
-def _run_stage(stage: Stage, environment: Mapping[str, str], logs: Path, on_epoch: Callable[[int], None]) -> float:
-    start = time.monotonic()
-    if stage.function is not None:
-        stage.function()
-    if stage.command:
-        path = logs / f"{stage.key}.log"
-        merged = {**environment, **stage.environment}
-        with path.open("w", encoding="utf-8") as log:
-            status = run_command(stage.command, environment=merged, log=log, on_epoch=on_epoch)
-        if status != 0:
-            raise UHFError(
-                f"'{stage.title}' ended with exit status {status}: see {path}; the same command tries again from here"
-            )
-    return time.monotonic() - start
+class _Run:
+    """One run of some stages: what is done, what runs, what may start."""
+
+    def __init__(
+        self, stages: Sequence[Stage], state: State, environment: Mapping[str, str], logs: Path, progress: Progress
+    ) -> None:
+        self.stages, self.state, self.environment, self.logs = stages, state, environment, logs
+        self.progress, self.console = progress, progress.console
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def all(self, side_by_side: int) -> None:
+        """Run what is not finished; the first failure waits for what runs and is then raised."""
+        whole = self.progress.add_task("all stages", total=len(self.stages))
+        for stage in self.stages:
+            if stage.key in self.state.finished:
+                self.say(stage, "done before")
+                self.progress.advance(whole)
+        waiting = [stage for stage in self.stages if stage.key not in self.state.finished]
+        running: dict[Future[float], Stage] = {}
+        failed: BaseException | None = None
+        with ThreadPoolExecutor(side_by_side) as pool:
+            try:
+                while running or (waiting and failed is None):
+                    if failed is None:
+                        for stage in [stage for stage in waiting if self.may_start(stage)][
+                            : side_by_side - len(running)
+                        ]:
+                            waiting.remove(stage)
+                            running[pool.submit(self.one, stage)] = stage
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        stage = running.pop(future)
+                        failed = failed or future.exception()
+                        if future.exception() is None:
+                            self.state.finished[stage.key] = round(future.result(), 1)
+                            self.state.save()
+                            self.say(stage, f"{future.result():.0f} s")
+                            self.progress.advance(whole)
+            except BaseException:  # an interrupted run leaves no training behind
+                for process in self.processes:
+                    process.terminate()
+                raise
+        if failed is not None:
+            raise failed
+
+    def may_start(self, stage: Stage) -> bool:
+        """Whether all stages that a stage needs are finished."""
+        before = self.stages[: self.stages.index(stage)]
+        needed = [each.key for each in before] if stage.after is None else stage.after
+        return all(key in self.state.finished for key in needed)
+
+    def one(self, stage: Stage) -> float:
+        """Run a stage; returns its seconds."""
+        if not self.console.is_terminal:
+            self.say(stage, "started")
+        current = self.progress.add_task(stage.title, total=stage.epochs or None)
+        try:
+            return self.timed(stage, lambda epoch: self.progress.update(current, completed=epoch))
+        finally:
+            self.progress.remove_task(current)
+
+    def timed(self, stage: Stage, on_epoch: Callable[[int], None]) -> float:
+        """Run a stage's function and command; returns their seconds."""
+        start = time.monotonic()
+        if stage.function is not None:
+            stage.function()
+        if stage.command:
+            path = self.logs / f"{stage.key}.log"
+            merged = {**self.environment, **stage.environment}
+            with path.open("w", encoding="utf-8") as log:
+                status = run_command(
+                    stage.command, environment=merged, log=log, on_epoch=on_epoch, started=self.processes.append
+                )
+            if status != 0:
+                raise UHFError(
+                    f"'{stage.title}' ended with exit status {status}: see {path}; the same command tries again from "
+                    "here"
+                )
+        return time.monotonic() - start
+
+    def say(self, stage: Stage, what: str) -> None:
+        """A line about a stage."""
+        number = self.stages.index(stage) + 1
+        label = f"[{number:2d}/{len(self.stages)}] {stage.title}: {what}"
+        self.console.print(label, highlight=False, markup=False)

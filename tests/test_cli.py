@@ -23,6 +23,7 @@ from nnunet_uhf.errors import UHFError, UHFWarning
 
 VERBS = (
     "aggregate-views",
+    "bids",
     "check-input",
     "compare",
     "convert",
@@ -288,7 +289,7 @@ def test_pretrain_hands_over_its_options(folders: Path, monkeypatch: pytest.Monk
     assert run("pretrain", "-d", "7", "-c", "2d", "-f", "1", "-device", "cpu", "--epochs", "5", "-o", "k") == 0
     assert recorder.arguments == ("7", "2d", 1)
     expected = {"plans": "nnUNetPlans", "output": Path("k"), "device": torch.device("cpu"), "epochs": "5"}
-    expected |= {"overwrite": False}
+    expected |= {"overwrite": False, "accept_worse": False}
     assert recorder.options == expected
 
 
@@ -328,6 +329,7 @@ def test_simulate_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (simulator.grid, simulator.noise, simulator.noise_scale) == ("native", "rician", (2, 2))
     assert [profile.ratio for profile in simulator.profiles] == [3]
     assert (tissues.folder, tissues.numbers) == (Path("l"), {"csf": (4,), "gm": (3,), "wm": (2,)})
+    assert tissues.grey == "mixed"
     assert recorder.options["preset"].name == "flair_0.36T"
     assert recorder.options.items() >= {"axis": "coronal", "targets": None, "seed": 5}.items()
 
@@ -335,5 +337,6 @@ def test_simulate_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_demo_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(Path("index.html"))
     monkeypatch.setattr("nnunet_uhf.demo.pipeline.run_demo", recorder)
-    assert run("demo", "--out", "place", "-device", "cpu") == 0
+    assert run("demo", "--out", "place", "-device", "cpu", "--only", "plan_pairs") == 0
     assert (recorder.options["out"], recorder.options["device"]) == (Path("place"), "cpu")
+    assert recorder.options["only"] == "plan_pairs"

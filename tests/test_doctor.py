@@ -201,3 +201,27 @@ def test_the_report_says_whether_networks_are_compiled_and_what_to_expect(
     (row,) = doctor.check_compilation()
     assert row.found.startswith(found)
     assert row.state == ("failed" if cuda and not triton else "ok")
+
+
+def test_mixins_and_trainers_of_the_demo_are_counted_and_not_listed() -> None:
+    (row,) = doctor.check_trainers()
+    listed = row.found.partition(": ")[2].partition(";")[0].split(", ")
+    assert {"UHFTrainer", "UHFTrainerRandomKeeper", "UHFTrainerWeightedLoss"} <= set(listed)
+    assert {"SeededTraining", "WeightedLoss", "StartFromBaseline", "UHFGuidance"}.isdisjoint(listed)
+    assert not any(name.endswith("_demo") for name in listed)
+    assert "mixins" in row.found
+
+
+def test_trainings_side_by_side_on_a_cpu_are_told_not_to_spin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = ("/venv/bin/python\0/venv/bin/nnUNetv2_train\0007", "/venv/bin/python\0/venv/bin/nnUNetv2_train", "vi")
+    for number, command in enumerate(commands):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "cmdline").write_text(command)
+    assert doctor.running_trainings(tmp_path) == 2
+    monkeypatch.setattr(doctor, "running_trainings", lambda: 2)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    (row,) = doctor.check_threads()
+    assert (row.state, row.found[:11]) == ("note", "2 trainings")
+    assert "OMP_WAIT_POLICY=PASSIVE" in row.remedy
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    assert [row.state for row in doctor.check_threads()] == ["ok"]

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from rich.console import Console
@@ -91,3 +92,41 @@ def test_a_damaged_state_file_is_told_in_one_line(tmp_path: Path, content: str) 
 def test_a_missing_command_is_told_in_one_line() -> None:
     with pytest.raises(UHFError, match="nnUNetv2_no_such_thing is not installed"):
         find_command("nnUNetv2_no_such_thing")
+
+
+def test_stages_that_need_nothing_of_each_other_run_side_by_side(tmp_path: Path) -> None:
+    both = Barrier(2, timeout=20)
+    done: list[str] = []
+    stages = [
+        Stage("first", "first", function=lambda: done.append("first")),
+        Stage("left", "left", function=lambda: (both.wait(), done.append("left"))[1], after=("first",)),
+        Stage("right", "right", function=lambda: (both.wait(), done.append("right"))[1], after=("first",)),
+        Stage("last", "last", function=lambda: done.append("last")),
+    ]
+    state = open_folder(tmp_path, SETTINGS)
+    console = Console(file=io.StringIO(), width=200)
+    run_stages(stages, state=state, environment={}, logs=tmp_path / "logs", console=console, side_by_side=2)
+    assert (done[0], done[-1], sorted(done[1:3])) == ("first", "last", ["left", "right"])
+    assert list(json.loads((tmp_path / "stages.json").read_text())["finished"])[-1] == "last"
+
+
+def test_without_a_terminal_the_running_stage_is_named_before_it_ends(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    seen: list[str] = []
+    stage = Stage("slow", "the slow one", function=lambda: seen.append(console.file.getvalue()))
+    run_stages([stage], state=open_folder(tmp_path, SETTINGS), environment={}, logs=tmp_path / "logs", console=console)
+    assert "the slow one: started" in seen[0]
+
+
+def test_what_runs_beside_a_failure_is_kept(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise UHFError("no")
+
+    stages = [Stage("bad", "bad", function=fail, after=()), Stage("good", "good", function=lambda: None, after=())]
+    stages.append(Stage("never", "never", function=lambda: None))
+    state = open_folder(tmp_path, SETTINGS)
+    with pytest.raises(UHFError, match="no"):
+        run_stages(
+            stages, state=state, environment={}, logs=tmp_path / "logs", console=Console(quiet=True), side_by_side=2
+        )
+    assert list(state.finished) == ["good"]

@@ -1,6 +1,7 @@
 """nnU-Net trainer classes: everything nnU-Net may be asked for with -tr, and the mixins for one's own trainers.
 
-Every trainer exists at every length: ``UHFTrainer_1epoch``, ``UHFTrainer_50epochs``.
+Every trainer exists at every length: ``UHFTrainer_1epoch``, ``UHFTrainer_50epochs``; nnU-Net's own, too, so that plain
+and guided can be of one length: ``nnUNetTrainer_7epochs``.
 """
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as _nnUNetTrainer
@@ -9,6 +10,7 @@ from nnunet_uhf.trainers.demo import (
     UHFKeeperTrainer_demo,
     UHFTeacherTrainer_demo,
     UHFTrainer_demo,
+    UHFTrainerRandomKeeper_demo,
     nnUNetTrainer_demo,
 )
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer, UHFKeeperTrainerNoAdversarial
@@ -79,6 +81,7 @@ __all__ = [
     "UHFTrainerFromBaseline",
     "UHFTrainerNoMirroring",
     "UHFTrainerRandomKeeper",
+    "UHFTrainerRandomKeeper_demo",
     "UHFTrainerTrainableKeeper",
     "UHFTrainerUnfrozenKeeper",
     "UHFTrainerWeightedLoss",
@@ -97,8 +100,13 @@ __all__ = [
 def __getattr__(name: str) -> type[_nnUNetTrainer]:
     """A trainer of a fixed length, made when it is asked for and kept, so that pickle finds it again."""
     asked = _base_and_length(name)
-    trainer = globals().get(asked[0]) if asked else None
-    if asked is None or trainer is None or asked[0] not in __all__ or not issubclass(trainer, _nnUNetTrainer):
+    if asked and name in globals():  # asked for by nnU-Net's search, which looks in another module
+        made: type[_nnUNetTrainer] = globals()[name]
+        return made
+    # nnU-Net has its own trainer at some lengths, which are found first; here it is at all the others
+    known = {_nnUNetTrainer.__name__: _nnUNetTrainer, **{each: globals()[each] for each in __all__}}
+    trainer = known.get(asked[0]) if asked else None
+    if asked is None or trainer is None or not issubclass(trainer, _nnUNetTrainer):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     made = _fixed_length(trainer, asked[1], name=name, module=__name__)
     globals()[name] = made

@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 Log = Mapping[str, Sequence[Any]]
+FEW_EPOCHS = 10
 
 
 def curve(axes: Axes, values: Sequence[float], label: str, **style: Any) -> None:
-    """One line, by epoch."""
-    axes.plot(range(len(values)), values, label=label, **style)
+    """One line, by epoch; of a short training its points, too: a single epoch is no line."""
+    marker = "o" if len(values) <= FEW_EPOCHS else None
+    axes.plot(range(len(values)), values, label=label, **{"marker": marker, **style})
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def draw_losses(axes: Axes, log: Log) -> None:

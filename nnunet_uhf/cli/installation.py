@@ -45,10 +45,13 @@ def demo(
     device: Annotated[
         str, typer.Option("-device", metavar="DEVICE", help="cuda, cpu or mps. The cpu is enough for the demo.")
     ] = "cpu",
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="STAGE", help="Run one stage again, as commands.sh of a demo does.")
+    ] = None,
 ) -> None:
-    """Show the whole chain on made subjects, without downloads: less than half an hour on two CPU cores."""
+    """Show the whole chain on made subjects, without downloads: about ten minutes on two CPU cores."""
     from rich.console import Console
 
     from nnunet_uhf.demo.pipeline import run_demo
 
-    run_demo(out=output, device=device, console=Console())
+    run_demo(out=output, device=device, only=only, console=Console())

@@ -58,6 +58,10 @@ def pretrain(
     epochs: Annotated[
         str, typer.Option("--epochs", metavar="N", help="Length of both trainings, 1 to 9999. Default: 250.")
     ] = "",
+    accept_worse: Annotated[
+        bool,
+        typer.Option("--accept-worse", help="Go on with a teacher or keeper worse than its input, to try the chain."),
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a teacher and a keeper on an enhancement dataset and export the keeper; resumes where it stopped."""
@@ -67,7 +71,15 @@ def pretrain(
     from nnunet_uhf.trainers.distillation.pretrain import pretrain as run
 
     path = run(
-        dataset, configuration, number, plans=plans, output=output, device=used, epochs=epochs, overwrite=overwrite
+        dataset,
+        configuration,
+        number,
+        plans=plans,
+        output=output,
+        device=used,
+        epochs=epochs,
+        accept_worse=accept_worse,
+        overwrite=overwrite,
     )
     _tell(path)
 

@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
             "compare -m RESULTS/nnUNetTrainer__nnUNetPlans__2d RESULTS/UHFTrainer__nnUNetPlans__2d -o OUT",
         ),
         ("volumes", volumes, "volumes -i PREDICTIONS -o volumes.csv"),
+        ("bids", bids, "bids -i PREDICTIONS -o derivatives/nnunet"),
         ("aggregate-views", aggregate_views, "aggregate-views -i AXIAL CORONAL SAGITTAL -o OUT --weights 0.4 0.4 0.2"),
         group="Segmentations",
     )
@@ -38,6 +39,10 @@ def compare(
     reference: Annotated[
         Path | None,
         typer.Option("-ref", metavar="FOLDER", help="True label maps. Default: those of the first model's dataset."),
+    ] = None,
+    dataset_json: Annotated[
+        Path | None,
+        typer.Option("-djson", metavar="FILE", help="Names of labels. Default: dataset.json of the folders compared."),
     ] = None,
     names: Annotated[
         list[str] | None,
@@ -91,6 +96,7 @@ def compare(
         predictions or [],
         output,
         reference=reference,
+        dataset_json=dataset_json,
         images=images,
         names=names,
         baseline=baseline,
@@ -186,4 +192,28 @@ def volumes(
         odd=odd,
     )
     sys.stdout.write(f"wrote {output}\n")
+    odd.tell()
+
+
+def bids(
+    predictions: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of predicted label maps (NIfTI).")],
+    output: OutputFolder,
+    dataset_json: Annotated[
+        Path | None,
+        typer.Option("-djson", metavar="FILE", help="Names of labels. Default: the folder's dataset.json."),
+    ] = None,
+    desc: Annotated[
+        str, typer.Option("--desc", metavar="NAME", help="Names the model; letters and digits.")
+    ] = "nnunet",
+) -> None:
+    """Write predicted label maps and their volumes as BIDS derivatives."""
+    from rich.console import Console
+
+    from nnunet_uhf.evaluation.bids_derivatives import write_derivatives
+
+    odd = Odd()
+    folder = write_derivatives(
+        predictions, output, dataset_json=dataset_json, desc=desc, console=Console(stderr=True), odd=odd
+    )
+    sys.stdout.write(f"wrote {folder}\n")
     odd.tell()

@@ -81,6 +81,10 @@ def simulate(
     tissue_smoothing: Annotated[
         float, typer.Option("--tissue-smoothing", help="Sigma in voxels that softens the label maps; 0 is none.")
     ] = 0.0,
+    grey: Annotated[
+        Literal["mixed", "labels"],
+        typer.Option("--grey", help="mixed: deep grey as bright as white scales with it; labels: as SIQT."),
+    ] = "mixed",
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="FOLDER", help="Brain masks for gmm. Default: nonzero voxels.")
     ] = None,
@@ -111,7 +115,9 @@ def simulate(
         reject_outliers=reject_outliers,
         artefacts=Artefacts(bias_field=bias_field, motion_probability=motion, spike_probability=spikes),
     )
-    source = _tissue_source(tissues, brightness, folder=labels, smoothing=tissue_smoothing, masks=masks, seed=seed)
+    source = _tissue_source(
+        tissues, brightness, folder=labels, smoothing=tissue_smoothing, masks=masks, seed=seed, grey=grey
+    )
     record = simulate_folder(
         images,
         output,

@@ -9,14 +9,14 @@ from nnunet_uhf.demo import prepare
 from nnunet_uhf.demo.settings import (
     CONFIGURATIONS,
     FOLD,
-    GUIDED,
     KEEPER,
+    MODEL_TRAINERS,
     MODELS,
+    NAMES,
     PAIRS_ID,
-    PLAIN,
     PLANS,
+    SHOWN_CONFIGURATION,
     TEACHER,
-    TISSUES_DATASET,
     TISSUES_ID,
     DemoSettings,
     Folders,
@@ -29,21 +29,21 @@ from nnunet_uhf.stages import Stage
 from nnunet_uhf.trainers.seeded import SEED_VARIABLE
 
 PRESET = "t1w_0.36T_probable"
-MODEL_TRAINERS = {"plain": PLAIN, "guided": GUIDED}
-# Background augmentation workers cost more than they bring on small images.
-TRAINING_ENVIRONMENT = {"nnUNet_n_proc_DA": "0"}
+SIDE_BY_SIDE = 2
+"""Stages at a time on a CPU: starting a command is work for one core."""
+# Background augmentation workers cost more than they bring on small images; planning cannot do with none.
+WITHOUT_WORKERS = {"nnUNet_n_proc_DA": "0"}
 DESCRIPTIONS = {
     "teacher": "teacher {}: rebuilds high-field images",
     "keeper": "keeper {}: learns the teacher's features from low field",
-    "plain": "plain nnU-Net {}",
-    "guided": "guided nnU-Net {}",
+    **{model: f"{name} {{}}" for model, name in NAMES.items()},
 }
+PREPARED = ("phantoms", "low_field", "datasets", "plan_pairs", "plan_tissues", "small_plans")
 
 
-def environment(folders: Folders) -> dict[str, str]:
-    """Environment of all child processes: nnU-Net's folders inside the demo folder, few worker processes."""
-    variables = {
-        **os.environ,
+def settings_of_shell(folders: Folders) -> dict[str, str]:
+    """What the commands read from the environment: nnU-Net's folders inside the demo folder, few worker processes."""
+    return {
         "nnUNet_raw": str(folders.raw),
         "nnUNet_preprocessed": str(folders.preprocessed),
         "nnUNet_results": str(folders.results),
@@ -52,10 +52,15 @@ def environment(folders: Folders) -> dict[str, str]:
         "nnUNet_n_proc_DA": "1",
         "nnUNet_compile": "f",
         "nnUNet_wandb_enabled": "0",
-        "PYTHONUNBUFFERED": "1",
         # Threads that spin while they wait make a training many times slower as soon as the computer has other work.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
+
+
+def environment(folders: Folders) -> dict[str, str]:
+    """Environment of all child processes."""
+    variables = {**os.environ, **settings_of_shell(folders), "PYTHONUNBUFFERED": "1"}
+    variables.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE)))
     # The demo shows the package at work whatever the user chose for other work in this shell.
     for name in (OPT_OUT_VARIABLE, GUIDE_CHANNEL_VARIABLE, PRESET_VARIABLE):
         variables.pop(name, None)
@@ -73,83 +78,85 @@ def build_stages(
         "--noise-scale", str(settings.noise_scale), "--noise-mask", "brain", "--mode", "regrid",
         "--seed", str(settings.seed),
     ]  # fmt: skip
-    plan = [
-        "nnUNetv2_plan_and_preprocess", "-d", str(PAIRS_ID), str(TISSUES_ID), "-c", *CONFIGURATIONS,
-        "-npfp", "1", "-np", *["1"] * len(CONFIGURATIONS),
-    ]  # fmt: skip
     stages = [
         Stage("phantoms", "phantom subjects", function=lambda: prepare.write_phantoms(settings, folders)),
         Stage("low_field", "low-field images", tuple(low_field)),
         Stage("datasets", "raw nnU-Net datasets", function=lambda: prepare.write_datasets(settings, folders)),
-        Stage("plan", "plan and preprocess", tuple(plan)),
+        _plan("plan_pairs", "plan and preprocess the pairs", PAIRS_ID),
+        _plan("plan_tissues", "plan and preprocess the labelled scans", TISSUES_ID),
         Stage("small_plans", "small network plans", function=lambda: prepare.write_small_plans(settings, folders)),
     ]
 
-    def train(role: str, trainer: str, dataset: int, configuration: str) -> Stage:
+    def train(role: str, trainer: str, dataset: int, configuration: str, after: tuple[str, ...]) -> Stage:
         name = settings.trainer(trainer)
         command = ("nnUNetv2_train", str(dataset), configuration, FOLD, "-tr", name, "-p", PLANS, "-device", device)
         title = DESCRIPTIONS[role].format(configuration)
         # plain and guided start from the same weights and see the same samples: their difference is no matter of luck
-        variables = {**TRAINING_ENVIRONMENT, SEED_VARIABLE: str(settings.seed)}
-        return Stage(f"{role}_{configuration}", title, command, None, variables, epochs_of(name))
+        variables = {**WITHOUT_WORKERS, SEED_VARIABLE: str(settings.seed)}
+        return Stage(f"{role}_{configuration}", title, command, None, variables, epochs_of(name), after)
 
-    for configuration in CONFIGURATIONS:
+    # the larger networks first: what runs beside them is then done in time
+    larger_first = CONFIGURATIONS[::-1]
+    for configuration in larger_first:
         stages += [
-            train("teacher", TEACHER, PAIRS_ID, configuration),
-            train("keeper", KEEPER, PAIRS_ID, configuration),
+            train("teacher", TEACHER, PAIRS_ID, configuration, PREPARED),
+            train("keeper", KEEPER, PAIRS_ID, configuration, (f"teacher_{configuration}",)),
             _export(settings, folders, configuration),
-            _enhance(folders, configuration, device),
         ]
-    for configuration in CONFIGURATIONS:
+    stages.append(_enhance(folders, device))
+    for configuration in larger_first:
         for model in MODELS:
-            trainer = MODEL_TRAINERS[model]
-            stages.append(train(model, trainer, TISSUES_ID, configuration))
-            stages.append(_predict(settings, folders, model, configuration, device))
-    for model in MODELS:
-        stages.append(_ensemble(folders, model))
-        for configuration in (*CONFIGURATIONS, "ensemble"):
-            stages.append(_evaluate(settings, folders, model, configuration))
+            needed = PREPARED if model == "plain" else (f"export_{configuration}",)
+            stages.append(train(model, MODEL_TRAINERS[model], TISSUES_ID, configuration, needed))
+    for configuration in larger_first:
+        stages += [_predict(settings, folders, model, configuration, device) for model in MODELS]
+    stages += [_compare(folders, configuration) for configuration in CONFIGURATIONS]
     return stages
+
+
+def _plan(key: str, title: str, dataset: int) -> Stage:
+    command = (
+        "nnUNetv2_plan_and_preprocess", "-d", str(dataset), "-c", *CONFIGURATIONS,
+        "-npfp", "1", "-np", *["1"] * len(CONFIGURATIONS),
+    )  # fmt: skip
+    return Stage(key, title, command, after=("datasets",))
 
 
 def _export(settings: DemoSettings, folders: Folders, configuration: str) -> Stage:
     command = (
         "nnunet-uhf", "export-keeper", "-d", str(PAIRS_ID), "-c", configuration, "-f", FOLD, "-p", PLANS,
         "-tr", settings.trainer(KEEPER), "-o", str(folders.keeper(configuration)), "--overwrite",
+        "--accept-worse",  # the page shows how good it is, whatever that turns out to be
     )  # fmt: skip
-    return Stage(f"export_{configuration}", f"keeper file {configuration}", command)
+    return Stage(f"export_{configuration}", f"keeper file {configuration}", command, after=(f"keeper_{configuration}",))
 
 
-def _enhance(folders: Folders, configuration: str, device: str) -> Stage:
+def _enhance(folders: Folders, device: str) -> Stage:
+    configuration = SHOWN_CONFIGURATION
     command = (
         "nnunet-uhf", "enhance", "-i", str(folders.test_images), "-o", str(folders.enhanced(configuration)),
         "-m", str(folders.keeper(configuration)), "-device", device,
     )  # fmt: skip
-    return Stage(f"enhance_{configuration}", f"enhanced held-out images {configuration}", command)
+    return Stage("enhance", "enhanced held-out images", command, after=(f"export_{configuration}",))
 
 
 def _predict(settings: DemoSettings, folders: Folders, model: str, configuration: str, device: str) -> Stage:
+    # without worker processes: starting them takes longer than four small images
     command = (
         "nnUNetv2_predict", "-i", str(folders.test_images), "-o", str(folders.prediction(model, configuration)),
         "-d", str(TISSUES_ID), "-c", configuration, "-f", FOLD, "-tr", settings.trainer(MODEL_TRAINERS[model]),
-        "-p", PLANS, "--save_probabilities", "--disable_tta", "-npp", "1", "-nps", "1", "-device", device,
+        "-p", PLANS, "--disable_tta", "-npp", "0", "-nps", "0", "-device", device,
     )  # fmt: skip
-    return Stage(f"predict_{model}_{configuration}", f"held-out segmentations, {model} {configuration}", command)
+    title = f"held-out segmentations, {NAMES[model]} {configuration}"
+    return Stage(f"predict_{model}_{configuration}", title, command, after=(f"{model}_{configuration}",))
 
 
-def _ensemble(folders: Folders, model: str) -> Stage:
-    members = [str(folders.prediction(model, configuration)) for configuration in CONFIGURATIONS]
-    output = str(folders.prediction(model, "ensemble"))
-    command = ("nnUNetv2_ensemble", "-i", *members, "-o", output, "-np", "1")
-    return Stage(f"ensemble_{model}", f"ensemble of {' and '.join(CONFIGURATIONS)}, {model}", command)
-
-
-def _evaluate(settings: DemoSettings, folders: Folders, model: str, configuration: str) -> Stage:
-    predicted = folders.prediction(model, configuration)
-    trainer = settings.trainer(MODEL_TRAINERS[model])
-    plans = folders.model(TISSUES_DATASET, trainer, CONFIGURATIONS[0]).plans_file
+def _compare(folders: Folders, configuration: str) -> Stage:
+    predictions = [str(folders.prediction(model, configuration)) for model in MODELS]
     command = (
-        "nnUNetv2_evaluate_folder", str(folders.test_labels), str(predicted),
-        "-djfile", str(folders.raw / TISSUES_DATASET / "dataset.json"), "-pfile", str(plans), "-np", "1",
+        "nnunet-uhf", "compare", "-pred", *predictions, "-names", *(NAMES[model] for model in MODELS),
+        "-ref", str(folders.test_labels), "-i", str(folders.test_images), "-o", str(folders.comparison(configuration)),
+        "-np", "1",
     )  # fmt: skip
-    return Stage(f"evaluate_{model}_{configuration}", f"Dice, {model} {configuration}", command)
+    predicted = tuple(f"predict_{model}_{configuration}" for model in MODELS)
+    return Stage(f"compare_{configuration}", f"comparison {configuration}", command, after=predicted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def write_datasets(settings: DemoSettings, folders: Folders) -> None:
         source_field_T=SOURCE_FIELD_T,
         target_field_T=TARGET_FIELD_T,
         route="simulated",
-        architecture={"base_features": settings.features, "kernel_size": settings.keeper_kernel},
+        architecture={"base_features": settings.keeper_features, "kernel_size": settings.keeper_kernel},
     )
     write_segmentation_dataset(
         folders.raw / TISSUES_DATASET,
@@ -88,34 +89,43 @@ def write_small_plans(settings: DemoSettings, folders: Folders) -> None:
         dataset: json.loads((folders.preprocessed / dataset / f"{PLANNED}.json").read_text())
         for dataset in (PAIRS, TISSUES_DATASET)
     }
-    patches = patch_sizes(planned[TISSUES_DATASET], stages=settings.stages)
+    patches = patch_sizes(planned[TISSUES_DATASET], parts=settings.patch_part, stages=settings.stages)
     for dataset, plans in planned.items():
-        small = shrink_plans(plans, patches=patches, features=settings.features, stages=settings.stages)
+        small = shrink_plans(
+            plans, patches=patches, features=settings.features, batch=settings.batch, stages=settings.stages
+        )
         (folders.preprocessed / dataset / f"{PLANS}.json").write_text(json.dumps(small, indent=4))
 
 
-def patch_sizes(plans: dict[str, Any], *, stages: int) -> dict[str, list[int]]:
-    """Patch of each configuration: four fifths of the median image, in whole steps of the network's last stage."""
+def patch_sizes(plans: dict[str, Any], *, parts: Mapping[str, float], stages: int) -> dict[str, list[int]]:
+    """Patch of each configuration: that part of the median image, in whole steps of the network's last stage."""
     step = 2 ** (stages - 1)
     sizes = {}
     for name in CONFIGURATIONS:
         configuration = plans["configurations"][name]
         median = configuration["median_image_size_in_voxels"][-len(configuration["spacing"]) :]
-        sizes[name] = [int(max(2 * step, 0.8 * size // step * step)) for size in median]
+        sizes[name] = [int(max(2 * step, parts[name] * size // step * step)) for size in median]
     return sizes
 
 
-def shrink_plans(plans: dict[str, Any], *, patches: dict[str, list[int]], features: int, stages: int) -> dict[str, Any]:
+def shrink_plans(
+    plans: dict[str, Any],
+    *,
+    patches: Mapping[str, list[int]],
+    features: Mapping[str, int],
+    batch: Mapping[str, int],
+    stages: int,
+) -> dict[str, Any]:
     """Plans of the demo's name: its two configurations, networks of `stages` stages that start with `features`."""
     configurations = {}
     for name in CONFIGURATIONS:
         configuration = dict(plans["configurations"][name])
         dim = len(configuration["spacing"])
         configuration["patch_size"] = patches[name]
-        configuration["batch_size"] = 2 if dim == 3 else 12
+        configuration["batch_size"] = batch[name]
         kwargs = {
             "n_stages": stages,
-            "features_per_stage": [features * 2**stage for stage in range(stages)],
+            "features_per_stage": [features[name] * 2**stage for stage in range(stages)],
             "strides": [[1] * dim, *([[2] * dim] * (stages - 1))],
             "kernel_sizes": [[3] * dim] * stages,
             "n_conv_per_stage": [2] * stages,

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_uhf import __version__
+from nnunet_uhf.demo.chain import settings_of_shell
 from nnunet_uhf.demo.pictures import TISSUE_COLOURS, SubjectPicture
 from nnunet_uhf.demo.scores import IMAGE_ROWS, DemoScores
-from nnunet_uhf.demo.settings import CONFIGURATIONS, DemoSettings
+from nnunet_uhf.demo.settings import CONFIGURATIONS, MODELS, NAMES, DemoSettings, Folders
 from nnunet_uhf.demo.subjects import TEMPLATE_LICENCE, TISSUES
 from nnunet_uhf.pages.engine import render_page
+from nnunet_uhf.report.plots import curve_plot
 from nnunet_uhf.stages import Stage
 
 
@@ -37,6 +39,14 @@ def render_demo(
         scores=scores,
         images={(score.configuration, score.row): score for score in scores.images},
         image_rows=IMAGE_ROWS,
+        names=NAMES,
+        plots={
+            configuration: curve_plot(
+                {NAMES[model]: [scores.curves[configuration][model]] for model in MODELS},
+                f"{configuration}: Dice of validation patches",
+            )
+            for configuration in CONFIGURATIONS
+        },
         pictures=pictures,
         commands=commands,
         minutes=f"{seconds / 60:.0f}",
@@ -48,11 +58,21 @@ def render_demo(
     )
 
 
-def command_lines(stages: Sequence[Stage], *, out: Path) -> list[str]:
-    """The stages' commands as one would type them inside the demo folder."""
-    lines = []
+def command_lines(stages: Sequence[Stage], *, folders: Folders) -> list[str]:
+    """A shell script that makes all of it again in a new folder: its settings, then every stage as one would type it.
+
+    Steps of the demo's own, which are no command of nnU-Net or nnunet-uhf, are those of `nnunet-uhf demo --only`.
+    """
+
+    def inside(word: str) -> str:
+        return os.path.relpath(word, folders.out) if Path(word).is_absolute() else word
+
+    lines = ["set -e", 'mkdir "${1:-again}"', 'cd "${1:-again}"']
+    for name, value in settings_of_shell(folders).items():
+        here = f'"$PWD/{inside(value)}"' if Path(value).is_absolute() else shlex.quote(value)
+        lines.append(f"export {name}={here}")
     for stage in stages:
-        if stage.command:
-            words = [os.path.relpath(word, out) if Path(word).is_absolute() else word for word in stage.command]
-            lines.append(shlex.join(words))
+        words = stage.command or ("nnunet-uhf", "demo", "--out", ".", "--only", stage.key)
+        setting = [f"{name}={shlex.quote(value)}" for name, value in stage.environment.items()]
+        lines.append(" ".join([*setting, shlex.join([inside(word) for word in words])]))
     return lines

@@ -1,4 +1,4 @@
-"""Read what the chain measured: image quality from the keepers' validation, Dice from nnU-Net's evaluation."""
+"""Read what the chain measured: image quality from the keepers' validation, Dice from `nnunet-uhf compare`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from nnunet_uhf.demo.settings import (
     CONFIGURATIONS,
     FOLD,
     KEEPER,
+    MODEL_TRAINERS,
     MODELS,
+    NAMES,
     PAIRS,
+    TISSUES_DATASET,
     DemoSettings,
     Folders,
 )
 from nnunet_uhf.demo.subjects import TISSUES
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.evaluation.label_scores import MEAN
+from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
+from nnunet_uhf.report.analysis import PRIMARY_METRIC
+from nnunet_uhf.report.records import JSON_NAME
 
 IMAGE_ROWS = {
     "input": "low-field input, best linear fit",
@@ -46,9 +53,11 @@ class DiceScore:
 
     model: str
     configuration: str
-    """2d, 3d_fullres or ensemble."""
+    """2d or 3d_fullres."""
     tissues: dict[str, float]
     mean: float
+    difference: float | None = None
+    """Mean minus that of plain nnU-Net; None for plain nnU-Net itself."""
 
 
 @dataclass(frozen=True)
@@ -57,28 +66,55 @@ class DemoScores:
 
     images: list[ImageScore]
     dice: list[DiceScore]
+    curves: dict[str, dict[str, list[float]]]
+    """nnU-Net's pseudo Dice after every epoch, in percent, by configuration and model: had the networks learnt out?"""
     validation_cases: int
     test_cases: int
 
 
 def read_scores(settings: DemoSettings, folders: Folders) -> DemoScores:
     """Collect the numbers of a finished demo. Raises UHFError when a file of them is missing or not as expected."""
-    images, cases = [], 0
+    images, dice, cases = [], [], 0
+    curves: dict[str, dict[str, list[float]]] = {}
     for configuration in CONFIGURATIONS:
         model = folders.model(PAIRS, settings.trainer(KEEPER), configuration)
         summary = _read(model.fold(FOLD).summary)
         cases = len(summary["metric_per_case"])
-        for row in IMAGE_ROWS:
-            mean = summary["mean"][row]
-            images.append(ImageScore(configuration, row, float(mean["psnr"]), float(mean["ssim"])))
-    dice = []
-    for model_name in MODELS:
-        for configuration in (*CONFIGURATIONS, "ensemble"):
-            summary = _read(folders.prediction(model_name, configuration) / "summary.json")
-            tissues = {name: 100 * float(summary["mean"][str(label)]["Dice"]) for name, label in TISSUES.items()}
-            mean_dice = 100 * float(summary["foreground_mean"]["Dice"])
-            dice.append(DiceScore(model_name, configuration, tissues, mean_dice))
-    return DemoScores(images, dice, cases, settings.held_out)
+        images += [
+            ImageScore(configuration, row, float(mean["psnr"]), float(mean["ssim"]))
+            for row, mean in summary["mean"].items()
+            if row in IMAGE_ROWS
+        ]
+        dice += _dice(_read(folders.comparison(configuration) / JSON_NAME), configuration)
+        curves[configuration] = {
+            model_name: _curve(settings, folders, model_name, configuration) for model_name in MODELS
+        }
+    return DemoScores(images, dice, curves, cases, settings.held_out)
+
+
+def _dice(record: dict[str, Any], configuration: str) -> list[DiceScore]:
+    """Dice of every model in what `nnunet-uhf compare` wrote."""
+    means = {
+        (row["entry"], row["structure"]): 100 * float(row["mean"])
+        for row in record["summaries"]
+        if row["metric"] == PRIMARY_METRIC
+    }
+    plain = means[NAMES["plain"], MEAN]
+    return [
+        DiceScore(
+            model,
+            configuration,
+            {tissue: means[name, tissue] for tissue in TISSUES},
+            means[name, MEAN],
+            None if model == "plain" else means[name, MEAN] - plain,
+        )
+        for model, name in NAMES.items()
+    ]
+
+
+def _curve(settings: DemoSettings, folders: Folders, model: str, configuration: str) -> list[float]:
+    fold = folders.model(TISSUES_DATASET, settings.trainer(MODEL_TRAINERS[model]), configuration).fold(FOLD)
+    return [100 * float(value) for value in load_checkpoint_weights(fold.checkpoint)["logging"]["ema_fg_dice"]]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -103,14 +139,21 @@ def image_table(scores: DemoScores) -> Table:
 
 
 def dice_table(scores: DemoScores) -> Table:
-    """Console table: Dice per tissue of every model and of the ensembles."""
+    """Console table: Dice per tissue of every model."""
     table = Table(title=f"Dice in percent, {scores.test_cases} held-out subjects")
-    for heading in ("model", "configuration"):
+    for heading in ("configuration", "model"):
         table.add_column(heading)
-    for heading in (*TISSUES, "mean"):
+    for heading in (*TISSUES, "mean", "minus plain"):
         table.add_column(heading, justify="right")
-    for number, score in enumerate(scores.dice):
+    for score in scores.dice:
         cells = [f"{score.tissues[name]:.1f}" for name in TISSUES]
-        last_of_model = number + 1 == len(scores.dice) or scores.dice[number + 1].model != score.model
-        table.add_row(score.model, score.configuration, *cells, f"{score.mean:.1f}", end_section=last_of_model)
+        difference = "" if score.difference is None else f"{score.difference:+.1f}"
+        table.add_row(
+            score.configuration,
+            NAMES[score.model],
+            *cells,
+            f"{score.mean:.1f}",
+            difference,
+            end_section=score.model == MODELS[-1],
+        )
     return table

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,18 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 
 CONFIGURATIONS = ("2d", "3d_fullres")
+SHOWN_CONFIGURATION = "3d_fullres"
+"""Whose images and segmentations the page shows."""
 PAIRS_ID, TISSUES_ID = 1, 2
 PAIRS, TISSUES_DATASET = "Dataset001_PhantomPairs", "Dataset002_PhantomTissues"
 PLANNED, PLANS = "nnUNetPlans", "nnUNetPlans_demo"
-PLAIN, GUIDED = "nnUNetTrainer_{suffix}", "UHFTrainer_{suffix}"
+PLAIN, RANDOM, GUIDED = "nnUNetTrainer_{suffix}", "UHFTrainerRandomKeeper_{suffix}", "UHFTrainer_{suffix}"
 TEACHER, KEEPER = "UHFTeacherTrainer_{suffix}", "UHFKeeperTrainer_{suffix}"
 FOLD = "0"
-MODELS = ("plain", "guided")
+MODELS = ("plain", "random", "guided")
+"""Plain nnU-Net, guided by a keeper that has learnt nothing, guided."""
+MODEL_TRAINERS = {"plain": PLAIN, "random": RANDOM, "guided": GUIDED}
+NAMES = {"plain": "plain nnU-Net", "random": "guided by a random keeper", "guided": "guided nnU-Net"}
 SOURCE_FIELD_T, TARGET_FIELD_T = 0.36, 3.0
 
 
@@ -24,12 +30,17 @@ SOURCE_FIELD_T, TARGET_FIELD_T = 0.36, 3.0
 class DemoSettings:
     """The choices that decide what a demo computes; a demo folder belongs to one set of them."""
 
-    subjects: int = 14
+    subjects: int = 12
     held_out: int = 4
     shape: tuple[int, int, int] = (48, 56, 48)
     spacing_mm: float = 3.5
-    features: int = 12
-    """Base features of teacher, keeper and of the segmentation network's first stage."""
+    keeper_features: int = 12
+    """Base features of teacher and keeper."""
+    features: Mapping[str, int] = field(default_factory=lambda: {"2d": 12, "3d_fullres": 12})
+    """Features of the segmentation network's first stage, by configuration."""
+    batch: Mapping[str, int] = field(default_factory=lambda: {"2d": 12, "3d_fullres": 2})
+    patch_part: Mapping[str, float] = field(default_factory=lambda: {"2d": 0.8, "3d_fullres": 0.65})
+    """Size of a patch as a part of the median image's, rounded down to whole steps of the network's last stage."""
     keeper_kernel: int = 3
     """Kernel of the keeper; the paper's is 7, which takes minutes more on a CPU."""
     stages: int = 4
@@ -66,7 +77,7 @@ class DemoSettings:
         return self.names[-self.held_out :]
 
     def trainer(self, pattern: str) -> str:
-        """Name of one of the four trainer classes."""
+        """Name of one of the trainer classes."""
         return pattern.format(suffix=self.trainers)
 
     def as_json(self) -> dict[str, Any]:
@@ -124,8 +135,12 @@ class Folders:
         return self.keepers / f"keeper_{configuration}.safetensors"
 
     def prediction(self, model: str, configuration: str) -> Path:
-        """Predicted label maps; configuration may be `ensemble`."""
+        """Predicted label maps."""
         return self.out / "predictions" / f"{model}_{configuration}"
+
+    def comparison(self, configuration: str) -> Path:
+        """What `nnunet-uhf compare` writes of the models of a configuration."""
+        return self.out / "compare" / configuration
 
     def enhanced(self, configuration: str) -> Path:
         """Enhanced images of the held-out subjects."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from nnunet_uhf.errors import Odd, UHFError
+from nnunet_uhf.errors import Odd, UHFError, UHFWarning
 from nnunet_uhf.evaluation.image_metrics import linear_coefficients, mae, nrmse, peak_of, psnr, ssim
 from nnunet_uhf.evaluation.image_record import write_record
 from nnunet_uhf.evaluation.multiscale import ms_ssim, ms_ssim_scales
@@ -25,6 +26,7 @@ from nnunet_uhf.types import Mask
 
 METRICS = ("psnr", "ssim", "ms_ssim", "nrmse", "mae")
 RESAMPLES = 10_000
+FEW_CASES = 5  # below: a bootstrap draws the same few cases again and again
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,13 @@ def evaluate_images(
     left_out = Odd()
     scales = min(_scales_of_grids(found, left_out))
     cases = [case for case in found if case.name not in left_out.reasons]
+    if len(cases) < FEW_CASES:
+        warnings.warn(
+            f"{reference}: {len(cases)} case{'s' if len(cases) != 1 else ''}: intervals of the means are drawn from "
+            f"so few that they say next to nothing; below {FEW_CASES}, read the cases themselves (per_case.csv)",
+            UHFWarning,
+            stacklevel=2,
+        )
     with appearing_together(output) as (folder,):
         progress = cases if console is None else track(cases, description="comparing images", console=console)
         rows = []

@@ -22,6 +22,7 @@ from nnunet_uhf.nnunet.model_folder import SEPARATOR
 from nnunet_uhf.nnunet.orientation import stored_orientations
 from nnunet_uhf.nnunet.plans_block import block_of, put_block
 
+_MARK = "_KKN_"
 _PLANS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -47,8 +48,9 @@ def write_plans(
         configurations: such as ``2d``, ``3d_fullres``.
         keepers: keeper files or folders of them.
         source_plans: name of the plans to start from.
-        output_name: name of the new plans; by default the source's, ``_KKN_`` and 8 digits of the keepers' hashes,
-            and ``_efficient`` with that preset.
+        output_name: name of the new plans; by default the source's, ``_KKN_``, the configurations, 8 digits of the
+            keepers' hashes, and ``_efficient`` with that preset. Equal plans under the name that version 0.1.0 gave
+            them, without the configurations, are taken as they are.
         preset: of the fusion modules; by default that of the environment, else the reference.
         fusion_rate: learning rate of the fusion modules; by default the preset's, 0 for the backbone's optimizer.
         reserve: make room for the guidance within the memory planned, see :mod:`nnunet_uhf.guidance.reserve`.
@@ -82,7 +84,21 @@ def write_plans(
         fusion_rate=fusion_rate,
         reserve=reserve,
     )
+    if output_name is None:
+        earlier = folder / f"{_earlier_name(new['plans_name'], configurations)}.json"
+        if earlier.is_file() and read_json(earlier, advice="remove it") == {**new, "plans_name": earlier.stem}:
+            return earlier  # models may have been trained on it
     return write_new_plans(folder, new)
+
+
+def _default_name(source: str, configurations: Sequence[str], ending: str) -> str:
+    return f"{source}{_MARK}{'_'.join(configurations)}_{ending}"
+
+
+def _earlier_name(name: str, configurations: Sequence[str]) -> str:
+    """The name that version 0.1.0 gave such plans: without the configurations."""
+    source, _, ending = name.rpartition(_default_name("", configurations, ""))
+    return f"{source}{_MARK}{ending}"
 
 
 def orientation_notes(plans: Path) -> list[str]:
@@ -133,7 +149,9 @@ def guided_plans(
     hashes = sorted({block.keeper.sha256 for block in blocks.values()})
     digits = (hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())[:8]
     suffix = "" if chosen == DEFAULT_PRESET else f"_{chosen}"
-    new["plans_name"] = checked_plans_name(output_name or f"{source_plans}_KKN_{digits}{suffix}")
+    new["plans_name"] = checked_plans_name(
+        output_name or _default_name(source_plans, configurations, f"{digits}{suffix}")
+    )
     if not reserve:
         return new
     from nnunet_uhf.guidance.reserve import with_room

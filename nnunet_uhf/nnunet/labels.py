@@ -45,6 +45,16 @@ class Labels:
         return sorted(set(values) - self.foreground - {0, self.ignore})
 
 
+def names_of_values(labels: Labels) -> dict[int, str]:
+    """The structure of each foreground value; of several regions that hold it, the smallest."""
+    names: dict[int, str] = {}
+    for structure in sorted(labels.structures, key=lambda structure: len(structure.values)):
+        for value in structure.values:
+            if value > 0:
+                names.setdefault(value, structure.name)
+    return names
+
+
 def read_structures(dataset_json: Mapping[str, Any], *, where: Path) -> Labels:
     """The foreground of a dataset: its regions where it has any, else its labels, in the order of dataset.json.
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -161,6 +162,20 @@ class ModelFolder:
     def name(self) -> ModelName:
         """What the folder's name says, see :meth:`parse`."""
         return ModelName(*self.path.resolve().name.split(SEPARATOR))
+
+    def of_other_lengths(self, fold: int | str) -> list[ModelFolder]:
+        """Models of the same trainer at other lengths (``_50epochs``) beside this one, whose fold is finished."""
+        name = self.name
+        base = name.trainer.partition("_")[0]
+        beside = [ModelFolder(path) for path in sorted(self.path.parent.glob(f"{base}*{SEPARATOR}*")) if path.is_dir()]
+        return [
+            other
+            for other in beside
+            if other.path != self.path
+            and other.name[1:] == name[1:]
+            and re.fullmatch(rf"{base}(_[0-9]+epochs?)?", other.name.trainer)
+            and other.fold(fold).checkpoint.is_file()
+        ]
 
     def fold(self, number: int | str) -> FoldFolder:
         """The folder of a fold, whether it is there or not: a number, or "all"."""

@@ -37,6 +37,7 @@ def compare(
     output: str | Path,
     *,
     reference: str | Path | None = None,
+    dataset_json: str | Path | None = None,
     images: str | Path | None = None,
     names: Sequence[str] | None = None,
     baseline: str | None = None,
@@ -57,6 +58,8 @@ def compare(
         predictions: folders of predicted label maps; they come after the models.
         output: new or empty folder; it appears complete or not at all.
         reference: folder of true label maps; without it that of the first model's dataset.
+        dataset_json: file that names the labels; without it, that of the folders compared, else the one beside the
+            folder of the true label maps.
         images: folder of what was segmented, for the pictures; without it where nnU-Net has them.
         names: one an entry, models first; without them, what tells the folders' names apart.
         baseline: name or folder of the entry that the others are held against; without it, the first.
@@ -111,7 +114,8 @@ def compare(
     find_image = ImageFinder(entries, folder, None if images is None else Path(images))
     with appearing_together(Path(output)) as (staged,):
         found_odd = Odd()
-        task = find_task(entries, folder, {case: references[case] for case in cases}, odd=found_odd)
+        named = None if dataset_json is None else Path(dataset_json)
+        task = find_task(entries, folder, {case: references[case] for case in cases}, odd=found_odd, named=named)
         tolerance = tolerance_mm or _default_tolerance({case: references[case] for case in cases}, found_odd)
         trainings = [each for entry in entries for each in entry.trainings]
         jobs = [Case(case, references[case], {each.name: each.files[case] for each in trainings}) for case in cases]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+
+from markupsafe import Markup, escape
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 NOT_RECORDED = "not recorded"
@@ -30,3 +33,9 @@ def p_value(p: float | None) -> str:
 def tick_label(value: float) -> str:
     """A tick's value, short."""
     return f"{value:.6g}".replace("-", MINUS)
+
+
+def breakable(name: str) -> Markup:
+    """A name as HTML that may go on in a new line before a capital letter, and behind ``_``, ``-`` and ``/``."""
+    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[_/-])(?=\w)", "\0", name).split("\0")
+    return Markup("<wbr>").join(escape(part) for part in parts)

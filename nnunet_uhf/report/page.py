@@ -21,7 +21,7 @@ from nnunet_uhf.report.analysis import (
     structure_names,
 )
 from nnunet_uhf.report.comparison import Comparison
-from nnunet_uhf.report.formatting import NOT_RECORDED, interval, number, p_value
+from nnunet_uhf.report.formatting import NOT_RECORDED, breakable, interval, number, p_value
 from nnunet_uhf.report.plots import COLOURS, ForestRow, curve_plot, distribution_plot, forest_plot, paired_plot
 from nnunet_uhf.report.records import DEFINITIONS
 from nnunet_uhf.report.slices import BOTH_WRONG, ONLY_BASELINE_WRONG, ONLY_MODEL_WRONG
@@ -64,7 +64,7 @@ def render(comparison: Comparison) -> str:
     return render_page(
         "nnunet_uhf.report",
         TEMPLATE,
-        filters={"number": number, "p_value": p_value},
+        filters={"number": number, "p_value": p_value, "breakable": breakable},
         c=comparison,
         version=__version__,
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -86,7 +86,9 @@ def render(comparison: Comparison) -> str:
             for entry in comparison.entries[1:]
         },
         family=sum(result.group is None and not result.primary for result in comparison.results),
+        parts=_parts(comparison),
         paired=_paired(comparison),
+        named={entry.name: _named(comparison, entry.name) for entry in comparison.entries[1:]},
         distributions=_distributions(comparison),
         forests=_structure_forests(comparison),
         group_forests=_group_forests(comparison),
@@ -131,6 +133,30 @@ def _cells(comparison: Comparison) -> dict[tuple[str, str, str], Cell]:
 def _scores(comparison: Comparison, entry: str, structure: str, metric: str) -> dict[str, float]:
     values = scores_of(comparison.measured, entry, structure, metric, comparison.cases)
     return dict(zip(comparison.cases, values, strict=True))
+
+
+def _parts(comparison: Comparison) -> list[tuple[str, str]]:
+    """The contents of the page: anchor and title of each part that it has."""
+    has_curves = any(each.curves for trainings in comparison.trainings.values() for each in trainings)
+    parts = {
+        "conclusions": ("What can be concluded", True),
+        "scores": ("Scores", True),
+        "structures": ("Structure by structure", True),
+        "groups": ("Folds and subgroups", bool(comparison.groupings)),
+        "subjects": ("Subjects: pictures", True),
+        "training": ("Training", has_curves),
+        "cost": ("Cost", any(entry.is_model for entry in comparison.entries)),
+        "keepers": ("What the keepers were trained on", True),
+        "methods": ("How it was computed", True),
+    }
+    return [(key, title) for key, (title, there) in parts.items() if there]
+
+
+def _named(comparison: Comparison, model: str) -> list[tuple[str, float, float]]:
+    """Every subject by name: its score with the baseline and with a model, for those who cannot point at a dot."""
+    main, baseline = primary_structure(comparison.task), comparison.entries[0].name
+    first, second = (_scores(comparison, name, main, PRIMARY_METRIC) for name in (baseline, model))
+    return [(case, first[case], second[case]) for case in comparison.cases]
 
 
 def _paired(comparison: Comparison) -> dict[str, Markup]:

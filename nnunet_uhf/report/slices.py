@@ -25,9 +25,9 @@ Rgb = NDArray[np.uint8]
 
 SHOWN_PLANES = ("axial", "coronal")
 PALETTE: tuple[Colour, ...] = tuple(rgb(colour) for colour in NAMED)
-#: colours of the error map
-ONLY_BASELINE_WRONG: Colour = (0, 158, 255)
-ONLY_MODEL_WRONG: Colour = (255, 140, 0)
+#: colours of the error map: none of them is near one of the structures'
+ONLY_BASELINE_WRONG: Colour = (255, 0, 200)
+ONLY_MODEL_WRONG: Colour = (170, 255, 0)
 BOTH_WRONG: Colour = (200, 200, 200)
 OVERLAY = 0.6  # part of a structure's colour over the image
 DIMMED = 0.45  # brightness of the image below the error map

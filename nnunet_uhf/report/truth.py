@@ -44,14 +44,20 @@ def find_references(entries: Sequence[Entry], reference: Path | None) -> tuple[P
     raise UHFError(f"The true label maps of {dataset} are not in {where}: set the variables, or add -ref FOLDER")
 
 
-def find_task(entries: Sequence[Entry], folder: Path, references: Mapping[str, Path], *, odd: Odd) -> Labels:
+def find_task(
+    entries: Sequence[Entry], folder: Path, references: Mapping[str, Path], *, odd: Odd, named: Path | None = None
+) -> Labels:
     """The structures to compare, as the dataset.json of the entries (or the one beside the references) names them.
+
+    `named` is a dataset.json that counts before all others.
 
     Without any, every label value of the true label maps is a structure; `odd` keeps those that cannot be read.
 
     Raises:
         UHFError: two entries that do not mean the same by their labels.
     """
+    if named is not None:
+        return _structures(read_json(named, advice="name a dataset.json with the entry labels (-djson)"), named)
     tasks = [
         (entry, _structures(entry.dataset_json, entry.folder / "dataset.json"))
         for arm in entries

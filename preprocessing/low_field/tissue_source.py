@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from nibabel.affines import voxel_sizes
+
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, nifti_of
 from nnunet_uhf.imageio.label_maps import inside, label_volume
 from nnunet_uhf.imageio.nifti import Volume, read_volume, require_same_grid
 from nnunet_uhf.imageio.stripped import require_stripped
+from nnunet_uhf.preprocessing.low_field.deep_grey import mixed_by_intensity
 from nnunet_uhf.preprocessing.low_field.freesurfer import tissues_from_freesurfer
 from nnunet_uhf.preprocessing.low_field.mixture import T1W_BRIGHTNESS, mixture_means, tissues_from_mixture
 from nnunet_uhf.preprocessing.low_field.simulator import TissueMeans
@@ -29,6 +32,7 @@ SPM_NUMBERS = {"gm": 1, "wm": 2, "csf": 3}
 SPM_PATTERNS = ("c{number}{name}", "p{number}{name}")
 
 TissueKind = Literal["labels", "freesurfer", "gmm"]
+GreyKind = Literal["labels", "mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,8 @@ class TissueSource:
         masks: brain masks CASE.nii.gz of kind `gmm`; without them the brain is what is not zero.
         brightness: tissues of kind `gmm`, darkest first.
         seed: of kind `gmm`.
+        grey: `labels`: grey matter is what is labelled so; `mixed`: deep grey matter that is as bright as white matter
+            belongs to it by its intensity (:mod:`.deep_grey`). Of kind `gmm` it does in any case.
 
     Raises:
         UHFError: options that do not belong together.
@@ -57,6 +63,7 @@ class TissueSource:
     masks: Path | None = None
     brightness: tuple[str, ...] = T1W_BRIGHTNESS
     seed: int = 0
+    grey: GreyKind = "labels"
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(TissueKind):
@@ -95,10 +102,14 @@ class TissueSource:
                 mask = inside(arrays["mask"]) if "mask" in arrays else None
                 return tissues_from_mixture(image.data, mask, brightness=self.brightness, seed=self.seed)
             if self.kind == "freesurfer":
-                return tissues_from_freesurfer(arrays["labels"], smoothing=self.smoothing)
-            if "labels" in arrays:
-                return tissues_from_labels(arrays["labels"], self.numbers, smoothing=self.smoothing)
-            return tissues_from_probabilities(**arrays)
+                maps = tissues_from_freesurfer(arrays["labels"], smoothing=self.smoothing)
+            elif "labels" in arrays:
+                maps = tissues_from_labels(arrays["labels"], self.numbers, smoothing=self.smoothing)
+            else:
+                maps = tissues_from_probabilities(**arrays)
+            if self.grey == "mixed":
+                return mixed_by_intensity(image.data, maps, [float(step) for step in voxel_sizes(image.affine)])
+            return maps
         except UHFError as error:
             raise UHFError(f"{next(iter(files.values()), image.path)}: {error}") from error
 
@@ -121,7 +132,7 @@ class TissueSource:
                 "tissue_seed": self.seed,
             }
         numbers = {"tissue_labels": dict(self.numbers)} if self.kind == "labels" else {}
-        return {"tissues": self.kind, **numbers, "tissue_smoothing": self.smoothing}
+        return {"tissues": self.kind, **numbers, "tissue_smoothing": self.smoothing, "grey": self.grey}
 
 
 def _find_maps(case: str, image: Path, folder: Path, *, only_labels: bool) -> dict[str, Path]:

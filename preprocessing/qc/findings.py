@@ -51,6 +51,17 @@ def volumes_ml(labels: LabelArray, structures: Structures, voxel_mm3: float) -> 
     }
 
 
+def written_ml(millilitres: float) -> str:
+    """A volume as people read it: 1652, 84.3, 0.52; never with a power of ten."""
+    return (
+        f"{millilitres:.0f}"
+        if millilitres >= 100
+        else f"{millilitres:.3g}"
+        if millilitres >= 0.1
+        else f"{millilitres:.3f}"
+    )
+
+
 def unusual_volumes(cases: Sequence[Mapping[str, float]]) -> list[list[str]]:
     """A sentence for every structure of a case that is missing, or far larger or smaller than in the other cases.
 
@@ -66,7 +77,7 @@ def unusual_volumes(cases: Sequence[Mapping[str, float]]) -> list[list[str]]:
         for sentences, volume in zip(found, volumes, strict=True):
             far = not lower - reach <= volume <= upper + reach
             if volume > 0 and far and not 1 / LARGEST_FACTOR <= volume / median <= LARGEST_FACTOR:
-                sentences.append(f"{name} has {volume:.3g} ml, the median case {median:.3g}")
+                sentences.append(f"{name} has {written_ml(volume)} ml, the median case {written_ml(median)}")
     return found
 
 

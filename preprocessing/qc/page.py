@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from nnunet_uhf.preprocessing.qc.findings import (
     suspects,
     unusual_volumes,
     volumes_ml,
+    written_ml,
 )
-from nnunet_uhf.preprocessing.qc.pictures import draw_labelled, draw_pair, make_pair
+from nnunet_uhf.preprocessing.qc.pictures import draw_labelled, draw_pair, make_pair, structure_colours
+from nnunet_uhf.routes.simulated import SIMULATED
 from nnunet_uhf.routes.table import is_of_pairs, read_task
 from nnunet_uhf.routes.task import EnhancementTask
 
@@ -84,13 +86,16 @@ def write_pictures(
         cases = files if console is None else track(files, description="drawing cases", console=console)
         if task is None:
             shown = _labelled(cases, folder, dataset_folder, description, odd)
+            where = dataset_folder / "dataset.json"
+            legend = structure_colours(read_structures(description, where=where))
         else:
+            legend = []
             shown = _pairs(cases, folder, task, recorded_alignment(dataset_folder), odd)
         if odd is not None:
             odd.require_others(len(files))
             shown += [Shown(case, None, (), (str(reason),)) for case, reason in odd.reasons.items()]
             shown.sort(key=lambda one: one.case)
-        page = _render(shown, dataset_folder.absolute().name, task)
+        page = _render(shown, dataset_folder.absolute().name, task, legend)
         (folder / PAGE_NAME).write_text(page, encoding="utf-8")
     return output / PAGE_NAME
 
@@ -98,7 +103,10 @@ def write_pictures(
 def _pairs(
     cases: Iterable[CaseFiles], folder: Path, task: EnhancementTask, alignment: dict[str, list[str]], odd: Odd | None
 ) -> list[Shown]:
-    """Draw pairs; those far less alike than the others, and those that `convert paired` flagged, get warnings."""
+    """Draw pairs; those far less alike than the others, and those that `convert paired` flagged, get warnings.
+
+    Simulated pairs lie on one grid by construction: how alike they are says how they were simulated, and flags nothing.
+    """
     shown, alike = [], []
     for files in cases:
         volumes = _read(files, (task.source_channel, task.target_channel), odd, empty=False)
@@ -112,7 +120,11 @@ def _pairs(
         alike.append(likeness(pair.source, pair.target, pair.mask))
         measured, *reasons = alignment.get(files.case, [""])
         facts += (f"NMI {alike[-1]:.3f}", *filter(None, [measured]))
-        shown.append(Shown(files.case, _link(files.case), facts, tuple(reasons)))
+        shown.append(
+            Shown(files.case, _link(files.case), facts, () if task.route == SIMULATED.name else tuple(reasons))
+        )
+    if task.route == SIMULATED.name:
+        return shown
     return [
         replace(one, warnings=("NMI far below the other cases", *one.warnings)) if suspect else one
         for one, suspect in zip(shown, suspects(alike), strict=True)
@@ -179,21 +191,22 @@ def _describe(case: str, mask: np.ndarray[Any, Any], spacing_mm: tuple[float, ..
     """Title of a picture, and facts for the page."""
     grid = f"{' x '.join(map(str, mask.shape))} voxels of {' x '.join(f'{size:.3g}' for size in spacing_mm)} mm"
     millilitres = mask.sum() * np.prod(spacing_mm) / 1000
-    return f"{case}   {grid}", (f"{grid} (right, anterior, superior)", f"labels {millilitres:.3g} ml")
+    return f"{case}   {grid}", (f"{grid} (right, anterior, superior)", f"labels {written_ml(millilitres)} ml")
 
 
 def _link(case: str) -> str:
     return urllib.parse.quote(f"{case}.png")
 
 
-def _render(shown: list[Shown], dataset: str, task: EnhancementTask | None) -> str:
-    """The page as HTML text; pictures are files beside it."""
+def _render(shown: list[Shown], dataset: str, task: EnhancementTask | None, legend: Sequence[tuple[str, str]]) -> str:
+    """The page as HTML text; pictures are files beside it. `legend`: colour (CSS) and name of the structures."""
     return render_page(
         "nnunet_uhf.preprocessing.qc",
         "qc.html",
         cases=shown,
         dataset=dataset,
         task=task,
+        legend=legend,
         version=nnunet_uhf.__version__,
         enough=ENOUGH_CASES,
     )

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_hex, to_rgba
 from numpy.typing import NDArray
 from skimage.feature import canny
 from skimage.segmentation import find_boundaries
 
 from nnunet_uhf.imageio.planes import standard_axes, standard_spacing
+from nnunet_uhf.nnunet.labels import Labels, names_of_values
 from nnunet_uhf.pages.colours import ORANGE, SKY_BLUE
 from nnunet_uhf.preprocessing.qc.layout import Column, Panel, draw_columns
 from nnunet_uhf.types import Affine, FloatArray, Spacing
@@ -115,6 +116,14 @@ def draw_labelled(
             Column(f"outlines on {first}", outlines),
         ],
     )
+
+
+def structure_colours(meaning: Labels) -> list[tuple[str, str]]:
+    """Colour (CSS) and name of every structure, as :func:`draw_labelled` paints them; a region has several values."""
+    return [
+        (to_hex(STRUCTURE_COLOURS[(value - 1) % len(STRUCTURE_COLOURS)]), name)
+        for value, name in sorted(names_of_values(meaning).items())
+    ]
 
 
 def _show(axes: Axes, plane: NDArray[np.float32], window: Window) -> None:

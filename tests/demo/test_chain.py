@@ -40,6 +40,18 @@ def test_every_trainer_of_the_chain_is_one_that_nnunet_finds(stages: list[Stage]
         assert name in nnunet_uhf.trainers.__all__
 
 
+def test_plain_guided_and_random_start_alike_and_every_stage_waits_for_what_it_needs(stages: list[Stage]) -> None:
+    seeds = {stage.environment.get("nnUNet_UHF_SEED") for stage in stages if stage.command[:1] == ("nnUNetv2_train",)}
+    assert len(seeds) == 1
+    assert None not in seeds
+    keys = [stage.key for stage in stages]
+    for number, stage in enumerate(stages):
+        assert set(stage.after or ()) <= set(keys[:number])
+    needed = {stage.key: stage.after for stage in stages}
+    assert needed["guided_2d"] == needed["random_2d"] == ("export_2d",)
+    assert needed["plain_2d"] == needed["teacher_2d"]
+
+
 def test_the_verbs_of_the_chain_and_their_options_exist(stages: list[Stage]) -> None:
     verbs = typer.main.get_command(app).commands
     for stage in stages:

@@ -53,12 +53,19 @@ def test_small_plans_keep_the_preprocessed_data_and_their_divisibility() -> None
             "3d_lowres": {},
         },
     }
-    patches = prepare.patch_sizes(plans, stages=4)
-    small = prepare.shrink_plans(plans, patches=patches, features=8, stages=4)
+    patches = prepare.patch_sizes(plans, parts={"2d": 0.8, "3d_fullres": 0.65}, stages=4)
+    small = prepare.shrink_plans(
+        plans,
+        patches=patches,
+        features={"2d": 12, "3d_fullres": 8},
+        batch={"2d": 8, "3d_fullres": 2},
+        stages=4,
+    )
     assert small["plans_name"] == PLANS
     assert set(small["configurations"]) == {"2d", "3d_fullres"}
     fullres = small["configurations"]["3d_fullres"]
-    assert fullres["patch_size"] == [32, 40, 32]
+    assert fullres["patch_size"] == [24, 32, 24]
+    assert (fullres["batch_size"], small["configurations"]["2d"]["batch_size"]) == (2, 8)
     assert small["configurations"]["2d"]["patch_size"] == [40, 32]
     assert fullres["data_identifier"] == "nnUNetPlans_x"
     kwargs = fullres["architecture"]["arch_kwargs"]

@@ -69,7 +69,7 @@ def test_new_plans_guide_the_named_configurations_under_a_name_of_their_own(fold
     path = write_plans(700, ["2d", "3d_fullres"], [flat, solid])
     plans = json.loads(path.read_text())
     assert path.parent == folder
-    assert re.fullmatch(r"nnUNetPlans_KKN_[0-9a-f]{8}", path.stem)
+    assert re.fullmatch(r"nnUNetPlans_KKN_2d_3d_fullres_[0-9a-f]{8}", path.stem)
     assert plans["plans_name"] == path.stem
     for name, dim in (("2d", 2), ("3d_fullres", 3)):
         block = plans["configurations"][name].pop("uhf")
@@ -81,7 +81,7 @@ def test_new_plans_guide_the_named_configurations_under_a_name_of_their_own(fold
 def test_a_single_keeper_gives_its_own_hash_to_the_name(folder: Path, tmp_path: Path) -> None:
     solid = keeper_file(tmp_path / "kkn.safetensors", 3)
     path = write_plans(DATASET, ["3d_fullres"], [tmp_path])
-    assert path.stem == f"nnUNetPlans_KKN_{read_header(solid).sha256[:8]}"
+    assert path.stem == f"nnUNetPlans_KKN_3d_fullres_{read_header(solid).sha256[:8]}"
 
 
 def test_nnunet_reads_the_new_plans_and_a_cascade_inherits_its_keeper(folder: Path, tmp_path: Path) -> None:
@@ -189,3 +189,20 @@ def test_missing_datasets_plans_and_variables_are_one_line_errors(
     monkeypatch.delenv("nnUNet_preprocessed")
     with pytest.raises(UHFError, match="nnUNet_preprocessed is not set"):
         write_plans(DATASET, ["3d_fullres"], [path])
+
+
+def test_the_default_name_tells_configurations_apart_and_plans_of_the_old_name_are_taken(
+    folder: Path, tmp_path: Path
+) -> None:
+    keeper = keeper_file(tmp_path / "kkn.safetensors", 3)
+    first = write_plans(DATASET, ["3d_fullres"], [keeper])
+    second = write_plans(DATASET, ["3d_lowres"], [keeper])
+    assert first.stem.startswith("nnUNetPlans_KKN_3d_fullres_")
+    assert second.stem.startswith("nnUNetPlans_KKN_3d_lowres_")
+    earlier = folder / f"nnUNetPlans_KKN_{first.stem[-8:]}.json"
+    content = json.loads(first.read_text())
+    earlier.write_text(json.dumps({**content, "plans_name": earlier.stem}))
+    first.unlink()
+    assert write_plans(DATASET, ["3d_fullres"], [keeper]) == earlier
+    earlier.write_text(json.dumps({**content, "plans_name": earlier.stem, "original_median_spacing_after_transp": 3}))
+    assert write_plans(DATASET, ["3d_fullres"], [keeper]) == first

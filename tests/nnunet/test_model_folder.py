@@ -129,3 +129,16 @@ def test_a_final_checkpoint_older_than_the_latest_finishes_nothing(tmp_path: Pat
     (tmp_path / "checkpoint_latest.pth").touch()
     os.utime(fold.checkpoint, (1, 1))
     assert fold.progress is Progress.STARTED
+
+
+def test_finished_trainings_of_other_lengths_are_found_beside_one(tmp_path: Path) -> None:
+    names = ("UHFTrainer_5epochs", "UHFTrainer_50epochs", "UHFTrainerZeroGuide", "UHFTrainer")
+    models = {name: ModelFolder(tmp_path / f"{name}__nnUNetPlans__2d") for name in names}
+    other_plans = ModelFolder(tmp_path / "UHFTrainer_9epochs__others__2d")
+    for model in (*models.values(), other_plans):
+        model.fold(0).path.mkdir(parents=True)
+        model.fold(0).checkpoint.touch()
+    models["UHFTrainer_50epochs"].fold(0).checkpoint.unlink()
+    assert models["UHFTrainer"].of_other_lengths(0) == [models["UHFTrainer_5epochs"]]
+    assert models["UHFTrainer_5epochs"].of_other_lengths(0) == [models["UHFTrainer"]]
+    assert models["UHFTrainer"].of_other_lengths(1) == []

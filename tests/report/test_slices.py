@@ -82,6 +82,14 @@ def test_the_error_map_says_who_is_wrong() -> None:
     ]
 
 
+def test_no_structure_has_a_colour_near_one_of_the_errors() -> None:
+    colours = np.array([ONLY_BASELINE_WRONG, ONLY_MODEL_WRONG, BOTH_WRONG], float)
+    structures = np.array(PALETTE, float)
+    apart = np.linalg.norm(colours[:, None] - structures[None], axis=-1)
+    assert apart[:2].min() > 95  # of blue and orange it was 31
+    assert np.linalg.norm(colours[0] - colours[1]) > 200
+
+
 def test_structures_keep_their_colour_whatever_a_case_holds() -> None:
     labels = empty()
     labels[3, 3, 3] = 3

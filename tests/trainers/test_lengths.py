@@ -6,6 +6,8 @@ import pickle
 from pathlib import Path
 
 import pytest
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from helpers.guided_runs import use_keeper
 from helpers.support import tiny_trainer
@@ -32,7 +34,7 @@ def test_a_trainer_trains_as_long_as_its_name_says(nnunet: Workspace, tmp_path: 
     "name",
     [
         *("UHFTrainer_0epochs", "UHFTrainer_1epochs", "UHFTrainer_5epoch", "UHFTrainer_05epochs", "NoTrainer_5epochs"),
-        *("UHFTrainer_demo_5epochs", "UHFTrainer_5epochs_5epochs", "nnUNetTrainer_5epochs", "__path_5epochs"),
+        *("UHFTrainer_demo_5epochs", "UHFTrainer_5epochs_5epochs", "nnUNetTrainer_05epochs", "__path_5epochs"),
     ],
 )
 def test_names_that_mean_no_length_are_unknown(name: str) -> None:
@@ -58,3 +60,10 @@ def test_lengths_of_one_trainer_do_not_mix(nnunet: Workspace, tmp_path: Path) ->
     use_keeper(tmp_path, 2)
     short, long = (tiny_trainer(f"UHFTrainer_{n}epochs", nnunet.dataset("single"), "2d", epochs=n) for n in (2, 3))
     assert (short.length, long.length) == (2, 3)
+
+
+def test_plain_nnunet_is_there_at_every_length_beside_the_guided_one() -> None:
+    plain = trainers.nnUNetTrainer_7epochs
+    assert issubclass(plain, nnUNetTrainer)
+    assert not issubclass(plain, trainers.UHFGuidance)
+    assert recursive_find_trainer_class_by_name("nnUNetTrainer_7epochs") is plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,11 @@ from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, role_of
-from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
+from nnunet_uhf.trainers.distillation.teacher import TOLERANCE_DB, UHFTeacherTrainer
 from nnunet_uhf.trainers.lengths import NNUNET_EPOCHS, base_and_length, suffix_of_length
 
-TOLERANCE_DB = 1.0
-"""How far below its low-field input a teacher's held-out PSNR may be.
-
-A teacher that reconstructs the high-field image worse than the low-field image resembles it caps everything after it:
-a keeper with decoder 5 dB below the input was seen.
-"""
-
-
+ACCEPT_WORSE = "nnUNet_UHF_ACCEPT_WORSE"
+"""Set to 1: a keeper may learn from a teacher below that, to try the chain."""
 DEFAULT = "UHFTeacherTrainer"
 
 
@@ -87,12 +82,14 @@ def find_teacher(
         raise UHFError(f"{summary}: the teacher was not validated; do it first: {command} --val") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UHFError(f"{summary}: not the summary of a teacher's validation; repeat it: {command} --val") from error
-    if low_field is not None and not teacher >= low_field - TOLERANCE_DB:
+    accepted = os.environ.get(ACCEPT_WORSE, "").lower() in ("1", "t", "true")
+    if low_field is not None and not teacher >= low_field - TOLERANCE_DB and not accepted:
         raise UHFError(
             f"{summary}: the teacher reconstructs held-out images at {teacher:.1f} dB, its low-field input is at "
             f"{low_field:.1f} dB: no keeper can learn from it; train the teacher longer ({default} trains for "
             f"{UHFTeacherTrainer.epochs} epochs, {default}{suffix_of_length(NNUNET_EPOCHS)} for as many as nnU-Net's "
-            "own, and so on) or on more cases, then the keeper"
+            "own, and so on) or on more cases, then the keeper; to try the chain all the same: `nnunet-uhf pretrain "
+            f"--accept-worse`, or {ACCEPT_WORSE}=1"
         )
     return FinishedTeacher(trainer=trainer, checkpoint=folds[trainer].checkpoint, psnr=teacher, input_psnr=low_field)
 

@@ -19,7 +19,7 @@ from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
 from nnunet_uhf.nnunet.model_folder import ModelFolder, Progress
 from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes
-from nnunet_uhf.trainers.distillation.finished_teacher import read_teacher
+from nnunet_uhf.trainers.distillation.finished_teacher import ACCEPT_WORSE, read_teacher
 from nnunet_uhf.trainers.export.keeper import export_keeper
 from nnunet_uhf.trainers.fold_files import KEEPER_FILE
 from nnunet_uhf.trainers.lengths import LONGEST, suffix_of_length
@@ -34,6 +34,7 @@ def pretrain(
     output: str | Path | None = None,
     device: torch.device,
     epochs: str = "",
+    accept_worse: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Train a teacher, then its keeper, with nnU-Net's own training; write the keeper file and return its path.
@@ -46,6 +47,8 @@ def pretrain(
         output: keeper file to write; None: keeper.safetensors in the keeper's fold folder.
         device: where to train.
         epochs: length of both trainings, 1 to 9999; empty for the trainers' own.
+        accept_worse: go on with a teacher below its low-field input, and export a keeper that is worse than its own, to
+            try the chain; the file says how good it is.
         overwrite: replace a file that is at `output`; the one in the fold folder is this command's own, and made anew.
 
     Raises:
@@ -67,7 +70,7 @@ def pretrain(
         if progress in (Progress.TRAINED, Progress.FINISHED):
             _check_same_data(model, plans, configuration, fold)
         if progress is not Progress.FINISHED:
-            with _trainers_registered():
+            with _trainers_registered(accept_worse=accept_worse):
                 run_training(
                     name,
                     configuration,
@@ -79,22 +82,34 @@ def pretrain(
                     device=device,
                 )
     target = models[keeper].fold(fold).path / KEEPER_FILE if output is None else Path(output)
-    return export_keeper(name, configuration, fold, plans=plans, trainer=keeper, output=target, overwrite=True)
+    return export_keeper(
+        name,
+        configuration,
+        fold,
+        plans=plans,
+        trainer=keeper,
+        output=target,
+        accept_worse=accept_worse,
+        overwrite=True,
+    )
 
 
 @contextmanager
-def _trainers_registered() -> Iterator[None]:
+def _trainers_registered(*, accept_worse: bool) -> Iterator[None]:
     """Let nnU-Net find the trainers for a while, also where registration at start-up is switched off."""
-    before = os.environ.get(PATHS_VARIABLE)
-    variables = {} if before is None else {PATHS_VARIABLE: before}
+    before = {name: os.environ.get(name) for name in (PATHS_VARIABLE, ACCEPT_WORSE)}
+    variables = {} if before[PATHS_VARIABLE] is None else {PATHS_VARIABLE: str(before[PATHS_VARIABLE])}
     add_trainers(variables)
     os.environ.update(variables)
+    if accept_worse:
+        os.environ[ACCEPT_WORSE] = "1"
     try:
         yield
     finally:
-        os.environ.pop(PATHS_VARIABLE)
-        if before is not None:
-            os.environ[PATHS_VARIABLE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _check_same_teacher(keeper: ModelFolder, teacher: ModelFolder, configuration: str, fold: int | str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
-from torch import nn
+from torch import Tensor, nn
 
 from nnunet_uhf.keepers.training_block import NetworksEntry, TeacherEntry, TrainingBlock, TrainingRole
 from nnunet_uhf.networks.distillation.losses import TEACHER_WEIGHTS, Weights, explained_variance, teacher_loss
@@ -17,9 +19,45 @@ from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.distillation.students import STUDENTS, planned_strides
 from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
 from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
+from nnunet_uhf.trainers.image_to_image.logger import PSNR
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
 from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
+
+LOOKED_AT = 4
+"""Batches of an epoch whose input is measured."""
+EARLY_EPOCHS = (1, 5, 10, 25, 50)
+TOLERANCE_DB = 1.0
+"""How far below its low-field input a teacher's held-out PSNR may be.
+
+A teacher that reconstructs the high-field image worse than the low-field image resembles it caps everything after it:
+a keeper with decoder 5 dB below the input was seen.
+"""
+
+
+def fitted_patch_psnr(truth: Tensor, image: Tensor) -> float:
+    """Mean PSNR in dB of patches ``(B, 1, *S)`` after the best straight line to the truth; NaN without contrast."""
+    flat_truth, flat = truth.flatten(1), image.flatten(1)
+    kept = (flat_truth.std(dim=1) > 0) & (flat.std(dim=1) > 0)
+    flat_truth, flat = flat_truth[kept], flat[kept]
+    centred = flat - flat.mean(dim=1, keepdim=True)
+    target = flat_truth - flat_truth.mean(dim=1, keepdim=True)
+    gain = (centred * target).sum(dim=1, keepdim=True) / centred.square().sum(dim=1, keepdim=True)
+    error = (gain * centred - target).square().mean(dim=1)
+    peak = flat_truth.amax(dim=1) - flat_truth.amin(dim=1)
+    return float((10 * torch.log10(peak.square() / error)).mean())
+
+
+def early_look(teacher: float, low_field: float) -> str:
+    """Whether a teacher of so many dB on validation patches would be good enough for a keeper, in words."""
+    missing = low_field - TOLERANCE_DB - teacher
+    said = f"on the same patches the low-field input has {low_field:.1f} dB, fitted"
+    if missing <= 0:
+        return f"Early look: {said}; a teacher of {teacher:.1f} dB is good enough for a keeper"
+    return (
+        f"Early look: {said}; a keeper asks for {low_field - TOLERANCE_DB:.1f} dB of its teacher at the end, of which "
+        f"{missing:.1f} dB are missing yet"
+    )
 
 
 class UHFTeacherTrainer(ImageToImageTrainer):
@@ -32,6 +70,7 @@ class UHFTeacherTrainer(ImageToImageTrainer):
     learners: ClassVar[tuple[str, ...]] = ("teacher",)
     own_weights: ClassVar[Weights] = TEACHER_WEIGHTS
     follows_preset: ClassVar[bool] = True
+    _input_psnr: tuple[float, ...] = ()
     detach_target: ClassVar[bool] = False
     """Stop the gradient of the feature reconstruction at the features; the paper's code does not."""
 
@@ -61,6 +100,26 @@ class UHFTeacherTrainer(ImageToImageTrainer):
     def network_of(block: TrainingBlock) -> nn.Module:
         """A teacher with random weights."""
         return UHFTeacher(**block.networks.architecture)
+
+    def on_validation_epoch_start(self) -> None:
+        """As nnU-Net."""
+        super().on_validation_epoch_start()
+        self._input_psnr = ()
+
+    def quality_of(self, batch: dict[str, Any], outcome: Outcome) -> dict[str, list[float]]:
+        """Of the teacher's images; beside them, how near the low-field input is to the target in its first batches."""
+        if not self.same_field and len(self._input_psnr) < LOOKED_AT:
+            pair = self.pair_of(batch)
+            self._input_psnr = (*self._input_psnr, fitted_patch_psnr(pair.target.float(), pair.source.float()))
+        return super().quality_of(batch, outcome)
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """As the base; early in the training, and at its end, what its keeper will ask for."""
+        super().on_validation_epoch_end(val_outputs)
+        low_field = float(np.mean(self._input_psnr)) if self._input_psnr else math.nan
+        if math.isfinite(low_field) and self.current_epoch + 1 in (*EARLY_EPOCHS, self.num_epochs):
+            teacher = float(self.logger.get_value(PSNR.name, step=None)[-1])
+            self.print_to_log_file(early_look(teacher, low_field))
 
     def compute(self, pair: Pair) -> Outcome:
         """L_T and its two parts; beside them, per level, how much of the features their reconstruction explains.

@@ -23,6 +23,7 @@ from nnunet_uhf.routes.table import read_any_task, read_task
 from nnunet_uhf.routes.task import EnhancementTask, Task
 from nnunet_uhf.trainers.export.intensity import training_intensity
 from nnunet_uhf.trainers.export.statistics import keeper_statistics
+from nnunet_uhf.trainers.lengths import base_and_length
 
 ALL_CASES = "fold all: measured on training cases, nothing was held out"
 NOT_CLOSER = "inside the brain its images are no closer to the target (PSNR) than the low-field input, both fitted"
@@ -55,13 +56,10 @@ def export_keeper(
     """
     require_new(require_name(output), overwrite=overwrite)
     name = dataset_name(dataset)
-    model = ModelFolder.of(name, trainer, plans, configuration)
+    model = _model(name, trainer, plans, configuration, fold, console=console)
+    trainer = model.name.trainer
     preprocessed = root_folder("nnUNet_preprocessed") / name
     summary = model.fold(fold).summary
-    if not model.path.is_dir():
-        raise UHFError(
-            f"{model.path} does not exist; train first: nnUNetv2_train {name} {configuration} {fold} -tr {trainer}"
-        )
     again = f"nnUNetv2_train {name} {configuration} {fold} -tr {trainer} -p {plans}"
     trained = read_trained_keeper(model.path, fold)
     if not summary.is_file():
@@ -123,6 +121,29 @@ def export_keeper(
     if note and console is not None:
         console.print(f"note: {note}", soft_wrap=True)
     return output
+
+
+def _model(
+    dataset: str, trainer: str, plans: str, configuration: str, fold: int | str, *, console: Console | None
+) -> ModelFolder:
+    """The model of that trainer; where there is none, the only one of it at another length that is finished.
+
+    Raises:
+        UHFError: there is none at all, or there are several lengths to choose from.
+    """
+    model = ModelFolder.of(dataset, trainer, plans, configuration)
+    if model.path.is_dir():
+        return model
+    beside = model.of_other_lengths(fold)
+    if len(beside) == 1 and base_and_length(trainer) is None:  # a length that is asked for is meant
+        if console is not None:
+            console.print(f"note: there is no {trainer}; this is of {beside[0].name.trainer}", soft_wrap=True)
+        return beside[0]
+    others = ", ".join(other.name.trainer for other in beside)
+    raise UHFError(
+        f"{model.path} does not exist; {f'finished are {others}: choose with -tr, or ' if beside else ''}train first: "
+        f"nnUNetv2_train {dataset} {configuration} {fold} -tr {trainer}"
+    )
 
 
 def _data(trained: TrainedKeeper, model: ModelFolder, fold: int | str, *, preprocessed: Path) -> TrainingData:

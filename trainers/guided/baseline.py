@@ -6,6 +6,7 @@ With the identity initialisation of the fusion modules the guided network predic
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ class StartFromBaseline(UHFGuidance):
         self.baseline_checkpoint = next((path for path in checkpoints if path.is_file()), None)
         own = ModelFolder.of(plans["dataset_name"], type(self).__name__, plans["plans_name"], configuration)
         if self.baseline_checkpoint is None and own.fold(fold).any_checkpoint is None:
+            beside = [other.name.trainer for model in candidates for other in model.of_other_lengths(fold)]
+            if beside:
+                raise UHFError(
+                    f"{checkpoints[-1]}: no finished plain model of this length; finished are {', '.join(beside)}: "
+                    f"take {own.name.trainer.partition('_')[0]} at one of these lengths"
+                )
             command = f"nnUNetv2_train {plans['dataset_name']} {configuration} {fold} -tr {self.baseline_trainer}"
             raise UHFError(
                 f"{checkpoints[-1]}: no finished plain model to start from; train it first: {command} "
@@ -147,6 +154,12 @@ def write_initial_checkpoint(
     if output.resolve().is_relative_to(model.path.resolve()) and output.exists():
         raise UHFError(f"{output} belongs to the plain model: name another file (-o)")
     require_new(output, overwrite=overwrite)
+    beside: list[str] = []
+    if not checkpoint_file.is_file():
+        with suppress(UHFError):  # a copy of a model folder may have any name
+            beside = [str(other.path) for other in model.of_other_lengths(fold)]
+    if beside:
+        raise UHFError(f"{checkpoint_file} does not exist; finished trainings of other lengths are {', '.join(beside)}")
     checkpoint = load_checkpoint_weights(checkpoint_file)
     advice = "give a model folder of nnU-Net"
     plans, dataset_json = model.plans(advice=advice), model.dataset_json(advice=advice)

@@ -191,6 +191,12 @@ def test_what_the_conversion_measured_stands_beside_the_pair(tmp_path: Path) -> 
         "béla 2 #$1": {"alignment": {**measured, "outline_mm": 7.0, "reasons": ["outlines 7.0 mm apart"]}},
     }
     (dataset / "conversion.json").write_text(json.dumps({"converter": "paired", "cases": cases}))
+    simulated = write_pictures(dataset, tmp_path / "simulated").read_text(encoding="utf-8")
+    assert 'class="warning"' not in simulated  # aligned by construction
+    assert "outlines 7.0 mm apart (95 %" in simulated
+    description = json.loads((dataset / "dataset.json").read_text())
+    description["uhf"]["route"] = "paired"
+    (dataset / "dataset.json").write_text(json.dumps(description))
     text = write_pictures(dataset, tmp_path / "qc").read_text(encoding="utf-8")
     anna, bela = text.split("<article")[1:]
     assert "outlines 1.2 mm apart (95 %: 4.0 mm)" in anna

@@ -31,6 +31,16 @@ def test_a_keeper_refuses_a_teacher_far_below_its_input(
     assert not list(Path(teacher.output_folder_base).parent.glob("UHFKeeperTrainerRefused*"))
 
 
+def test_a_worse_teacher_is_learnt_from_where_that_is_asked_for(
+    teacher: Any, pairs: TinyDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_UHF_ACCEPT_WORSE", "1")
+    praise(teacher, 10.0)
+    found = find_teacher("UHFKeeperTrainer", dataset=pairs.name, plans="nnUNetPlans", configuration="2d", fold=0)
+    praise(teacher, 34.0)
+    assert (found.psnr, found.input_psnr) == (10.0, 20.0)
+
+
 def test_a_teacher_one_decibel_below_its_input_is_accepted(teacher: Any, pairs: TinyDataset) -> None:
     praise(teacher, 19.0)
     found = find_teacher("UHFKeeperTrainer", dataset=pairs.name, plans="nnUNetPlans", configuration="2d", fold=0)

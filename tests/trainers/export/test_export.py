@@ -312,10 +312,14 @@ def test_what_cannot_be_exported_is_refused_in_one_line(finished: Finished, tmp_
     output = tmp_path / "keeper.safetensors"
     with pytest.raises(UHFError, match=r"fold_3/checkpoint_final\.pth"):
         finished.export(output, fold=3)
-    with pytest.raises(UHFError, match="train first: nnUNetv2_train"):
+    with pytest.raises(UHFError, match=r"finished are UHFKeeperTrainer.*train first: nnUNetv2_train"):
         finished.export(output, trainer="UHFKeeperTrainer_5epochs")
     with pytest.raises(UHFError, match="not the model of a keeper trainer"):
         finished.export(output, trainer="UHFTeacherTrainer")
+    longer = finished.model.with_name(finished.model.name.replace("Trainer", "Trainer_9epochs", 1))
+    finished.model.rename(longer)
+    assert export_keeper(finished.dataset.name, "2d", 0, output=tmp_path / "9.safetensors", accept_worse=True).is_file()
+    longer.rename(finished.model)
     with pytest.raises(UHFError, match="no dataset 999"):
         export_keeper(999, "2d", 0, output=output)
     shutil.copytree(finished.model / "fold_0", finished.model / "fold_4")
