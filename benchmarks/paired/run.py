@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from contextlib import redirect_stdout
@@ -48,6 +49,11 @@ def environment(work: Path, results: Path, keeper: Path | None, seed: int) -> di
         "nnUNet_UHF_SEED": str(seed),
         **keepers,
     }
+
+
+def title_of(job: dict[str, Any]) -> str:
+    """Of a training's log and folder: no two share one, since a model folder is of one keeper."""
+    return "_".join(str(value) for value in job.values())
 
 
 class Tests:
@@ -202,12 +208,14 @@ def main(
     for job in track(open_jobs, "trainings", console=console):
         name = job["condition"]
         file = same_field_keeper if name == "same_field" else keeper
-        log = out / "logs" / f"{configuration}_{name}_{job['seed']}_{steps}_{preset}_{rate}_{batch}_{fused}.log"
+        title = title_of(job)
+        log, results = out / "logs" / f"{title}.log", out / "nnUNet_results" / title
         log.parent.mkdir(exist_ok=True)
+        shutil.rmtree(results, ignore_errors=True)  # of a run that was stopped
         with (
             log.open("w") as printed,
             redirect_stdout(printed),
-            mock.patch.dict(os.environ, environment(work, out / f"seed_{job['seed']}", file, job["seed"])),
+            mock.patch.dict(os.environ, environment(work, results, file, job["seed"])),
         ):
             result = train(
                 name, dataset=dataset, configuration=configuration, fold=fold, plans_name=plans, work=work,

@@ -76,6 +76,14 @@ def test_a_run_tests_every_condition_of_every_seed_and_goes_on_where_it_stopped(
     assert (tmp_path / "out" / "2d_10_reference_2_fused.png").is_file()
 
 
+def test_no_two_trainings_share_a_folder(benchmark: SimpleNamespace) -> None:
+    job = {"dataset": "Dataset001_Tiny", "preset": "reference", "fused": None, "seed": 1, "condition": "guided"}
+    others = [{**job, **change} for change in ({"condition": "same_field"}, {"preset": "efficient"}, {"fused": 2})]
+    titles = [benchmark.run.title_of(one) for one in (job, *others)]
+    assert len(set(titles)) == 4
+    assert titles[0] == "Dataset001_Tiny_reference_None_1_guided"
+
+
 def test_scans_are_those_of_a_folder_or_of_a_pattern(tmp_path: Path, benchmark: SimpleNamespace) -> None:
     for name in ("b_r3_0000", "a_r3_0000", "a_r4_0000", "a_r4_0001"):
         (tmp_path / f"{name}.nii.gz").touch()
