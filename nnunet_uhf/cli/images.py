@@ -45,6 +45,12 @@ def pseudo_pairs(
     to: Annotated[
         str | None, typer.Option("--to", metavar="MODALITY", help="What a Uni-COAL model shall make of it.")
     ] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(
+            "--axis", help="Plane of the slices that a Uni-COAL model makes, or their array axis. Default: as trained."
+        ),
+    ] = None,
     noise: Annotated[
         float, typer.Option("--noise", help="On made low-field scans, of the standard deviation of a scan.")
     ] = 0.05,
@@ -69,6 +75,7 @@ def pseudo_pairs(
             model,
             source=direction,
             target=to,
+            axis=axis,
             folds=[fold_number(fold) for fold in folds] if folds else None,
             device=torch_device(device),
             console=Console(stderr=True),
@@ -144,7 +151,12 @@ def enhance(
     images: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of NIfTI images, or one image.")],
     output: OutputFolder,
     model: Annotated[
-        Path, typer.Option("-m", metavar="KEEPER_OR_MODEL", help="Keeper file with decoder, builtin, or model folder.")
+        list[Path],
+        typer.Option(
+            "-m",
+            metavar="KEEPER_OR_MODEL...",
+            help="Keeper file with decoder, builtin, or model folder. Of several Uni-COAL models: the mean.",
+        ),
     ],
     device: Device = None,
     folds: Annotated[
@@ -204,10 +216,12 @@ def enhance(
             console=console,
         )
     else:
+        if len(model) > 1:
+            raise UHFError("several models are for --to, --from and --spacing: name one (-m)")
         written = run(
             images,
             output,
-            model,
+            model[0],
             device=torch_device(device),
             folds=chosen,
             overwrite=overwrite,

@@ -15,18 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
 from nnunet_uhf import __version__
 from nnunet_uhf.devices import checked_device
-from nnunet_uhf.errors import Odd, UHFError
-from nnunet_uhf.imageio.files import check_nifti_header, note_path
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.files import note_path
 from nnunet_uhf.imageio.nifti import write_volume
 from nnunet_uhf.imageio.orientation import Turn
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.imageio.restore import restore_grid
+from nnunet_uhf.inference.every_scan import EveryScan, Report
 from nnunet_uhf.inference.input_check import InputCheck, check_for_enhancing, without_statistics
 from nnunet_uhf.inference.inputs import Scan, scans_and_outputs
 from nnunet_uhf.inference.neighbours import with_neighbours
@@ -120,18 +119,12 @@ def enhance(
         twice = sorted({target for _, target in tasks} & {uncertainty_path(target) for _, target in tasks})
         if twice:
             raise UHFError(f"{twice[0]} would be an image and the uncertainty of another one: rename its input")
-    odd, geometries, turns = Odd(), {}, {}
-    for scan, _ in tasks:
-        with odd.kept(scan[0].name):
-            for source in scan:
-                check_nifti_header(source, dim=header.dim)
-            turns[scan] = turn_of(header, scan[0])
-            geometries[scan] = slice_geometry(header, scan[0], axis=axis, turn=turns[scan])
-    odd.require_others(len(tasks))
-    waiting = [(scan, target) for scan, target in tasks if overwrite or not _all_there(target, uncertainty)]
-    if len(waiting) < len(tasks):
-        console.print(f"{len(tasks) - len(waiting)} of {len(tasks)} images are already there and stay as they are")
 
+    def prepare(scan: Scan) -> tuple[Turn | None, SliceGeometry | None]:
+        turn = turn_of(header, scan[0])
+        return turn, slice_geometry(header, scan[0], axis=axis, turn=turn)
+
+    scans = EveryScan(tasks, prepare=prepare, dim=header.dim)
     if header.feature_statistics is None and not str(header.metrics.get("note", "")).startswith(TEACHER):
         console.print(f"inputs are not checked: {without_statistics(header)}", highlight=False, markup=False)
     note = not_turned(header)
@@ -149,26 +142,16 @@ def enhance(
         stretch=stretch,
         outputs=2 if uncertainty else 1,
     )
-    with Progress(console=console, disable=not progress) as bar:
-        task = bar.add_task("enhance", total=len(waiting))
-        for index, (scan, target) in enumerate(waiting):
-            bar.update(task, description=escape(scan[0].name))
-            if scan in geometries:
-                with odd.kept(scan[0].name):
-                    given = _read(scan, turns[scan], geometries[scan], enhancer, device, console)
-            if scan[0].name in odd.reasons:
-                console.print(
-                    f"left out: {odd.reasons[scan[0].name]}", style="red", soft_wrap=True, highlight=False, markup=False
-                )
-                continue
-            report = functools.partial(_report, bar, task, index)
-            shown = with_neighbours(torch.from_numpy(given.data), neighbours)
-            images = predictor.predict_image(shown, on_patch=report)
-            _write(target, given, images, enhancer, uncertainty=uncertainty)
-            bar.update(task, completed=index + 1)
-    odd.require_others(len(tasks))
-    odd.tell()
-    return [target for _, target in waiting]
+
+    def read(scan: Scan, prepared: tuple[Turn | None, SliceGeometry | None]) -> _Read:
+        return _read(scan, *prepared, enhancer, device, console)
+
+    def write(target: Path, given: _Read, report: Report) -> None:
+        images = predictor.predict_image(with_neighbours(torch.from_numpy(given.data), neighbours), on_patch=report)
+        _write(target, given, images, enhancer, uncertainty=uncertainty)
+
+    there = None if overwrite else functools.partial(_all_there, uncertainty=uncertainty)
+    return scans.make(read, write, there=there, console=console, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -225,10 +208,6 @@ def _write(target: Path, read: _Read, images: Tensor, enhancer: Enhancer, *, unc
 
 def _all_there(target: Path, uncertainty: bool) -> bool:
     return target.exists() and (not uncertainty or uncertainty_path(target).exists())
-
-
-def _report(bar: Progress, task: TaskID, finished: int, done: int, total: int) -> None:
-    bar.update(task, completed=finished + done / total)
 
 
 def load_enhancer(model: str | Path, *, folds: Sequence[int | str] | None = None) -> Enhancer:

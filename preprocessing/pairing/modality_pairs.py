@@ -15,7 +15,8 @@ import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.inference.enhance import load_enhancer
-from nnunet_uhf.inference.modality_enhance import enhance_modality, modalities_of
+from nnunet_uhf.inference.modality_enhance import enhance_modality
+from nnunet_uhf.inference.modality_request import modalities_of
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.keepers.trained import read_trained_keeper
 from nnunet_uhf.nnunet.dataset_json import channel_names

@@ -16,6 +16,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.inference.modality_enhance import enhance_modality
 from nnunet_uhf.inference.modality_geometry import asked_geometry
+from nnunet_uhf.inference.modality_request import ModalityRequest
 from nnunet_uhf.inference.preprocess import managers
 from nnunet_uhf.inference.slice_volumes import SliceVolumes, Wanted
 from nnunet_uhf.keepers.file import read_header, read_keeper
@@ -142,6 +143,34 @@ def test_a_ratio_beyond_the_training_is_warned_of(model: Path, tmp_path: Path, c
         tmp_path / "in", tmp_path / "out", model, to="T1w", source="T1w", spacing=1, console=console, **QUIET
     )
     assert "6 slices of one, the model was trained on 1 to 4" in capsys.readouterr().err
+
+
+def test_another_contrast_on_the_slices_of_the_scan_is_what_every_training_draws() -> None:
+    known = Modalities(tesla={"A": 3.0, "B": 3.0}, sources=("A",), targets=("A", "B"), ratio=(2, 4), gap=(0.25, 0.3))
+    made, thin = (ModalityRequest(target=name, sources=("A",)) for name in ("B", "A"))
+    assert made.beyond_training(known, 1.0) is None
+    assert made.slices(known, distance_mm=4, ratio=1.0).thickness_mm == 4
+    assert "trained on 2 to 4" in str(thin.beyond_training(known, 1.0))
+    assert made.beyond_training(known, 2.5) is None
+    assert thin.slices(known, distance_mm=4, ratio=2.5).thickness_mm == 3  # with the least of the gaps
+
+
+def test_of_models_of_several_planes_the_mean_is_written(model: Path, tmp_path: Path) -> None:
+    source = scan(tmp_path / "anna.nii.gz", shape=(12, 14, 10), spacing=(1, 1, 1))
+    planes = [model, write_unicoal_keeper(tmp_path / "coronal.safetensors", transpose_forward=(1, 0, 2))]
+    asked = {"to": "T2w", "source": "T1w", **QUIET}
+    images = []
+    for number, models in enumerate((planes[0], planes[1], planes)):
+        (path,) = enhance_modality(source, tmp_path / f"{number}.nii.gz", models, **asked)  # type: ignore[arg-type]
+        images.append(nibabel.load(path).get_fdata())
+    assert np.abs(images[0] - images[1]).max() > 1
+    np.testing.assert_allclose(images[2], (images[0] + images[1]) / 2, atol=1e-3)
+    note = json.loads((tmp_path / "2.json").read_text())
+    assert [(one["model"], one["array_axis"]) for one in note["mean_of"]] == [
+        (model.name, 2), ("coronal.safetensors", 1),
+    ]  # fmt: skip
+    with pytest.raises(UHFError, match="have one grid in common, the scan's: leave --spacing out"):
+        enhance_modality(source, tmp_path / "3.nii.gz", planes, spacing=0.5, **asked)  # type: ignore[arg-type]
 
 
 def test_several_sources_are_read_together(tmp_path: Path) -> None:

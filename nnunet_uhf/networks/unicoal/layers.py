@@ -1,6 +1,6 @@
 """The layers of Uni-COAL: equalised ones, modulated convolutions, filtered activations (Karras et al. 2020, 2021).
 
-Nothing here is a custom operator: filters are depthwise convolutions, one axis after the other.
+Nothing here is a custom operator: filters are banded matrices, or depthwise convolutions, one axis after the other.
 """
 
 from __future__ import annotations
@@ -127,23 +127,23 @@ def filtered(x: Tensor, taps: Tensor, *, stride: int = 1) -> Tensor:
     return F.conv2d(x, columns, stride=(1, stride), groups=channels)
 
 
-def upsampled(x: Tensor, taps: Tensor, factor: int, low: Sequence[int], high: Sequence[int]) -> Tensor:
-    """Zeros between the pixels of `(B, C, H, W)`, padding, and a symmetric filter `(n,)` along both axes.
+def resampling_matrix(taps: Tensor, *, length: int, wanted: int, start: int = 0, up: int = 1, down: int = 1) -> Tensor:
+    """Upsampling by zeros, a symmetric filter `(n,)` and decimation along an axis, as a matrix `(wanted, length)`.
 
-    A transposed convolution leaves the zeros unsaid.
+    Pixel m of the result is the sum over i of ``taps[i * up + start - m * down]`` times pixel i. A banded matrix: for
+    maps of up to some hundred pixels its product is as fast on a CPU as convolutions, or up to three times faster.
+
+    Args:
+        taps: of the filter.
+        length: pixels that come in.
+        wanted: pixels that go out.
+        start: zeros before the first pixel; negative crops.
+        up: factor of the zeros; the gain is the caller's.
+        down: every so many-th pixel of the filtered signal is kept.
     """
-    channels, n = x.shape[1], len(taps)
-    kernel = (taps * factor).to(x.dtype)
-    rows = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
-    columns = kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    size = x.shape[2:]
-    x = F.conv_transpose2d(x, rows, stride=(factor, 1), groups=channels)
-    x = F.conv_transpose2d(x, columns, stride=(1, factor), groups=channels)
-    # the whole response is known from n - 1 pixels before the first; what is wanted begins `low` before it
-    before = [start - (n - 1) for start in low]
-    wanted = [length * factor + lo + hi - (n - 1) for length, lo, hi in zip(size, low, high, strict=True)]
-    behind = [want - there - lo for want, there, lo in zip(wanted, x.shape[2:], before, strict=True)]
-    return padded(x, before, behind)
+    pixel = torch.arange(length, device=taps.device)
+    index = pixel * up + start - torch.arange(wanted, device=taps.device)[:, None] * down
+    return torch.where((index >= 0) & (index < len(taps)), taps[index.clamp(0, len(taps) - 1)], 0)
 
 
 class FilteredActivation(nn.Module):
@@ -177,14 +177,31 @@ class FilteredActivation(nn.Module):
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """`(B, C, H, W) -> (B, C, *size)`, centred."""
-        low, high = [], []
-        for length, wanted in zip(x.shape[2:], size, strict=True):
-            total = (wanted - 1) * self.down_factor + 1 - length * self.up_factor + sum(self.taps) - 2
-            low.append((total + self.up_factor) // 2)
-            high.append(total - low[-1])
-        x = padded(x, low, high) if self.up_taps is None else upsampled(x, self.up_taps, self.up_factor, low, high)
-        x = leaky(x).clamp(-CLAMP, CLAMP)
-        return x if self.down_taps is None else filtered(x, self.down_taps, stride=self.down_factor)
+        x = self._up(x, size)
+        # where a filter follows it has the gain, half of it in either axis: a pass over the largest maps less
+        x = F.hardtanh(F.leaky_relu(x, SLOPE), -CLAMP / GAIN, CLAMP / GAIN)
+        if self.down_taps is None:
+            return x * GAIN
+        taps = self.down_taps * math.sqrt(GAIN)
+        rows, columns = (
+            resampling_matrix(taps, length=length, wanted=wanted, down=self.down_factor).to(x.dtype)
+            for length, wanted in zip(x.shape[2:], size, strict=True)
+        )
+        return rows @ (x @ columns.T)
+
+    def _up(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Oversampled maps with all pixels that the decimation to ``size`` needs."""
+        up, down = self.up_factor, self.down_factor
+        needed = [(wanted - 1) * down + self.taps[1] for wanted in size]
+        totals = [length + self.taps[0] - 1 - before * up for length, before in zip(needed, x.shape[2:], strict=True)]
+        low = [(total + up) // 2 for total in totals]
+        if self.up_taps is None:
+            return padded(x, low, [total - first for total, first in zip(totals, low, strict=True)])
+        rows, columns = (
+            resampling_matrix(self.up_taps * up, length=length, wanted=wanted, start=start, up=up).to(x.dtype)
+            for length, wanted, start in zip(x.shape[2:], needed, low, strict=True)
+        )
+        return rows @ x @ columns.T
 
 
 def _taps(taps: NDArray[np.float64] | None) -> Tensor | None:

@@ -14,7 +14,7 @@ from nnunet_uhf.networks.unicoal.layers import (
     filtered,
     leaky,
     modulated_conv,
-    upsampled,
+    resampling_matrix,
 )
 from nnunet_uhf.networks.unicoal.schedule import LayerPlan, kaiser_filter, layer_plan
 
@@ -78,14 +78,32 @@ def test_leaky_relu_makes_no_frequency_that_moves_against_its_image() -> None:
     assert agreement(inner) >= agreement(leaky) + 30
 
 
-def test_upsampling_is_zeros_between_pixels_and_a_filter() -> None:
+@pytest.mark.parametrize(("start", "wanted"), [(14, 38), (-3, 30)])
+def test_a_matrix_of_resampling_is_zeros_between_pixels_a_filter_and_a_stride(start: int, wanted: int) -> None:
     x = torch.randn(2, 3, 9, 7, dtype=torch.float64)
     taps = torch.tensor(kaiser_filter(reference().layers[2], rate=64, factor=4))
-    stuffed = torch.zeros(2, 3, 36, 28, dtype=torch.float64)
-    stuffed[:, :, ::4, ::4] = x
-    for low, high in (((30, 5), (2, 9)), ((-3, 20), (25, -2))):
-        plain = F.pad(stuffed, (low[1], high[1], low[0], high[0]))
-        torch.testing.assert_close(upsampled(x, taps, 4, low, high), 16 * filtered(plain, taps))
+    stuffed = torch.zeros(2, 3, 36, 7, dtype=torch.float64)
+    stuffed[:, :, ::4] = x
+    for stride in (1, 2):
+        end = (wanted - 1) * stride + len(taps) - 36 - start
+        plain = F.pad(stuffed, (0, 0, start, end)).view(6, 1, -1, 7)
+        plain = F.conv2d(plain, taps.view(1, 1, -1, 1), stride=(stride, 1))
+        made = resampling_matrix(taps, length=9, wanted=wanted, start=start, up=4, down=stride) @ x
+        torch.testing.assert_close(made, plain.view(2, 3, wanted, 7))
+
+
+def test_an_activation_is_upsampling_leaky_relu_clamp_and_decimation() -> None:
+    layer = reference().layers[2]
+    taps = torch.tensor(kaiser_filter(layer, rate=32, factor=2))
+    activation = FilteredActivation(taps.numpy(), taps.numpy(), up_factor=2, down_factor=2).double()
+    x = 200 * torch.randn(1, 2, 16, 16, dtype=torch.float64)
+    stuffed = torch.zeros(1, 2, 32, 32, dtype=torch.float64)
+    stuffed[:, :, ::2, ::2] = 4 * x
+    # padding for an image of the same size: 31 * 2 - 1 + 1 pixels behind the filters in all, the larger half before
+    high = filtered(F.pad(stuffed, (11, 10, 11, 10)), taps)
+    assert float(leaky(high).abs().max()) > 256
+    wanted = filtered(leaky(high).clamp(-256, 256), taps, stride=2)
+    torch.testing.assert_close(activation(x, (16, 16)), wanted, rtol=1e-6, atol=1e-4)
 
 
 def test_modulation_is_that_of_the_weights_of_each_sample() -> None:
