@@ -152,12 +152,15 @@ def main(
     device: Device = "cpu",
     epochs: Annotated[int, typer.Option(help="Of 250 steps.")] = 10,
     contrasts: Annotated[bool, typer.Option("--contrasts", help="With a SIMULATED second contrast.")] = False,
+    training: Annotated[int, typer.Option(help="Subjects to train on.")] = 24,
+    held_out: Annotated[int, typer.Option(help="Other subjects, to measure on.")] = 4,
 ) -> None:
     """Train, measure, and print the table.
 
     Example: python benchmarks/unicoal.py --data ../shared/data/ixi_hh_2mm --out unicoal
     """
-    job, places = Job(epochs=epochs, contrasts=contrasts), Places(data.resolve(), out.resolve())
+    job = Job(epochs=epochs, contrasts=contrasts, training_subjects=training, held_out_subjects=held_out)
+    places = Places(data.resolve(), out.resolve())
     run_job(
         chain(job, places, device),
         places,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-import nnunet_uhf
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.inference.enhance import load_enhancer
 from nnunet_uhf.inference.modality_enhance import enhance_modality
 from nnunet_uhf.inference.modality_request import modalities_of
@@ -21,7 +18,8 @@ from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.keepers.trained import read_trained_keeper
 from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.files import read_json
-from nnunet_uhf.preprocessing.datasets.write import paired_block, write_segmentation_dataset
+from nnunet_uhf.preprocessing.datasets.write import paired_block
+from nnunet_uhf.preprocessing.pairing.made_pairs import write_made_pairs
 from nnunet_uhf.routes.modalities import MODALITIES
 
 
@@ -87,11 +85,8 @@ def modality_pairs(
         "sha256": [header.sha256 for header in enhancer.headers],
         "training_cases": _seen(Path(model), enhancer.headers),
     }
-    with working_folder(output) as folder:
-        given, made = folder / "given", folder / "made"
-        given.mkdir()
-        for case, path in scans.items():
-            shutil.copyfile(path, given / f"{case}{ending}")
+
+    def make(given: Path, made: Path) -> None:
         enhance_modality(
             given,
             made,
@@ -104,21 +99,18 @@ def modality_pairs(
             console=console,
             progress=console is not None,
         )
-        write_segmentation_dataset(
-            output,
-            channels={source: scans, target: {case: made / f"{case}{ending}" for case in scans}},
-            labels={case: dataset / "labelsTr" / f"{case}{ending}" for case in scans},
-            label_names=description["labels"],
-            uhf=block,
-            record={
-                "format": 1,
-                "package_version": nnunet_uhf.__version__,
-                "converter": "pseudo-pairs",
-                "dataset": dataset.name,
-            },
-            console=console,
-        )
-    return output
+
+    return write_made_pairs(
+        output,
+        true=scans,
+        make=make,
+        channels=(source, target),
+        true_half=0,
+        dataset=dataset,
+        description=description,
+        block=block,
+        console=console,
+    )
 
 
 def _seen(model: Path, headers: Sequence[KeeperHeader]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,17 +10,16 @@ import numpy as np
 import torch
 from rich.console import Console
 
-import nnunet_uhf
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import read_volume, write_volume
-from nnunet_uhf.imageio.output import working_folder
 from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.inference.translators import there_and_back
 from nnunet_uhf.keepers.trained import read_trained_keeper
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.model_folder import ModelFolder
-from nnunet_uhf.preprocessing.datasets.write import paired_block, write_segmentation_dataset
+from nnunet_uhf.preprocessing.datasets.write import paired_block
+from nnunet_uhf.preprocessing.pairing.made_pairs import write_made_pairs
 from nnunet_uhf.routes.table import read_task_of
 from nnunet_uhf.routes.unpaired import UnpairedTask
 from nnunet_uhf.seeds import case_generator
@@ -91,36 +89,26 @@ def pseudo_pairs(
         route=task.route,
     )
     block["made_by"] = _maker(model, folds, task, direction)
-    with working_folder(output) as temporary:
-        given, made = temporary / "given", temporary / "made"
-        given.mkdir()
-        for case, path in true.items():
-            shutil.copyfile(path, given / f"{case}{ending}")
+
+    def make(given: Path, made: Path) -> None:
         enhancer = back if direction == "target" else there
         enhance(given, made, enhancer, device=device, console=console, progress=console is not None)
-        images = {case: made / f"{case}{ending}" for case in cases}
         if direction == "target":
-            for case, path in images.items():
-                _add_noise(case, path, labels[case], noise, seed)
-        halves = (images, true) if direction == "target" else (true, images)
-        write_segmentation_dataset(
-            output,
-            channels=dict(zip(channels, halves, strict=True)),
-            labels=labels,
-            label_names=description["labels"],
-            uhf=block,
-            record={
-                "format": 1,
-                "package_version": nnunet_uhf.__version__,
-                "converter": "pseudo-pairs",
-                "dataset": dataset.name,
-                "direction": direction,
-                "noise": noise if direction == "target" else 0.0,
-                "seed": seed,
-            },
-            console=console,
-        )
-    return output
+            for case, path in labels.items():
+                _add_noise(case, made / f"{case}{ending}", path, noise, seed)
+
+    return write_made_pairs(
+        output,
+        true=true,
+        make=make,
+        channels=channels,
+        true_half=1 if direction == "target" else 0,
+        dataset=dataset,
+        description=description,
+        block=block,
+        record={"direction": direction, "noise": noise if direction == "target" else 0.0, "seed": seed},
+        console=console,
+    )
 
 
 def _maker(model: Path, folds: Sequence[int | str] | None, task: UnpairedTask, direction: Direction) -> dict[str, Any]:

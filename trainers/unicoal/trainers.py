@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from nnunet_uhf.networks.unicoal.discriminator import Discriminator
 from nnunet_uhf.networks.unicoal.kind import KIND
 from nnunet_uhf.networks.unicoal.network import UniCOAL, architecture_of, decoder_of
 from nnunet_uhf.networks.unicoal.perceptual import VARIABLE, SAMPrior, read_sam
-from nnunet_uhf.networks.unicoal.presets import asked_sizes
+from nnunet_uhf.networks.unicoal.presets import DiscriminatorArguments, asked_sizes
 from nnunet_uhf.networks.unicoal.weights import UNICOAL_WEIGHTS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.routes.modalities import ModalityTask
@@ -117,8 +118,8 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
 
     @staticmethod
     def _discriminator_of(architecture: Mapping[str, Any]) -> dict[str, Any]:
-        names = ("code", "numbers", "size", "base_channels", "max_channels", "embedding")
-        return {"in_channels": architecture["in_channels"] + 1, **{name: architecture[name] for name in names}}
+        alike = {field.name: architecture[field.name] for field in fields(DiscriminatorArguments)}
+        return {**alike, "in_channels": architecture["in_channels"] + 1}
 
     def _read_prior(self) -> SAMPrior | None:
         path = os.environ.get(VARIABLE)

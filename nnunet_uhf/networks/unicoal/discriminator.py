@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from nnunet_uhf.networks.unicoal.layers import EqualConv, EqualLinear, filtered
 from nnunet_uhf.networks.unicoal.mapping import Mapping
+from nnunet_uhf.networks.unicoal.presets import DiscriminatorArguments
 
 BLUR = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 SMALLEST = 4  # pixels along the last map
@@ -41,49 +43,30 @@ class Discriminator(nn.Module):
     """Slices of the sources and an image -> one logit, by projection on the conditions.
 
     Args:
-        in_channels: of sources and image together.
-        code, numbers: of the conditions.
-        size, base_channels, max_channels, embedding: as
-            :class:`nnunet_uhf.networks.unicoal.presets.Sizes`.
+        **arguments: those of :class:`nnunet_uhf.networks.unicoal.presets.DiscriminatorArguments`.
     """
 
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        code: int,
-        numbers: int,
-        size: int,
-        base_channels: int,
-        max_channels: int,
-        embedding: int,
-    ) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__()
-        self._config = {
-            "in_channels": in_channels,
-            "code": code,
-            "numbers": numbers,
-            "size": size,
-            "base_channels": base_channels,
-            "max_channels": max_channels,
-            "embedding": embedding,
-        }
+        self.arguments = asked = DiscriminatorArguments(**arguments)
         widths = []
-        pixels = size
+        pixels = asked.size
         while pixels >= SMALLEST:
-            widths.append(min(base_channels // pixels, max_channels))
+            widths.append(min(asked.base_channels // pixels, asked.max_channels))
             pixels //= 2
         self.stride = 2 ** (len(widths) - 1)
-        self.from_image = EqualConv(in_channels, widths[0], 1)
+        self.from_image = EqualConv(asked.in_channels, widths[0], 1)
         self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in itertools.pairwise(widths)))
         self.conv = EqualConv(widths[-1] + 1, widths[-1], 3)
         self.hidden = EqualLinear(widths[-1] * SMALLEST**2, widths[-1], activate=True)
         self.out = EqualLinear(widths[-1], widths[-1])
-        self.mapping = Mapping(noise=0, code=code, numbers=numbers, embedding=embedding, latent=widths[-1])
+        self.mapping = Mapping(
+            noise=0, code=asked.code, numbers=asked.numbers, embedding=asked.embedding, latent=widths[-1]
+        )
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network."""
-        return dict(self._config)
+        return asdict(self.arguments)
 
     def forward(self, images: Tensor, condition: Tensor) -> Tensor:
         """`(B, in_channels, H, W)` and `(B, code + numbers)` -> logits `(B,)`.

@@ -11,8 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 from nnunet_uhf.networks.contract import Keeper
 from nnunet_uhf.networks.unicoal.layers import EqualConv, EqualLinear, FilteredActivation, modulated_conv
-from nnunet_uhf.networks.unicoal.mapping import Mapping
-from nnunet_uhf.networks.unicoal.schedule import Layer, LayerPlan, kaiser_filter, layer_plan
+from nnunet_uhf.networks.unicoal.mapping import mapping_of
+from nnunet_uhf.networks.unicoal.presets import EncoderArguments
+from nnunet_uhf.networks.unicoal.schedule import Layer, LayerPlan, kaiser_filter, plan_of
 
 OUTSIDE = -1.0  # darkest value of an image
 POOLED = 4  # the vector of an image sees that many by that many averages of its last map
@@ -58,82 +59,42 @@ class ImageEncoder(Keeper):
     maps are of slices and a question, not of an image alone.
 
     Args:
-        in_channels: four slices of every source, and other maps.
-        code: length of the code of the conditions.
-        numbers: features of their numbers.
-        size, layers, base_channels, max_channels, margin, latent, image_features, embedding: as
-            :class:`nnunet_uhf.networks.unicoal.presets.Sizes`.
-        filtered: whether leaky ReLUs are filtered as in the synthesis network (ours; the original: decimation alone).
-        dropout: of e, in training.
+        **arguments: those of :class:`nnunet_uhf.networks.unicoal.presets.EncoderArguments`.
     """
 
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        code: int,
-        numbers: int,
-        size: int,
-        layers: int,
-        base_channels: int,
-        max_channels: int,
-        margin: int,
-        latent: int,
-        image_features: int,
-        embedding: int,
-        filtered: bool = False,
-        dropout: float = 0.5,
-        dim: int = 2,
-    ) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__()
-        self._config = {
-            "dim": dim,
-            "in_channels": in_channels,
-            "code": code,
-            "numbers": numbers,
-            "size": size,
-            "layers": layers,
-            "base_channels": base_channels,
-            "max_channels": max_channels,
-            "margin": margin,
-            "latent": latent,
-            "image_features": image_features,
-            "embedding": embedding,
-            "filtered": filtered,
-            "dropout": dropout,
-        }
-        self.dim, self.in_channels = dim, in_channels
-        self.plan: LayerPlan = layer_plan(
-            size=size, layers=layers, base_channels=base_channels, max_channels=max_channels, margin=margin
-        )
+        self.arguments = asked = EncoderArguments(**arguments)
+        self.dim, self.in_channels = asked.dim, asked.in_channels
+        self.plan: LayerPlan = plan_of(asked)
         signals = self.plan.layers[-2::-1]  # from the finest one
         before = [signals[0], *signals[:-1]]
-        self.mapping = Mapping(noise=0, code=code, numbers=numbers, embedding=embedding, latent=latent)
+        self.mapping = mapping_of(asked)
         self.layers = nn.ModuleList(
             EncoderLayer(
                 one,
                 other,
-                channels=in_channels if index == 0 else one.channels,
-                latent=latent,
-                filtered=filtered,
+                channels=asked.in_channels if index == 0 else one.channels,
+                latent=asked.latent,
+                filtered=asked.filtered,
             )
             for index, (one, other) in enumerate(zip(before, signals, strict=True))
         )
-        skips = sorted(layers - 1 - index for index in self.plan.skips)
+        skips = sorted(asked.layers - 1 - index for index in self.plan.skips)
         self.rates = [signal.rate for signal in signals]
-        self.kept = (*skips, layers - 1)
+        self.kept = (*skips, asked.layers - 1)
         last = signals[-1].channels
         self.conv = EqualConv(last, last, 3)
-        self.features_of = EqualLinear(last * POOLED**2, image_features, activate=True)
-        self.dropout = nn.Dropout(dropout)
-        self.channels = (*(signals[index].channels for index in self.kept), image_features)
-        self.strides = (*((self.plan.size // signals[index].rate,) * 2 for index in self.kept), (size,) * 2)
+        self.features_of = EqualLinear(last * POOLED**2, asked.image_features, activate=True)
+        self.dropout = nn.Dropout(asked.dropout)
+        self.channels = (*(signals[index].channels for index in self.kept), asked.image_features)
+        self.strides = (*((self.plan.size // signals[index].rate,) * 2 for index in self.kept), (asked.size,) * 2)
         self.recompute = False
         """Whether a backward pass computes the maps of a layer again, in the place of keeping them."""
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network."""
-        return dict(self._config)
+        return self.arguments.as_json()
 
     def features(self, source: Tensor, condition: Tensor) -> list[Tensor]:  # type: ignore[override]  # asked a question
         """Slices `(B, in_channels, H, W)` and `(B, code + numbers)` -> maps with their margins, e `(B, C, 1, 1)` last.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.unicoal.layers import EqualLinear, rms_normalised
+from nnunet_uhf.networks.unicoal.presets import SynthesisArguments
 
 SLOW = 0.01  # factor of the learning rate of a mapping (Karras et al. 2019)
 
@@ -14,7 +15,7 @@ class Mapping(nn.Module):
     """Noise, a code and numbers -> the latent vector of the styles.
 
     Each part is normalised by its root mean square, so a number must come as several features: of one feature nothing
-    but its sign would be left (:mod:`.conditions`).
+    but its sign would be left (:mod:`nnunet_uhf.networks.unicoal.question`).
 
     Args:
         noise: length of z; 0 for none.
@@ -43,3 +44,8 @@ class Mapping(nn.Module):
             parts.insert(0, noise.float())
         latent: Tensor = self.second(self.first(torch.cat([rms_normalised(part) for part in parts], dim=1)))
         return latent
+
+
+def mapping_of(asked: SynthesisArguments, *, noise: int = 0) -> Mapping:
+    """The mapping of an encoder or, with z of length ``noise``, of a synthesis network."""
+    return Mapping(noise=noise, code=asked.code, numbers=asked.numbers, embedding=asked.embedding, latent=asked.latent)

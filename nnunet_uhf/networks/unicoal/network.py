@@ -5,6 +5,7 @@ Alias-free layers: Karras et al., NeurIPS 2021. Co-modulation by image, conditio
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -12,10 +13,9 @@ from torch import Tensor
 
 from nnunet_uhf.networks.contract import Arguments, EnhancementNet
 from nnunet_uhf.networks.unicoal.encoder import ImageEncoder
+from nnunet_uhf.networks.unicoal.presets import EncoderArguments, SynthesisArguments
 from nnunet_uhf.networks.unicoal.question import Question
 from nnunet_uhf.networks.unicoal.synthesis import Synthesis
-
-ENCODER_ONLY = ("in_channels", "filtered", "dropout")
 
 
 class UniCOAL(EnhancementNet):
@@ -50,10 +50,12 @@ def architecture_of(
     sizes: Arguments, *, sources: int, code: int, numbers: int, filtered: bool = False, dropout: float = 0.5
 ) -> dict[str, Any]:
     """Arguments of the encoder for sizes of :mod:`.presets`; ``sources`` is the number of slices that come in."""
-    ours = {"dim": 2, "in_channels": sources, "code": code, "numbers": numbers}
-    return {**ours, **sizes, "filtered": filtered, "dropout": dropout}
+    asked = EncoderArguments(
+        in_channels=sources, code=code, numbers=numbers, filtered=filtered, dropout=dropout, **sizes
+    )
+    return asked.as_json()
 
 
 def decoder_of(architecture: Arguments) -> dict[str, Any]:
     """Arguments of the synthesis network that fits an encoder."""
-    return {name: value for name, value in architecture.items() if name not in ENCODER_ONLY}
+    return {field.name: architecture[field.name] for field in fields(SynthesisArguments)}

@@ -31,9 +31,57 @@ class Sizes:
     image_features: int = 1024
     embedding: int = 64
 
-    def as_json(self) -> dict[str, int]:
+    def as_json(self) -> dict[str, Any]:
         """By name."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisArguments(Sizes):
+    """All that a synthesis network follows from, as plans and headers hold it.
+
+    Attributes:
+        code, numbers: of the conditions.
+        dim: 2; volumes are made slice by slice.
+    """
+
+    code: int
+    numbers: int
+    dim: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderArguments(SynthesisArguments):
+    """All that an image encoder follows from.
+
+    Attributes:
+        in_channels: four slices of every source.
+        filtered: whether leaky ReLUs are filtered as in the synthesis network (ours; the original: decimation alone).
+        dropout: of e, in training.
+    """
+
+    in_channels: int
+    filtered: bool = False
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorArguments:
+    """All that a discriminator follows from.
+
+    Attributes:
+        in_channels: of sources and image together.
+        code, numbers: of the conditions.
+        size, base_channels, max_channels, embedding: as :class:`Sizes`.
+    """
+
+    in_channels: int
+    code: int
+    numbers: int
+    size: int
+    base_channels: int
+    max_channels: int
+    embedding: int
 
 
 REFERENCE, EFFICIENT, TINY = "reference", "efficient", "tiny"

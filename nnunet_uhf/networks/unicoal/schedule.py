@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
+from nnunet_uhf.networks.unicoal.presets import Sizes
+
 FIRST_CUTOFF = 2.0  # cycles per image
 FIRST_STOP = 2**2.1
 LAST_STOP = 2**0.3  # over the cut-off of the last layers
@@ -89,6 +91,17 @@ def layer_plan(*, size: int, layers: int, base_channels: int, max_channels: int,
         half_width = max(stop, rate / 2) - cutoff
         made.append(Layer(rate=rate, cutoff=cutoff, half_width=half_width, channels=channels))
     return LayerPlan(layers=tuple(made), size=size, margin=margin)
+
+
+def plan_of(sizes: Sizes) -> LayerPlan:
+    """The layers of a generator of these sizes."""
+    return layer_plan(
+        size=sizes.size,
+        layers=sizes.layers,
+        base_channels=sizes.base_channels,
+        max_channels=sizes.max_channels,
+        margin=sizes.margin,
+    )
 
 
 def kaiser_filter(layer: Layer, *, rate: int, factor: int) -> NDArray[np.float64]:

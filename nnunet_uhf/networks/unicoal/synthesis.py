@@ -12,8 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from nnunet_uhf.networks.contract import Decoder
 from nnunet_uhf.networks.unicoal.layers import EqualLinear, FilteredActivation, modulated_conv
-from nnunet_uhf.networks.unicoal.mapping import Mapping
-from nnunet_uhf.networks.unicoal.schedule import Layer, LayerPlan, kaiser_filter, layer_plan
+from nnunet_uhf.networks.unicoal.mapping import mapping_of
+from nnunet_uhf.networks.unicoal.presets import SynthesisArguments
+from nnunet_uhf.networks.unicoal.schedule import Layer, LayerPlan, kaiser_filter, plan_of
 
 OUTPUT_GAIN = 0.25
 
@@ -104,49 +105,19 @@ class Synthesis(Decoder):
     """Maps of the encoder, conditions and noise -> a slice: co-modulated by noise, conditions and the image.
 
     Args:
-        code, numbers: of the conditions.
-        size, layers, base_channels, max_channels, margin, latent, image_features, embedding: as
-            :class:`nnunet_uhf.networks.unicoal.presets.Sizes`.
+        **arguments: those of :class:`nnunet_uhf.networks.unicoal.presets.SynthesisArguments`.
     """
 
-    def __init__(
-        self,
-        *,
-        code: int,
-        numbers: int,
-        size: int,
-        layers: int,
-        base_channels: int,
-        max_channels: int,
-        margin: int,
-        latent: int,
-        image_features: int,
-        embedding: int,
-        dim: int = 2,
-    ) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__()
-        self._config = {
-            "dim": dim,
-            "code": code,
-            "numbers": numbers,
-            "size": size,
-            "layers": layers,
-            "base_channels": base_channels,
-            "max_channels": max_channels,
-            "margin": margin,
-            "latent": latent,
-            "image_features": image_features,
-            "embedding": embedding,
-        }
-        self.plan: LayerPlan = layer_plan(
-            size=size, layers=layers, base_channels=base_channels, max_channels=max_channels, margin=margin
-        )
+        self.arguments = asked = SynthesisArguments(**arguments)
+        self.plan: LayerPlan = plan_of(asked)
         signals = self.plan.layers[:-1]
         before = [signals[0], *signals[:-1]]
-        style = latent + image_features
-        self.noise = embedding
-        self.mapping = Mapping(noise=embedding, code=code, numbers=numbers, embedding=embedding, latent=latent)
-        self.fourier = FourierInput(signals[0], latent=latent)
+        style = asked.latent + asked.image_features
+        self.noise = asked.embedding
+        self.mapping = mapping_of(asked, noise=self.noise)
+        self.fourier = FourierInput(signals[0], latent=asked.latent)
         self.layers = nn.ModuleList(
             SynthesisLayer(one, other, style=style) for one, other in zip(before, signals, strict=True)
         )
@@ -155,7 +126,7 @@ class Synthesis(Decoder):
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network."""
-        return dict(self._config)
+        return self.arguments.as_json()
 
     def forward(
         self, maps: Sequence[Tensor], size: Sequence[int], condition: Tensor, noise: Tensor, place: Tensor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from helpers.tiny_data import PAIRS
 from helpers.two_ranks import OnCpu, on_two_ranks, one_of_two
 from helpers.unicoal_samples import small_encoder
 from helpers.workspace import Workspace, folders
-from nnunet_uhf.cli.run import main
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.keepers.file import read_header
 from nnunet_uhf.keepers.trained import read_trained_keeper
 from nnunet_uhf.networks.unicoal.network import UniCOAL
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
@@ -85,35 +82,6 @@ def test_the_log_says_what_is_trained_and_that_the_prior_is_off(trained: Any) ->
     log = next(Path(trained.output_folder).glob("training_log_*.txt")).read_text()
     assert "Uni-COAL: from T1w, T2w to T1w, T2w; slices 1 to 2.5 voxels apart" in log
     assert "SAM prior: off: nnUNet_UHF_SAM names no file of weights" in log
-
-
-def test_commands_make_a_keeper_file_of_it_and_a_volume_at_any_distance_of_slices(
-    trained: Any, nnunet_module: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    dataset, model = nnunet_module.dataset(KEY), tmp_path / "unicoal.safetensors"
-    scan = dataset.raw / "imagesTs" / "case_05_0000.nii.gz"
-    (tmp_path / "scans").mkdir()
-    shutil.copyfile(scan, tmp_path / "scans" / "case_05.nii.gz")
-    for command in (
-        ["export-keeper", "-d", dataset.id, "-c", "2d", "-f", "0", "-tr", "UniCOALTrainer", "-o", str(model),
-         "--accept-worse"],
-        ["enhance", "-i", str(tmp_path / "scans"), "-o", str(tmp_path / "out"), "-m", str(model), "--to", "T2w",
-         "--from", "T1w", "--spacing", "0.7", "-device", "cpu"],
-    ):  # fmt: skip
-        with pytest.raises(SystemExit) as left:
-            main(command)
-        assert left.value.code == 0, capsys.readouterr().err
-    header = read_header(model)
-    assert header.network == "unicoal"
-    assert header.feature_statistics is None
-    assert header.metrics["tasks"]["SR_x2_T1w"].keys() >= {"psnr_brain", "input_psnr_brain"}
-    image, before = nibabel.load(tmp_path / "out" / "case_05.nii.gz"), nibabel.load(scan)
-    sizes = np.array(before.header.get_zooms())
-    assert image.shape[2] == int((before.shape[2] - 1) * sizes[2] / 0.7) + 1
-    np.testing.assert_allclose(image.affine[:3, 3], before.affine[:3, 3], atol=1e-4)
-    # usual intensities of T2w, not those of the scan
-    values = image.get_fdata()
-    assert 0 < np.median(values[values != 0]) < 200
 
 
 def test_a_training_goes_on_with_the_images_seen_both_optimisers_and_the_average(
