@@ -33,6 +33,7 @@ VERBS = (
     "evaluate-images",
     "export-keeper",
     "features",
+    "probe",
     "init",
     "inspect",
     "normalise",

@@ -17,7 +17,18 @@ from rich.console import Console
 from rich.text import Text
 
 from nnunet_uhf import __version__
-from nnunet_uhf.cli import chain, datasets, features, images, installation, keepers, segmentations, sharing, simulation
+from nnunet_uhf.cli import (
+    chain,
+    datasets,
+    features,
+    images,
+    installation,
+    keepers,
+    probing,
+    segmentations,
+    sharing,
+    simulation,
+)
 from nnunet_uhf.cli.arguments import HELP
 from nnunet_uhf.errors import LeftOutError, UHFError, UHFWarning
 
@@ -31,6 +42,7 @@ for verbs in (
     datasets,
     simulation,
     keepers,
+    probing,
     images,
     features,
     segmentations,

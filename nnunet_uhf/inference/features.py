@@ -82,7 +82,7 @@ def features(
             for path in scans[case]:
                 check_nifti_header(path, dim=len(patch))
             prepared = source.prepare(scans[case])
-            maps = _maps(source, prepared, chosen, strides, device)
+            maps = scan_maps(source, prepared, chosen, strides, device)
             affines = [map_affine(scans[case], prepared, source, strides[level]) for level in chosen]
             _write(files[case], maps, affines, chosen, npz=npz)
             written += files[case]
@@ -140,10 +140,18 @@ def _permutation(transpose_forward: Sequence[int]) -> Affine:
     return matrix
 
 
-def _maps(
+def scan_maps(
     source: MapSource, prepared: Prepared, levels: Sequence[int], strides: Sequence[Sequence[int]], device: torch.device
 ) -> list[FloatArray]:
-    """Per level `(C_l, Z_l, Y_l, X_l)`; of a 2D network slice by slice."""
+    """Maps of a prepared scan, per level `(C_l, Z_l, Y_l, X_l)`; of a 2D network slice by slice.
+
+    Args:
+        source: its network, on the device.
+        prepared: the scan.
+        levels: which maps, 0 the finest.
+        strides: of every map, as :func:`strides_of` tells them.
+        device: where the network runs.
+    """
     volume = torch.from_numpy(np.ascontiguousarray(prepared.data)).float()
     patch = source.configuration.patch_size
 

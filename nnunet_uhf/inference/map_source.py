@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -21,11 +22,14 @@ from nnunet_uhf.inference.map_tiles import Maps
 from nnunet_uhf.inference.orientation import turn_of
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.keepers.file import build_keeper, read_keeper
+from nnunet_uhf.networks.guided.controls import drawn_keeper
+from nnunet_uhf.networks.guided.spec import KeeperSpec
 from nnunet_uhf.nnunet.build import trained_network
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.files import READERS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, role_of
+from nnunet_uhf.nnunet.training_data import TrainingData
 from nnunet_uhf.types import FloatArray
 
 
@@ -57,6 +61,8 @@ class MapSource:
         plans: nnU-Net's, as far as preprocessing needs them.
         configuration: patch size and spacing.
         prepare: brings a scan before it.
+        names: of the channels it reads; None of a model, which reads all those of its dataset.
+        learnt_from: cases that its weights were trained on; None where nobody wrote that down.
     """
 
     path: Path
@@ -67,10 +73,17 @@ class MapSource:
     plans: PlansManager
     configuration: ConfigurationManager
     prepare: Callable[[Scan], Prepared]
+    names: tuple[str, ...] | None = None
+    learnt_from: tuple[str, ...] | None = None
 
 
-def map_source(model: Path, *, fold: int | str | None = None) -> MapSource:
+def map_source(model: Path, *, fold: int | str | None = None, drawn: int | None = None) -> MapSource:
     """The network of a keeper file, or of a fold of a finished nnU-Net, whose encoder gives the maps.
+
+    Args:
+        model: keeper file or model folder.
+        fold: of a model folder; the first finished one by default.
+        drawn: seed of random weights in place of the trained ones: the same network that has learnt nothing.
 
     Raises:
         UHFError: neither; a keeper that cannot guide; a fold of a keeper file; a network without nnU-Net's encoder.
@@ -78,13 +91,15 @@ def map_source(model: Path, *, fold: int | str | None = None) -> MapSource:
     if not model.is_dir():
         if fold is not None:
             raise UHFError(f"{model} is a keeper file, which holds one fold: leave the fold away (-f)")
-        return _of_keeper(model)
-    return _of_model(ModelFolder(model), fold)
+        return _of_keeper(model, drawn)
+    return _of_model(ModelFolder(model), fold, drawn)
 
 
-def _of_keeper(path: Path) -> MapSource:
+def _of_keeper(path: Path, drawn: int | None) -> MapSource:
     file = read_keeper(path)
     header, keeper = file.header, build_keeper(file)
+    if drawn is not None:
+        keeper = drawn_keeper(KeeperSpec(architecture=header.architecture, network=header.network), drawn).eval()
     plans, configuration = managers(header)
 
     def prepare(scan: Scan) -> Prepared:
@@ -93,18 +108,37 @@ def _of_keeper(path: Path) -> MapSource:
         return Prepared(data, properties, turn)
 
     note = {"keeper": path.name, "sha256": header.sha256, "trained_on": header.dataset, "route": header.route}
-    return MapSource(path, note, keeper, keeper, len(header.inputs), plans, configuration, prepare)
+    return MapSource(
+        path,
+        note if drawn is None else _drawn_note(note, drawn),
+        keeper,
+        keeper,
+        len(header.inputs),
+        plans,
+        configuration,
+        prepare,
+        names=tuple(one.channel for one in header.inputs),
+        learnt_from=tuple(header.training_cases) if drawn is None else (),
+    )
 
 
-def _of_model(folder: ModelFolder, fold: int | str | None) -> MapSource:
+def _drawn_note(note: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What is said of random weights: of which network they are, nothing of a training."""
+    return {name: value for name, value in note.items() if name in ("keeper", "model")} | {"drawn_by_seed": seed}
+
+
+def _of_model(folder: ModelFolder, fold: int | str | None, drawn: int | None) -> MapSource:
     plans_json, dataset_json = folder.plans(), folder.dataset_json()
     chosen = folder.finished_folds[0] if fold is None else fold
     checkpoint = load_checkpoint_weights(folder.fold(chosen).checkpoint)
     name, configuration_name = checkpoint["trainer_name"], checkpoint["init_args"]["configuration"]
     if role_of(block_in(plans_json, configuration_name)) not in (None, "guided"):
         raise UHFError(f"{folder.path} is a training of images: export its keeper and give that file (-m)")
-    network = trained_network(plans_json, configuration_name, dataset_json, trainer=name, deep_supervision=False)
-    network.load_state_dict(checkpoint["network_weights"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0 if drawn is None else drawn)
+        network = trained_network(plans_json, configuration_name, dataset_json, trainer=name, deep_supervision=False)
+    if drawn is None:
+        network.load_state_dict(checkpoint["network_weights"])
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, nn.Module) or not getattr(encoder, "return_skips", False):
         raise UHFError(f"{folder.path}: {type(network).__name__} has no encoder that gives its maps as nnU-Net's do")
@@ -125,4 +159,16 @@ def _of_model(folder: ModelFolder, fold: int | str | None) -> MapSource:
 
     channels = determine_num_input_channels(plans, configuration, dataset_json)
     note = {"model": folder.path.resolve().name, "fold": chosen, "trained_on": plans.dataset_name}
-    return MapSource(folder.path, note, network.eval(), encoder, channels, plans, configuration, prepare)
+    data = TrainingData.recorded(checkpoint["init_args"])
+    cases = None if data is None else tuple(data.training)
+    return MapSource(
+        folder.path,
+        note if drawn is None else _drawn_note(note, drawn),
+        network.eval(),
+        encoder,
+        channels,
+        plans,
+        configuration,
+        prepare,
+        learnt_from=cases if drawn is None else (),
+    )

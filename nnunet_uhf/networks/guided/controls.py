@@ -152,7 +152,7 @@ def extra_input_channels(control: str | None) -> int:
     return int(control == ENHANCED_INPUT)
 
 
-def drawn_keeper(spec: KeeperSpec, seed: int) -> nn.Module:
+def drawn_keeper(spec: KeeperSpec, seed: int) -> Keeper:
     """The keeper with random weights: its own initialisation, drawn on the CPU.
 
     The global random state is not touched.

@@ -1,0 +1,179 @@
+"""The probe of frozen maps: the same voxels whatever the grid, the right answer where it is known, controls, files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from nibabel.affines import apply_affine
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+from helpers.support import tiny_keeper
+from helpers.tiny_data import LABELS, make_labels
+from nnunet_uhf.cli import main
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.evaluation.probe.classifier import draw_voxels
+from nnunet_uhf.evaluation.probe.data import read_probe_data
+from nnunet_uhf.evaluation.probe.points import image_reader, network_reader
+from nnunet_uhf.evaluation.probe.report import as_json, notes
+from nnunet_uhf.evaluation.probe.run import Arm, probe, probe_arms
+from nnunet_uhf.inference.map_source import map_source
+
+CPU = torch.device("cpu")
+NAME = "Dataset901_Probe"
+SHAPE = (24, 26, 22)
+BRIGHTNESS = np.array([0.0, 10.0, 20.0, 30.0])
+"""Of background, CSF, GM, WM: what lies between two others on a line, no linear classifier finds by itself."""
+
+
+def tilted() -> np.ndarray:
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    turn = np.radians(11)
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[:3, 3] = (-20.0, 4.5, 7.0)
+    return affine
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raw dataset of five subjects whose brightness is a function of the label, stored in two orders."""
+    folder = tmp_path_factory.mktemp("probe") / "nnUNet_raw"
+    root = folder / NAME
+    for part in ("imagesTr", "labelsTr"):
+        (root / part).mkdir(parents=True)
+    for index in range(5):
+        labels = make_labels(SHAPE, np.random.default_rng(index))
+        image = BRIGHTNESS[labels].astype(np.float32)
+        order = ornt_transform(io_orientation(tilted()), axcodes2ornt("RAS" if index % 2 else "LSA"))
+        for part, array, name in (("imagesTr", image, f"s{index}_0000"), ("labelsTr", labels, f"s{index}")):
+            nibabel.save(nibabel.Nifti1Image(array, tilted()).as_reoriented(order), root / part / f"{name}.nii.gz")
+    content = {"channel_names": {"0": "LF"}, "labels": LABELS, "numTraining": 5, "file_ending": ".nii.gz"}
+    (root / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def there(raw: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("nnUNet_raw", str(raw))
+    return raw / NAME
+
+
+def as_stored(folder: Path, dim: int = 3) -> Path:
+    """A keeper file that takes intensities as they are, in an order of its own."""
+    seen = {"orientation": "PIR", "format_version": 4, "transpose_forward": (1, 0, 2)}
+    return tiny_keeper(folder, dim, normalisation="NoNormalization", use_mask_for_norm=False, **seen)
+
+
+def bumps(patch: torch.Tensor) -> list[torch.Tensor]:
+    """A map by hand: how near the brightness is to each label's; beside it a coarse map that says nothing."""
+    near = torch.cat([torch.relu(1 - (patch - value).abs() / 5) for value in BRIGHTNESS], dim=1)
+    return [near, near[..., ::2, ::2][:, :1] * 0]
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_maps_are_read_at_the_voxels_of_the_labels(dim: int, there: Path, tmp_path: Path) -> None:
+    source = map_source(as_stored(tmp_path, dim))
+    for index in (0, 1):
+        path = there / "imagesTr" / f"s{index}_0000.nii.gz"
+        image = nibabel.load(path)
+        places = np.stack(np.unravel_index(np.arange(0, image.get_fdata().size, 7), image.shape), axis=1)
+        points = apply_affine(image.affine, places)
+        expected = image.get_fdata().reshape(-1)[::7]
+        for reader in (
+            image_reader(source, neighbourhood=False),
+            network_reader(replace(source, maps=lambda patch: [patch]), CPU),
+        ):
+            maps = reader((path,))
+            seen = maps.covers(points)
+            assert seen.sum() > 0.4 * len(seen)
+            assert not expected[~seen].any()  # what nnU-Net crops away is 0
+            np.testing.assert_allclose(maps.at(points[seen])[:, 0], expected[seen], atol=1e-3)
+
+
+def test_the_probe_finds_what_stands_in_the_maps_and_not_what_does_not(there: Path, tmp_path: Path) -> None:
+    source = map_source(as_stored(tmp_path))
+    arms = [
+        Arm("by hand", None, "by hand", replace(source, maps=bumps), network_reader(replace(source, maps=bumps), CPU)),
+        Arm("constant", None, "constant", source, network_reader(replace(source, maps=lambda p: [p * 0]), CPU)),
+        Arm("image", "image", "by hand", source, image_reader(source, neighbourhood=False)),
+    ]
+    result = probe_arms(arms, read_probe_data(901, labelled=2, tested=None, seed=0), seed=0)
+    content = as_json(result)["arms"]
+    assert content["by hand"]["mean"]["mean"] == pytest.approx(1.0)
+    assert result.features == {"by hand": 5, "constant": 1, "image": 1}
+    assert all(sum(score > 0 for score in scores.values()) <= 1 for scores in result.dice["constant"].values())
+    gained = content["by hand"]["minus"]["constant"]
+    assert gained["n"] == gained["wins"] == 3
+    assert gained["difference"] == pytest.approx(1 - content["constant"]["mean"]["mean"])
+    assert not content["image"]["minus"]
+
+
+def test_a_keeper_of_random_weights_is_its_own_control(
+    there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeper = tiny_keeper(tmp_path, 3, seed=5, training_cases=["s0", "s1", "s2", "s3", "s4"])
+    out = tmp_path / "out"
+    arguments = ["-m", str(keeper), "random", "-d", "901", "--labelled", "3", "--seed", "5", "-o", str(out)]
+    with pytest.raises(SystemExit) as left:
+        main(["probe", *arguments, "-device", "cpu"])
+    assert left.value.code == 0
+    content = json.loads((out / "probe.json").read_text())
+    name = keeper.stem
+    assert list(content["arms"]) == [name, "random"]
+    assert content["arms"][name]["minus"]["random"]["difference"] == 0
+    assert content["arms"]["random"]["source"] == {"keeper": keeper.name, "drawn_by_seed": 5}
+    assert content["arms"][name]["tested_subjects_in_its_training"] == content["tested"]
+    assert len(content["labelled"]) == 3
+    assert len(content["tested"]) == 2
+    assert not set(content["labelled"]) & set(content["tested"])
+    assert "was trained on 2 of the tested subjects" in capsys.readouterr().out
+    lines = (out / "probe.csv").read_text().splitlines()
+    assert lines[0] == "maps_of,subject,structure,dice"
+    assert len(lines) == 1 + 2 * 2 * 3
+    assert (out / "probe.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_controls_are_one_for_all_keepers_that_share_them(there: Path, tmp_path: Path) -> None:
+    first = tiny_keeper(tmp_path, 3, name="first.safetensors", seed=1)
+    second = tiny_keeper(tmp_path, 3, name="second.safetensors", seed=2)
+    slices = tiny_keeper(tmp_path, 2, name="slices.safetensors")
+    result = probe([first, second, slices], 901, labelled=2, tested=2)
+    assert [arm.name for arm in result.arms] == [
+        *(path.stem for path in (first, second, slices)),
+        "random",
+        f"random ({slices.stem})",
+        "image",
+        f"image ({slices.stem})",
+        "neighbourhood",
+        f"neighbourhood ({slices.stem})",
+    ]
+    assert not notes(as_json(result)) or "stopped after" in notes(as_json(result))[0]
+
+
+def test_voxels_of_rare_labels_are_all_drawn_and_weigh_less_than_their_number() -> None:
+    labels = np.repeat(np.array([0, 1, 2], np.int32), [90_000, 900, 9])
+    drawn = draw_voxels(labels, np.ones(len(labels), bool), np.random.default_rng(0))
+    counts = [int((drawn.labels == value).sum()) for value in (0, 1, 2)]
+    assert counts == [400, 200, 9]
+    sums = [float(drawn.weights[drawn.labels == value].sum()) for value in (0, 1, 2)]
+    np.testing.assert_allclose(sums, [300, 30, 3])
+
+
+def told_of(models: Sequence[str | Path], **options: object) -> str:
+    with pytest.raises(UHFError) as told:
+        probe(models, 901, **options)  # type: ignore[arg-type]
+    return str(told.value)
+
+
+def test_what_cannot_be_probed_is_told(there: Path, tmp_path: Path) -> None:
+    keeper = tiny_keeper(tmp_path, 2)
+    assert "needs a keeper file or a model folder" in told_of(["random"])
+    assert "name of its own" in told_of([keeper, keeper])
+    assert "2 names were given for 1" in told_of([keeper], names=["a", "b"])
+    assert "ask for fewer labelled ones" in told_of([keeper], labelled=4)
