@@ -25,6 +25,7 @@ from nnunet_uhf.trainers.guided.controls import (
     UHFTrainerZeroGuide,
 )
 from nnunet_uhf.trainers.guided.guidance import UHFGuidance, UHFTrainer, UHFTrainerNoMirroring
+from nnunet_uhf.trainers.guided.privileged import UHFPrivilegedTrainer
 from nnunet_uhf.trainers.lengths import base_and_length as _base_and_length
 from nnunet_uhf.trainers.lengths import fixed_length as _fixed_length
 from nnunet_uhf.trainers.pta.local_structure import LSCTrainer
@@ -73,6 +74,7 @@ __all__ = [
     "UHFKeeperTrainerNoAdversarial",
     "UHFKeeperTrainerSameField",
     "UHFKeeperTrainer_demo",
+    "UHFPrivilegedTrainer",
     "UHFTeacherTrainer",
     "UHFTeacherTrainerSameField",
     "UHFTeacherTrainer_demo",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -118,6 +119,7 @@ class UHFGuidedNet(KeeperNet):
             raise ValueError(f"the encoder has {stages} stages but {len(fusions)} fusion modules were given")
         self.fusions = nn.ModuleList(fusions)
         self._regions: tuple[Any, Any] | None = None
+        self._given: list[Tensor] | None = None
         self.train(self.training)
 
     def guides(self, x: Tensor) -> list[Tensor]:
@@ -128,6 +130,8 @@ class UHFGuidedNet(KeeperNet):
 
     def forward(self, x: Tensor) -> Any:
         """Segmentation logits of ``(B, C, *S)``, exactly as the backbone's decoder returns them."""
+        if self._given is not None:
+            return (self._segmented if self._regions is None else self._regions[1])(x, self._given)
         if self._regions is not None:
             keeper, rest = self._regions
             learns = any(parameter.requires_grad for parameter in self.keeper.parameters())
@@ -137,6 +141,15 @@ class UHFGuidedNet(KeeperNet):
             return rest(x, guides)
         skips = self.encoder(x)  # first: it keeps a graphics card busy while Python launches the keeper's many kernels
         return self._decoded(skips, self.guides(x))
+
+    @contextmanager
+    def guided_by(self, guides: list[Tensor]) -> Iterator[None]:
+        """Let the fusions hear these maps, shaped as the keeper's, in place of the keeper's own."""
+        self._given = guides
+        try:
+            yield
+        finally:
+            self._given = None
 
     def compile_regions(self, **options: Any) -> None:
         """Compile the keeper, and the rest, as graphs of their own, with ``options`` of ``torch.compile``.
