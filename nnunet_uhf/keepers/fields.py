@@ -101,6 +101,38 @@ def _is_identifier(value: object) -> bool:
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
+def _is_supervision(value: object) -> bool:
+    """Who taught: a teacher that segments with the number of its classes, a judge with what is known of it."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and value.keys() <= {"teacher", "judge"}
+        and ("teacher" not in value or _is_labelling(value["teacher"]))
+        and ("judge" not in value or _is_judge(value["judge"]))
+    )
+
+
+def _is_labelling(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"kind", "classes"}
+        and value["kind"] == "segmentation"
+        and is_int(value["classes"], 1, 1024)
+    )
+
+
+def _is_judge(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"model", "dataset", "fold", "sha256", "weight"}
+        and is_text(value["model"])
+        and is_text(value["dataset"])
+        and (value["fold"] == "all" or is_int(value["fold"], 0, 999))
+        and _is_hash(value["sha256"])
+        and is_number(value["weight"], 0, 1e6)
+    )
+
+
 _TEXT: Check = (is_text, "printable text of at most 500 characters")
 _CASES: Check = (_is_cases, "a list of case identifiers")
 _TESLA: Check = (_is_field, "a field strength in tesla (at most 30) or null")
@@ -159,6 +191,10 @@ FIELDS: dict[str, Check] = {
     "modalities": (
         lambda value: value is None or is_described(value, is_hash=_is_hash),
         "an object that describes modalities, or null",
+    ),
+    "supervision": (
+        lambda value: value is None or _is_supervision(value),
+        "an object of a teacher that segments, a judge, or both, or null",
     ),
     "sha256": (_is_hash, "64 hexadecimal digits"),
     "decoder_sha256": (lambda value: value is None or _is_hash(value), "64 hexadecimal digits or null"),

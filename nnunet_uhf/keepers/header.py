@@ -24,9 +24,9 @@ FORMAT_VERSION = 4
 _ADDED = {
     2: ("simulation",),
     3: ("network", "feature_statistics"),
-    4: ("further_channels", "orientation", "modalities"),
+    4: ("further_channels", "orientation", "modalities", "supervision"),
 }
-_OPTIONAL = {"orientation", "modalities"}  # of their format: left out where there is nothing to say
+_OPTIONAL = {"orientation", "modalities", "supervision"}  # of their format: left out where there is nothing to say
 ARCHITECTURES = ("architecture", "decoder_architecture")
 MAX_HEADER_CHARACTERS = 1_000_000
 
@@ -57,6 +57,8 @@ class KeeperHeader:
     ``modalities``, of a network that makes one modality of another:
     :meth:`nnunet_uhf.networks.unicoal.modalities.Modalities.as_json`, the hash of the weights of SAM that it learnt
     with, and the usual raw intensities of every target (``intensity``: what -1 and 1 stand for).
+    ``supervision``: what taught beside images: ``teacher``, of the kind "segmentation" with its number of ``classes``,
+    and ``judge``, a segmentation model by whose features images were held against the truth; None of neither.
 
     Examples:
         >>> from nnunet_uhf import read_header, write_untrained_keeper
@@ -98,6 +100,7 @@ class KeeperHeader:
     further_channels: tuple[InputChannel, ...] = ()
     orientation: str | None = None
     modalities: dict[str, Any] | None = None
+    supervision: dict[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -135,7 +138,7 @@ def header_json(header: KeeperHeader) -> str:
 
 def _oldest_format(header: KeeperHeader, content: Mapping[str, Any]) -> int:
     kind = KINDS.get(header.network)
-    more = header.further_channels or header.orientation is not None or header.modalities is not None
+    more = header.further_channels or any(getattr(header, name) is not None for name in _OPTIONAL)
     if more or (kind is not None and _says_more(content, kind)):
         return 4
     if header.network != DEFAULT_NETWORK or header.feature_statistics is not None:

@@ -39,6 +39,7 @@ def header_rows(header: KeeperHeader) -> list[tuple[str, str]]:
         ("cases", f"{len(header.training_cases)} training, {len(header.validation_cases)} held out"),
     ]
     rows += [(f"simulated {name}", _metric(value)) for name, value in (header.simulation or {}).items()]
+    rows += [(f"taught by the {name}", _metric(value)) for name, value in (header.supervision or {}).items()]
     rows += [(f"held-out {name}", _metric(value)) for name, value in header.metrics.items()]
     rows += [
         ("feature statistics", _statistics(header.feature_statistics)),

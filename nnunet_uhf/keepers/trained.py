@@ -129,6 +129,7 @@ def describe_keeper(
         validation_cases=[],
         metrics={},
         simulation=_simulation(block, task),
+        supervision=_supervision(block),
         modalities=_described_modalities(block.networks.part("modalities"), plans, configuration, dataset_json),
         licence=str(dataset_json.get("licence") or dataset_json.get("license") or "not stated"),
         citation=" ".join(filter(None, (cited, str(dataset_json.get("reference") or "")))),
@@ -217,6 +218,17 @@ def foreground_intensity(plans: Mapping[str, Any], channel: int) -> dict[str, fl
 def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries of one submodule, without its prefix."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _supervision(block: TrainingBlock) -> dict[str, Any] | None:
+    """What taught beside images: a teacher that segments, a judge; None without either."""
+    teacher, training = block.networks.teacher, block.training or {}
+    found: dict[str, Any] = {}
+    if teacher is not None and "classes" in teacher.architecture:
+        found["teacher"] = {"kind": "segmentation", "classes": teacher.architecture["classes"]}
+    if "judge" in training:
+        found["judge"] = {**training["judge"], "weight": training["weights"]["judge"]}
+    return found or None
 
 
 def _simulation(block: TrainingBlock, task: Task) -> dict[str, Any] | None:

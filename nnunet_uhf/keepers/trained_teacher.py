@@ -16,7 +16,8 @@ from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.keepers.trained import describe_keeper
 from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.networks.contract import EnhancementNet, Keeper
-from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.networks.distillation.segmentation_teacher import teacher_of
+from nnunet_uhf.networks.distillation.teacher import Teacher
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.model_folder import ModelFolder
@@ -29,7 +30,7 @@ TEACHER = "teacher: an auto-encoder of high-field images, whose input is such an
 class TeacherMaps(Keeper):
     """The maps that a teacher makes of its own kind of image, in place of a keeper's."""
 
-    def __init__(self, teacher: UHFTeacher) -> None:
+    def __init__(self, teacher: Teacher) -> None:
         super().__init__()
         self.teacher = teacher
 
@@ -63,8 +64,8 @@ def read_trained_teacher(folder: Path, fold: int | str) -> TrainedTeacher:
     plans, dataset_json = model.plans(), model.dataset_json()
     configuration = checkpoint["init_args"]["configuration"]
     block = TrainingBlock.parse(block_in(plans, configuration), where=model.plans_file)
-    teacher: UHFTeacher = network_from_state(
-        UHFTeacher, block.networks.architecture, checkpoint["network_weights"], path
+    teacher: Teacher = network_from_state(
+        lambda **arguments: teacher_of(arguments), block.networks.architecture, checkpoint["network_weights"], path
     )
     # as a keeper that reads what it learns to make
     described = describe_keeper(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nnunet_uhf.checks import is_text
 from nnunet_uhf.errors import MatchError, UHFError
 from nnunet_uhf.networks.kinds import all_sizes
 from nnunet_uhf.networks.presets import DEFAULT_PRESET, PRESETS
@@ -44,6 +45,29 @@ def channel_index(dataset_json: Mapping[str, Any], declared: Mapping[str, Any], 
         problem = "names no channel" if not found else f"names {len(found)} channels"
         raise UHFError(f"{where}: uhf.{role} = {wanted!r} {problem}; channel_names has {', '.join(map(repr, names))}")
     return found[0]
+
+
+TEACHERS = ("image", "segmentation")
+"""What a keeper's teacher has learnt: to make high-field images of their maps, or to label them."""
+
+
+def read_teacher(declared: Mapping[str, Any], where: str) -> str:
+    """The teacher that `uhf.teacher` names, else the first of :data:`TEACHERS`; UHFError when there is no such one."""
+    teacher = declared.get("teacher", TEACHERS[0])
+    if teacher not in TEACHERS:
+        raise UHFError(f"{where}: uhf.teacher is {teacher!r:.80}; choose one of {', '.join(TEACHERS)}")
+    return str(teacher)
+
+
+def read_judge(declared: Mapping[str, Any], where: str) -> str | None:
+    """The model folder that `uhf.judge` names, as it stands there; None without; UHFError for what is none."""
+    judge = declared.get("judge")
+    if judge is not None and not is_text(judge, longest=4096):
+        raise UHFError(
+            f"{where}: uhf.judge is {judge!r:.80}; give the folder of a finished nnU-Net segmentation model, whole or "
+            "from nnUNet_results on"
+        )
+    return None if judge is None else str(judge)
 
 
 def read_tesla(declared: Mapping[str, Any], name: str, where: str) -> float:

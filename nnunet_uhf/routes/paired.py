@@ -7,12 +7,20 @@ from typing import Any
 
 from nnunet_uhf.checks import is_plain, is_text
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.routes.entries import channel_index, check_entries, read_architecture, read_preset, read_tesla
+from nnunet_uhf.routes.entries import (
+    channel_index,
+    check_entries,
+    read_architecture,
+    read_judge,
+    read_preset,
+    read_teacher,
+    read_tesla,
+)
 from nnunet_uhf.routes.task import EnhancementTask, Route
 from nnunet_uhf.routes.training import read_training
 
 _REQUIRED = ("source", "target", "source_field_T", "target_field_T")
-_OPTIONAL = ("route", "simulation", "made_by", "architecture", "training")
+_OPTIONAL = ("route", "simulation", "made_by", "architecture", "training", "teacher", "judge")
 
 
 def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: str) -> EnhancementTask:
@@ -47,6 +55,8 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         architecture=read_architecture(declared, where),
         preset=read_preset(declared, where),
         training=read_training(declared, where),
+        teacher=read_teacher(declared, where),
+        judge=read_judge(declared, where),
     )
 
 

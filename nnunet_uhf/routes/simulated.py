@@ -11,7 +11,9 @@ from nnunet_uhf.routes.entries import (
     channels_of,
     check_entries,
     read_architecture,
+    read_judge,
     read_preset,
+    read_teacher,
     read_tesla,
 )
 from nnunet_uhf.routes.simulation import read_simulation
@@ -20,7 +22,7 @@ from nnunet_uhf.routes.training import read_training
 
 _REQUIRED = ("target", "target_field_T", "simulate")
 # the source has no channel, and its field strength may be left to the preset
-_OPTIONAL = ("source_field_T", "architecture", "training")
+_OPTIONAL = ("source_field_T", "architecture", "training", "teacher", "judge")
 
 
 def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: str) -> EnhancementTask:
@@ -44,6 +46,8 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         architecture=read_architecture(declared, where),
         preset=read_preset(declared, where),
         training=read_training(declared, where),
+        teacher=read_teacher(declared, where),
+        judge=read_judge(declared, where),
         simulation=simulation,
     )
 

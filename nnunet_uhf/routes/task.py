@@ -63,7 +63,8 @@ class EnhancementTask(Task):
     With `simulation`, the source is made from the only channel of the dataset while training: both channel numbers are
     that channel's, and `source_field_T` may be None for that of the preset. `made_by` names the model that made
     one half of the pairs, and what it has seen. `simulated_by` is the record of a source
-    that was simulated before, and lies on the disk.
+    that was simulated before, and lies on the disk. `teacher`: what a keeper's teacher has learnt, "image" or
+    "segmentation". `judge`: folder of a finished segmentation model whose features judge images by the truth.
     """
 
     source: str
@@ -75,6 +76,8 @@ class EnhancementTask(Task):
     simulation: SimulationTask | None = None
     made_by: Mapping[str, Any] | None = None
     simulated_by: Mapping[str, Any] | None = None
+    teacher: str = "image"
+    judge: str | None = None
 
     @property
     def channel(self) -> str:

@@ -11,13 +11,21 @@ from typing import Any
 
 from nnunet_uhf.checks import is_number
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.networks.distillation.losses import DISCRIMINATOR_WEIGHTS, KEEPER_WEIGHTS, TEACHER_WEIGHTS
+from nnunet_uhf.networks.distillation.losses import (
+    DISCRIMINATOR_WEIGHTS,
+    KEEPER_WEIGHTS,
+    LABELLED_KEEPER_WEIGHTS,
+    SEGMENTATION_TEACHER_WEIGHTS,
+    TEACHER_WEIGHTS,
+)
 from nnunet_uhf.networks.pta.losses import PTA_PRESETS
 from nnunet_uhf.networks.unicoal.weights import UNICOAL_WEIGHTS
 
 LEARNERS = ("teacher", "keeper", "generator", "discriminator", "judge", "slice_encoder", "structure_net")
 """Networks that a learning rate can be given for; the anisotropic U-Net of SIQT counts as a keeper."""
 POLYNOMIAL, CONSTANT = "polynomial", "constant"
+JUDGE = "judge"
+"""Name of the term that holds an image against the truth by the features of a segmentation model."""
 SCHEDULES = (POLYNOMIAL, CONSTANT)
 """nnU-Net's, from the learning rate to nearly 0; and the paper's."""
 WEIGHTS = tuple(
@@ -28,6 +36,9 @@ WEIGHTS = tuple(
             *DISCRIMINATOR_WEIGHTS,
             *UNICOAL_WEIGHTS,
             *PTA_PRESETS["code"].weights,
+            *SEGMENTATION_TEACHER_WEIGHTS,
+            *LABELLED_KEEPER_WEIGHTS,
+            JUDGE,
         )
     )
 )

@@ -36,6 +36,18 @@ class FinishedTeacher:
     psnr: float
     input_psnr: float | None
 
+    def require_good(self, summary: Path, default: str = DEFAULT) -> None:
+        """UHFError when its images are too bad to be learnt from; ``summary`` is where their quality stands."""
+        accepted = os.environ.get(ACCEPT_WORSE, "").lower() in ("1", "t", "true")
+        if self.input_psnr is not None and not self.psnr >= self.input_psnr - TOLERANCE_DB and not accepted:
+            raise UHFError(
+                f"{summary}: the teacher reconstructs held-out images at {self.psnr:.1f} dB, its low-field input is at "
+                f"{self.input_psnr:.1f} dB: no keeper can learn from it; train the teacher longer ({default} trains "
+                f"for {UHFTeacherTrainer.epochs} epochs, {default}{suffix_of_length(NNUNET_EPOCHS)} for as many as "
+                "nnU-Net's own, and so on) or on more cases, then the keeper; to try the chain all the same: "
+                f"`nnunet-uhf pretrain --accept-worse`, or {ACCEPT_WORSE}=1"
+            )
+
 
 def teacher_names(keeper: str, default: str = DEFAULT) -> list[str]:
     """Names under which the teacher of a keeper trainer may lie: that of the same length first, then the default."""
@@ -45,7 +57,14 @@ def teacher_names(keeper: str, default: str = DEFAULT) -> list[str]:
 
 
 def find_teacher(
-    keeper: str, *, dataset: str, plans: str, configuration: str, fold: int | str, default: str = DEFAULT
+    keeper: str,
+    *,
+    dataset: str,
+    plans: str,
+    configuration: str,
+    fold: int | str,
+    default: str = DEFAULT,
+    of_images: bool = True,
 ) -> FinishedTeacher:
     """The teacher of the same dataset, plans, configuration and fold that is finished, validated and good enough.
 
@@ -58,6 +77,7 @@ def find_teacher(
         configuration: 2d, 3d_fullres or 3d_lowres.
         fold: number of the fold or "all".
         default: the teacher's trainer where there is none of the keeper's own name.
+        of_images: it has to make good images; one that segments need not.
 
     Raises:
         UHFError: when there is none, it was not validated, or it reconstructs too badly to be learnt from.
@@ -82,16 +102,10 @@ def find_teacher(
         raise UHFError(f"{summary}: the teacher was not validated; do it first: {command} --val") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UHFError(f"{summary}: not the summary of a teacher's validation; repeat it: {command} --val") from error
-    accepted = os.environ.get(ACCEPT_WORSE, "").lower() in ("1", "t", "true")
-    if low_field is not None and not teacher >= low_field - TOLERANCE_DB and not accepted:
-        raise UHFError(
-            f"{summary}: the teacher reconstructs held-out images at {teacher:.1f} dB, its low-field input is at "
-            f"{low_field:.1f} dB: no keeper can learn from it; train the teacher longer ({default} trains for "
-            f"{UHFTeacherTrainer.epochs} epochs, {default}{suffix_of_length(NNUNET_EPOCHS)} for as many as nnU-Net's "
-            "own, and so on) or on more cases, then the keeper; to try the chain all the same: `nnunet-uhf pretrain "
-            f"--accept-worse`, or {ACCEPT_WORSE}=1"
-        )
-    return FinishedTeacher(trainer=trainer, checkpoint=folds[trainer].checkpoint, psnr=teacher, input_psnr=low_field)
+    found = FinishedTeacher(trainer=trainer, checkpoint=folds[trainer].checkpoint, psnr=teacher, input_psnr=low_field)
+    if of_images:
+        found.require_good(summary, default)
+    return found
 
 
 def _longest_first(dataset: str, plans: str, configuration: str, default: str) -> list[str]:

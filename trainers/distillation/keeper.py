@@ -16,19 +16,22 @@ from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.losses import (
     DISCRIMINATOR_WEIGHTS,
     KEEPER_WEIGHTS,
+    LABELLED_KEEPER_WEIGHTS,
     Weights,
     discriminator_loss,
     distillation_loss,
 )
-from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.networks.distillation.segmentation_teacher import teacher_of
+from nnunet_uhf.networks.distillation.teacher import Teacher
 from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import FoldFolder, ModelFolder
 from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes
-from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.routes.task import EnhancementTask, Task
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.finished_teacher import DEFAULT, find_teacher, read_teacher
 from nnunet_uhf.trainers.distillation.students import STUDENTS, Learning
+from nnunet_uhf.trainers.distillation.teacher import SEGMENTATION
 from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds, require_network
 from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
@@ -59,6 +62,11 @@ class UHFKeeperTrainer(ImageToImageTrainer):
     """Whether keeper and discriminator are clipped each by its own norm of the gradients, or by their joint one, as in
     version 0.1.0, where the keeper's long gradients cut those of the discriminator to a thirtieth."""
 
+    def weights_for(self, task: Task) -> Weights:
+        """With those of soft labels, and less of the image, where the teacher segments."""
+        segments = isinstance(task, EnhancementTask) and task.teacher == SEGMENTATION
+        return {**super().weights_for(task), **(LABELLED_KEEPER_WEIGHTS if segments else {})}
+
     def describe_networks(
         self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
     ) -> NetworksEntry:
@@ -71,8 +79,16 @@ class UHFKeeperTrainer(ImageToImageTrainer):
             configuration=configuration,
             fold=fold,
             default=self.teacher_trainer,
+            of_images=False,  # of its kind first
         )
         teacher_architecture, weights = read_teacher(teacher.checkpoint, configuration)
+        if ("classes" in teacher_architecture) != (task.teacher == SEGMENTATION):
+            raise UHFError(
+                f"{teacher.checkpoint}: this is not a teacher of the kind {task.teacher!r}, which uhf.teacher of "
+                f"{dataset} asks for; restore that entry, or train the teacher again"
+            )
+        if task.teacher != SEGMENTATION:
+            teacher.require_good(FoldFolder(teacher.checkpoint.parent).summary, self.teacher_trainer)
         self.teacher_checkpoint = teacher.checkpoint  # not in the block, which travels to other people's machines
         folder = ModelFolder.of(dataset, type(self).__name__, plans["plans_name"], configuration)
         student = STUDENTS[PRESETS[task.preset].network]
@@ -111,7 +127,7 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         judge = block.networks.part(DISCRIMINATOR)
         return STUDENTS[block.networks.network].build(
             block.networks.architecture,
-            UHFTeacher(**block.teacher_of("the keeper's training").architecture),
+            teacher_of(block.teacher_of("the keeper's training").architecture),
             None if judge is None else PatchDiscriminator(**judge),
         )
 
@@ -126,7 +142,7 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         return cast(Learning, unwrap(self.network))
 
     @property
-    def teacher_network(self) -> UHFTeacher:
+    def teacher_network(self) -> Teacher:
         """The frozen teacher in the network."""
         teacher = self.distillation.teacher
         assert teacher is not None

@@ -13,7 +13,7 @@ from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.kind import KIND as KNOWLEDGE_KEEPER
 from nnunet_uhf.networks.distillation.levels import level_strides
-from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.networks.distillation.teacher import Teacher
 from nnunet_uhf.networks.distillation.training import DistillationNet
 from nnunet_uhf.networks.space_to_depth.keeper import DepthToSpaceHead, SpaceToDepthKeeper, steps_for
 from nnunet_uhf.networks.space_to_depth.kind import KIND as SPACE_TO_DEPTH_UNET
@@ -40,7 +40,7 @@ class Student:
     keeper: type[Keeper]
     options: Callable[[ConfigurationManager, Arguments], dict[str, Any]]
     of_teacher: Callable[[Arguments], dict[str, Any]]
-    build: Callable[[Arguments, UHFTeacher, PatchDiscriminator | None], Learning]
+    build: Callable[[Arguments, Teacher, PatchDiscriminator | None], Learning]
     shared: tuple[str, ...] = ()
 
     def differing(self, keeper: Arguments, teacher: Arguments) -> list[str]:
@@ -72,7 +72,7 @@ def folded_options(planned: ConfigurationManager) -> dict[str, Any]:
 
 
 def build_folded(
-    architecture: Arguments, teacher: UHFTeacher | None = None, discriminator: PatchDiscriminator | None = None
+    architecture: Arguments, teacher: Teacher | None = None, discriminator: PatchDiscriminator | None = None
 ) -> SpaceToDepthNet:
     """A space-to-depth keeper with its image head, ready to be trained."""
     head = SPACE_TO_DEPTH_UNET.decoder_of(architecture)

@@ -10,20 +10,32 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
+from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.training_block import NetworksEntry, TeacherEntry, TrainingBlock, TrainingRole
-from nnunet_uhf.networks.distillation.losses import TEACHER_WEIGHTS, Weights, explained_variance, teacher_loss
+from nnunet_uhf.networks.distillation.losses import (
+    SEGMENTATION_TEACHER_WEIGHTS,
+    TEACHER_WEIGHTS,
+    Weights,
+    explained_variance,
+    segmentation_teacher_loss,
+    teacher_loss,
+)
+from nnunet_uhf.networks.distillation.segmentation_teacher import SegmentationOutput, SegmentationTeacher, teacher_of
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
-from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.routes.task import EnhancementTask, Task
 from nnunet_uhf.trainers.distillation.students import STUDENTS, planned_strides
-from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
+from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds, require_teacher
 from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
 from nnunet_uhf.trainers.image_to_image.logger import PSNR
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
 from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
 
+SEGMENTATION = "segmentation"
+MIN_CLASSES = 3
+"""Background and two structures; of regions, three."""
 LOOKED_AT = 4
 """Batches of an epoch whose input is measured."""
 EARLY_EPOCHS = (1, 5, 10, 25, 50)
@@ -78,13 +90,34 @@ class UHFTeacherTrainer(ImageToImageTrainer):
         self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
     ) -> NetworksEntry:
         """`architecture`: all arguments of the teacher."""
-        folder = ModelFolder.of(plans["dataset_name"], type(self).__name__, plans["plans_name"], configuration)
+        dataset = plans["dataset_name"]
+        folder = ModelFolder.of(dataset, type(self).__name__, plans["plans_name"], configuration)
         options = {
             "dim": len(planned.patch_size),
             "strides": planned_strides(planned),
             **of_folds(task.architecture_of(UHFTeacher), folder, configuration),
         }
-        return NetworksEntry(architecture=checked_config(UHFTeacher, options, dataset=plans["dataset_name"]))
+        segments = task.teacher == SEGMENTATION
+        require_teacher(segments, folder, configuration)
+        if segments:
+            if self.classes.num_segmentation_heads < MIN_CLASSES:
+                raise UHFError(
+                    f"dataset.json of {dataset}: uhf.teacher is 'segmentation', but its labels are a mask; "
+                    "give it labels of structures, automatic ones will do"
+                )
+            options |= {"classes": self.classes.num_segmentation_heads, "regions": self.classes.has_regions}
+        network = SegmentationTeacher if segments else UHFTeacher
+        return NetworksEntry(architecture=checked_config(network, options, dataset=dataset))
+
+    def weights_for(self, task: Task) -> Weights:
+        """One that segments has weights of its own."""
+        weights = super().weights_for(task)
+        if not (isinstance(task, EnhancementTask) and task.teacher == SEGMENTATION):
+            return weights
+        return {
+            **SEGMENTATION_TEACHER_WEIGHTS,
+            **{name: weight for name, weight in weights.items() if name not in self.own_weights},
+        }
 
     def keeper_to_be(self, networks: NetworksEntry, task: EnhancementTask, *, dataset: str) -> NetworksEntry:
         """A keeper of this teacher: the sizes both have are the teacher's."""
@@ -99,7 +132,7 @@ class UHFTeacherTrainer(ImageToImageTrainer):
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:
         """A teacher with random weights."""
-        return UHFTeacher(**block.networks.architecture)
+        return teacher_of(block.networks.architecture)
 
     def on_validation_epoch_start(self) -> None:
         """As nnU-Net."""
@@ -117,16 +150,20 @@ class UHFTeacherTrainer(ImageToImageTrainer):
         """As the base; early in the training, and at its end, what its keeper will ask for."""
         super().on_validation_epoch_end(val_outputs)
         low_field = float(np.mean(self._input_psnr)) if self._input_psnr else math.nan
-        if math.isfinite(low_field) and self.current_epoch + 1 in (*EARLY_EPOCHS, self.num_epochs):
+        looks = self.current_epoch + 1 in (*EARLY_EPOCHS, self.num_epochs)
+        if math.isfinite(low_field) and looks and "classes" not in self.block.networks.architecture:
             teacher = float(self.logger.get_value(PSNR.name, step=None)[-1])
             self.print_to_log_file(early_look(teacher, low_field))
 
     def compute(self, pair: Pair) -> Outcome:
         """L_T and its two parts; beside them, per level, how much of the features their reconstruction explains.
 
-        A level close to 1 early in training has easy features: they carry no more than the level below.
+        A level close to 1 early in training has easy features: they carry no more than the level below. Of a teacher
+        that segments: nnU-Net's loss of its labels and the image's.
         """
         output = self.network(pair.target, return_features=True)
+        if isinstance(output, SegmentationOutput):
+            return self._labelled(output, pair)
         terms = teacher_loss(output, pair.target, detach_target=self.detach_target, weights=self.weights)
         loss = torch.stack(list(terms.values())).sum()
         with torch.no_grad():
@@ -136,3 +173,10 @@ class UHFTeacherTrainer(ImageToImageTrainer):
                 for level, (feature, reconstruction) in enumerate(pairs, start=1)
             }
         return Outcome(losses={EVERYTHING: loss}, terms={**terms, **explained}, image=output.image)
+
+    def _labelled(self, output: SegmentationOutput, pair: Pair) -> Outcome:
+        assert pair.labels is not None
+        segmentation = self.loss(output.logits, pair.labels)
+        terms = segmentation_teacher_loss(output.image, pair.target, segmentation, weights=self.weights)
+        loss = torch.stack(list(terms.values())).sum()
+        return Outcome(losses={EVERYTHING: loss}, terms=terms, image=output.image)

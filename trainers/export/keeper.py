@@ -72,7 +72,8 @@ def export_keeper(
             model.dataset_json(advice="train again"), dataset=name
         )  # other routes make no keeper themselves
     metrics = _held_out_metrics(summary, same_field=block.same_field)
-    if not accept_worse and not block.same_field:
+    of_images = "teacher" not in (trained.header.supervision or {})  # else structures were learnt, and less of images
+    if not accept_worse and of_images and not block.same_field:
         _refuse_worse_than_input(metrics, summary)
     data_identifier = PlansManager(used_plans).get_configuration(configuration).data_identifier
     data = _data(trained, model, fold, preprocessed=preprocessed)

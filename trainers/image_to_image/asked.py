@@ -25,9 +25,11 @@ class TrainsAsAsked(TrainsPlayers):
     follows_preset: ClassVar[bool] = False
     """Whether the training of the preset that dataset.json names is meant for it: of teacher and keeper."""
     wishes: TrainingWishes = TrainingWishes()
+    _own_weights: Mapping[str, float] | None = None
 
     def take_wishes(self, task: Task) -> None:
         """Train from now on as the dataset asks for."""
+        self._own_weights = {**self.weights_for(task)}
         self.wishes = task.pretraining if self.follows_preset else task.training
         if self.wishes.schedule is not None or self.own_schedule in SCHEDULES:
             self.schedule = SCHEDULES[self.wishes.schedule or self.own_schedule]
@@ -37,10 +39,15 @@ class TrainsAsAsked(TrainsPlayers):
         learner = self.learners[0] if player == EVERYTHING else player
         return self.wishes.learning_rates.get(learner, self.initial_lr)
 
+    def weights_for(self, task: Task) -> Mapping[str, float]:
+        """:attr:`own_weights` on this task."""
+        return self.own_weights
+
     @property
     def weights(self) -> Mapping[str, float]:
         """Of the terms of the losses, by name."""
-        return {name: self.wishes.weights.get(name, own) for name, own in self.own_weights.items()}
+        own_weights = self.own_weights if self._own_weights is None else self._own_weights
+        return {name: self.wishes.weights.get(name, own) for name, own in own_weights.items()}
 
     def training_record(self) -> dict[str, Any]:
         """What the `uhf` block says of the training, in the words of dataset.json."""

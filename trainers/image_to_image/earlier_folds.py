@@ -54,6 +54,17 @@ def require_network(asked: str, folder: ModelFolder, configuration: str) -> None
         )
 
 
+def require_teacher(segments: bool, folder: ModelFolder, configuration: str) -> None:
+    """UHFError when the folds that are there are of a teacher of the other kind: of one that segments, or of images."""
+    networks = _trained(folder, configuration)
+    if networks is not None and ("classes" in networks.architecture) != segments:
+        there, asked = ("image", "segmentation") if segments else ("segmentation", "image")
+        raise UHFError(
+            f"{folder.plans_file}: the folds there are of a teacher of the kind {there!r}, dataset.json asks for "
+            f"{asked!r} (uhf.teacher); restore that entry, or move the folder away to train all folds anew"
+        )
+
+
 def _trained(folder: ModelFolder, configuration: str) -> NetworksEntry | None:
     """Networks of the folds that are there; None without any."""
     checkpoints = [fold.any_checkpoint for fold in folder.folds.values() if fold.any_checkpoint is not None]

@@ -30,11 +30,13 @@ class Pair:
         source: what the network sees, `(B, C, *S)`; thick slices are fewer than the target's voxels.
         target: what it should make of it, `(B, 1, *S)`, or an image of the target's domain where there is no partner.
         conditions: what else a network is told of each pair, by name.
+        labels: nnU-Net's of the target, `(B, 1, *S)`, or of regions `(B, R, *S)`; None where nobody asked for them.
     """
 
     source: Tensor
     target: Tensor
     conditions: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
 
 
 class PairSource(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,5 +66,6 @@ class ImagePairs(SafeCheckpoints):
         self.pairs.check_continues(before, checkpoint=str(checkpoint), dataset=dataset)
 
     def pair_of(self, batch: dict[str, Any]) -> Pair:
-        """The pairs of a batch, on the trainer's device."""
-        return self.pairs.of_batch(batch, self.device)
+        """The pairs of a batch with their labels, on the trainer's device."""
+        labels = batch["target"].to(self.device, non_blocking=True)
+        return replace(self.pairs.of_batch(batch, self.device), labels=labels)

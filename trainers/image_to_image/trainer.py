@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.routes.table import read_task
-from nnunet_uhf.routes.task import EnhancementTask
+from nnunet_uhf.routes.task import EnhancementTask, Task
+from nnunet_uhf.routes.training import JUDGE
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.image_to_image.image_trainer import Asked, ImageTrainer, Plans
+from nnunet_uhf.trainers.image_to_image.judge import JUDGE_WEIGHT, FeatureJudge, find_judge
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
 from nnunet_uhf.trainers.image_to_image.pairs import ImagePairs
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_psnr, patch_ssim
@@ -35,6 +39,8 @@ class ImageToImageTrainer(ImagePairs, ImageTrainer):
     same_field: ClassVar[bool] = False
     """Whether the target is the low-field source, as a control."""
     takes_thick_slices: ClassVar[bool] = False
+    judge: FeatureJudge | None = None
+    """Who judges images beside the trainer's own loss, where dataset.json names one (`uhf.judge`)."""
 
     def read_dataset(self, asked: Asked) -> tuple[TrainingBlock, dict[str, Any]]:
         """The block of a training on pairs, and the patch size that they can have."""
@@ -44,6 +50,8 @@ class ImageToImageTrainer(ImagePairs, ImageTrainer):
         of_plans = Planned(patch_size=planned.patch_size, masked=masked, dataset=asked.dataset)
         self.pairs = pair_source(task, of_plans)
         self.take_wishes(task)
+        self.classes = PlansManager(dict(asked.plans)).get_label_manager(dict(asked.dataset_json))
+        self.judge = self._find_judge(task, asked)
         if max(self.pairs.stretch(dim=3)) > 1 and not self.takes_thick_slices:
             raise UHFError(
                 f"uhf.simulate in dataset.json of {asked.dataset}: {type(self).__name__} cannot train on thick "
@@ -63,6 +71,31 @@ class ImageToImageTrainer(ImagePairs, ImageTrainer):
         )
         patch_size = self.pairs.fitted(planned.patch_size)
         return block, {} if patch_size == list(planned.patch_size) else {"patch_size": patch_size}
+
+    def _find_judge(self, task: EnhancementTask, asked: Asked) -> FeatureJudge | None:
+        if task.judge is None:
+            return None
+        return find_judge(task.judge, asked.planned, channel=task.target_channel, dataset=asked.dataset)
+
+    def weights_for(self, task: Task) -> Mapping[str, float]:
+        """With that of a judge where there is one."""
+        judged = isinstance(task, EnhancementTask) and task.judge is not None
+        return {**super().weights_for(task), **({JUDGE: JUDGE_WEIGHT} if judged else {})}
+
+    def training_record(self) -> dict[str, Any]:
+        """With who judges, where somebody does."""
+        return {**super().training_record(), **({} if self.judge is None else {JUDGE: self.judge.record})}
+
+    def check_block(self, before: TrainingBlock, checkpoint: Path) -> None:
+        """No going on with another judge, either."""
+        super().check_block(before, checkpoint)
+        judged_by = (before.training or {}).get(JUDGE)
+        now = None if self.judge is None else self.judge.record
+        if judged_by != now:
+            raise UHFError(
+                f"{checkpoint}: trained with another uhf.judge than dataset.json of {self.plans_manager.dataset_name} "
+                "has now, or that model was trained anew; restore it, or train anew without --c"
+            )
 
     def keeper_block(self, asked: Asked) -> TrainingBlock | None:
         """This training's block with the networks of :meth:`keeper_to_be`."""
@@ -90,11 +123,20 @@ class ImageToImageTrainer(ImagePairs, ImageTrainer):
 
     def start_lines(self) -> list[str]:
         """What there is to say of the pairs and the training."""
-        return [*self.pairs.log_lines(), *super().start_lines()]
+        judged = [] if self.judge is None else [f"Images are judged by {self.judge}"]
+        return [*self.pairs.log_lines(), *super().start_lines(), *judged]
 
     def outcome_of(self, batch: dict[str, Any]) -> Outcome:
-        """:meth:`compute` of the pairs of the batch."""
-        return self.compute(self.pair_of(batch))
+        """:meth:`compute` of the pairs of the batch; a judge's term is a part of the first player's loss."""
+        pair = self.pair_of(batch)
+        outcome = self.compute(pair)
+        if self.judge is None:
+            return outcome
+        term = self.weights[JUDGE] * self.judge.distance(outcome.image, pair.target)
+        first = next(iter(outcome.losses))
+        return outcome._replace(
+            losses={**outcome.losses, first: outcome.losses[first] + term}, terms={**outcome.terms, JUDGE: term}
+        )
 
     def quality_of(self, batch: dict[str, Any], outcome: Outcome) -> dict[str, list[float]]:
         """PSNR and SSIM; patches without brain or without contrast are not judged."""

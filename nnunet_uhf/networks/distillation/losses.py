@@ -26,6 +26,15 @@ KEEPER_WEIGHTS: Weights = {"features": 1.0, "statistics": 1.0, "image": 100.0, "
 DISCRIMINATOR_WEIGHTS: Weights = {"discriminator": 0.5}
 """Of the discriminator's loss (paper)."""
 
+SEGMENTATION_TEACHER_WEIGHTS: Weights = {"segmentation": 1.0, "image": 1.0}
+"""Of the terms of a teacher that segments: nnU-Net's Dice and cross-entropy, and the image (ours)."""
+
+LABELLED_KEEPER_WEIGHTS: Weights = {"image": 1.0, "logits": 1.0}
+"""Where a keeper of such a teacher differs from :data:`KEEPER_WEIGHTS`: structures come before the picture (ours)."""
+
+TEMPERATURE = 2.0
+"""By which logits are divided before they are compared (Hinton et al. 2015)."""
+
 
 def feature_reconstruction_loss(
     features: Sequence[Tensor], reconstructed: Sequence[Tensor], *, detach_target: bool = False
@@ -83,6 +92,14 @@ def teacher_loss(
     return _weighted(terms, {**TEACHER_WEIGHTS, **weights})
 
 
+def segmentation_teacher_loss(
+    image: Tensor, target: Tensor, segmentation: Tensor, *, weights: Weights = SEGMENTATION_TEACHER_WEIGHTS
+) -> dict[str, Tensor]:
+    """L1 of the image and the loss of the labels, which is nnU-Net's, with other ``weights`` on request."""
+    terms = {"segmentation": segmentation, "image": F.l1_loss(image, target)}
+    return _weighted(terms, {**SEGMENTATION_TEACHER_WEIGHTS, **weights})
+
+
 def distillation_loss(
     output: DistillationOutput, target: Tensor, *, reduction: str = "mean", weights: Weights = KEEPER_WEIGHTS
 ) -> dict[str, Tensor]:
@@ -98,7 +115,31 @@ def distillation_loss(
     }
     if output.generator_score is not None:
         terms["adversarial"] = _distance_to(output.generator_score, 1.0)
-    return _weighted(terms, {**KEEPER_WEIGHTS, **weights})
+    if output.logits is not None and output.target_logits is not None:
+        terms["logits"] = soft_label_loss(output.logits, output.target_logits, regions=output.regions)
+    return _weighted(terms, {**LABELLED_KEEPER_WEIGHTS, **KEEPER_WEIGHTS, **weights})
+
+
+def soft_label_loss(logits: Tensor, target: Tensor, *, regions: bool, temperature: float = TEMPERATURE) -> Tensor:
+    """How far class probabilities are from those of another network, 0 where they agree (Hinton et al. 2015).
+
+    The mean over batch and voxels of the Kullback-Leibler divergence, of regions that of every region by itself and
+    summed; times the square of the temperature, so that gradients do not depend on it.
+
+    Args:
+        logits: ``(B, classes, *S)``.
+        target: ``(B, classes, *S)``, constant.
+        regions: classes overlap, each has a probability of its own.
+        temperature: divides both logits.
+    """
+    ours, its = logits.float() / temperature, target.detach().float() / temperature
+    if regions:
+        certain = torch.sigmoid(its)
+        cross = F.binary_cross_entropy_with_logits(ours, certain, reduction="none")
+        divergence = cross - F.binary_cross_entropy_with_logits(its, certain, reduction="none")
+    else:
+        divergence = F.kl_div(ours.log_softmax(dim=1), its.log_softmax(dim=1), reduction="none", log_target=True)
+    return temperature**2 * divergence.sum(dim=1).mean()
 
 
 def discriminator_loss(output: DistillationOutput, *, weights: Weights = DISCRIMINATOR_WEIGHTS) -> dict[str, Tensor]:

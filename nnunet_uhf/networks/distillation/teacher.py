@@ -61,14 +61,20 @@ class TeacherDecoder(Decoder):
         """Keyword arguments that rebuild this module, ready for JSON."""
         return {"dim": self.dim, "base_features": self.base_features, "convolutions": self.convolutions}
 
-    def forward(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Decode five maps to an image ``(B, 1, *size)`` in normalised intensities."""
+    def refined(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps of the shapes of those given, finest first, each of which knows what the coarser ones know."""
         x = self.bottom(maps[-1])
+        found = [x]
         for level in reversed(range(len(maps) - 1)):
             # 1x1 and linear resizing commute: projecting on the coarse grid is the same and cheaper
             x = resize(self.narrow[level](x), maps[level].shape[2:])
             x = self.merge[level](torch.cat((x, maps[level]), dim=1))
-        image: Tensor = self.output(x)
+            found.append(x)
+        return found[::-1]
+
+    def forward(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Decode five maps to an image ``(B, 1, *size)`` in normalised intensities."""
+        image: Tensor = self.output(self.refined(maps)[0])
         return crop(image, size)
 
 
@@ -93,30 +99,10 @@ class FeatureReconstruction(nn.Module):
         ]
 
 
-class UHFTeacher(nn.Module):
-    """Auto-encoder of high-field images with feature reconstruction and noise on its maps.
+class Teacher(nn.Module):
+    """What teachers have in common: an encoder, five maps of an image, and a decoder that makes it of them again.
 
-    Args:
-        dim: 2 or 3.
-        in_channels: channels of the image, 1.
-        base_features: nf; maps have nf * (1, 2, 4, 8, 16) channels in 3D and nf everywhere in 2D.
-        strides: down-sampling step per level and axis, first all ones; ``None`` is isotropic.
-        noise: what is added to all five maps before decoding, in training only: ``gaussian`` (paper's text),
-            ``uniform`` on [0, 1) (its code) or ``none``.
-        noise_scale: standard deviation (gaussian) or range (uniform).
-        noise_probability: share of the samples that get noise. The paper's is 1; a decoder that never met clean
-            maps meets them first in use, where its instance normalisation is off, hence 0.5 (ours).
-        convolutions: of every CB of decoder and feature reconstruction, 1 or 2; None is the authors', two in 2D and
-            one in 3D. Version 0.1.0 had one in both. The encoder has the authors' at least.
-
-    Examples:
-        >>> import torch
-        >>> from nnunet_uhf import UHFTeacher
-        >>> teacher = UHFTeacher(dim=2, base_features=4)
-        >>> high_field = torch.rand(2, 1, 32, 32)
-        >>> image, features, reconstructed = teacher(high_field, return_features=True)
-        >>> image.shape, len(features), len(reconstructed)
-        (torch.Size([2, 1, 32, 32]), 5, 4)
+    Arguments: those of :class:`UHFTeacher`.
     """
 
     def __init__(
@@ -149,8 +135,11 @@ class UHFTeacher(nn.Module):
             self.stages.append(nn.Sequential(*pool, *blocks))
         sizes = {"dim": dim, "base_features": base_features, "convolutions": self.convolutions}
         self.decoder = TeacherDecoder(**sizes)
-        self.reconstruction = FeatureReconstruction(**sizes)
+        self._add_heads(**sizes)
         initialise_kaiming(self.stages)
+
+    def _add_heads(self, **sizes: Any) -> None:
+        """What a teacher has beside encoder and decoder, of these sizes."""
 
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""
@@ -188,6 +177,36 @@ class UHFTeacher(nn.Module):
         scale = self.noise_scale * noisy.to(maps[0].dtype)
         return [m + draw(m) * scale.reshape(-1, *[1] * (m.ndim - 1)) for m in maps]
 
+
+class UHFTeacher(Teacher):
+    """Auto-encoder of high-field images with feature reconstruction and noise on its maps.
+
+    Args:
+        dim: 2 or 3.
+        in_channels: channels of the image, 1.
+        base_features: nf; maps have nf * (1, 2, 4, 8, 16) channels in 3D and nf everywhere in 2D.
+        strides: down-sampling step per level and axis, first all ones; ``None`` is isotropic.
+        noise: what is added to all five maps before decoding, in training only: ``gaussian`` (paper's text),
+            ``uniform`` on [0, 1) (its code) or ``none``.
+        noise_scale: standard deviation (gaussian) or range (uniform).
+        noise_probability: share of the samples that get noise. The paper's is 1; a decoder that never met clean
+            maps meets them first in use, where its instance normalisation is off, hence 0.5 (ours).
+        convolutions: of every CB of decoder and feature reconstruction, 1 or 2; None is the authors', two in 2D and
+            one in 3D. Version 0.1.0 had one in both. The encoder has the authors' at least.
+
+    Examples:
+        >>> import torch
+        >>> from nnunet_uhf import UHFTeacher
+        >>> teacher = UHFTeacher(dim=2, base_features=4)
+        >>> high_field = torch.rand(2, 1, 32, 32)
+        >>> image, features, reconstructed = teacher(high_field, return_features=True)
+        >>> image.shape, len(features), len(reconstructed)
+        (torch.Size([2, 1, 32, 32]), 5, 4)
+    """
+
+    def _add_heads(self, **sizes: Any) -> None:
+        self.reconstruction = FeatureReconstruction(**sizes)
+
     def forward(self, image: Tensor, *, return_features: bool = False) -> Tensor | TeacherOutput:
         """Reconstruct ``(B, 1, *S)``: the image alone, or with the features and their reconstruction."""
         features = self.encode(image)
@@ -197,4 +216,4 @@ class UHFTeacher(nn.Module):
         return TeacherOutput(restored, features, self.reconstruction(features))
 
 
-__all__ = ["FeatureReconstruction", "TeacherDecoder", "TeacherOutput", "UHFTeacher"]
+__all__ = ["FeatureReconstruction", "Teacher", "TeacherDecoder", "TeacherOutput", "UHFTeacher"]

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from nnunet_uhf.networks.constant import with_constant_weights
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
-from nnunet_uhf.networks.distillation.teacher import UHFTeacher
+from nnunet_uhf.networks.distillation.segmentation_teacher import SegmentationTeacher
+from nnunet_uhf.networks.distillation.teacher import Teacher
 
 
 class DistillationOutput(NamedTuple):
     """One training pass: decoded ``image`` (B, 1, *S), the keeper's ``guides``, the teacher's ``targets``, and scores.
 
     ``real_score`` and ``fake_score`` train the discriminator only, ``generator_score`` the keeper only; all three
-    are ``None`` without a discriminator.
+    are ``None`` without a discriminator. ``logits`` (B, classes, *S) are those that a teacher which segments reads from
+    the guides, ``target_logits`` its own; ``None`` of other teachers. ``regions``: whether its classes overlap.
     """
 
     image: Tensor
@@ -26,6 +28,9 @@ class DistillationOutput(NamedTuple):
     real_score: Tensor | None
     fake_score: Tensor | None
     generator_score: Tensor | None
+    logits: Tensor | None = None
+    target_logits: Tensor | None = None
+    regions: bool = False
 
 
 class DistillationNet(nn.Module):
@@ -36,7 +41,7 @@ class DistillationNet(nn.Module):
     """
 
     def __init__(
-        self, keeper: KnowledgeKeeper, teacher: UHFTeacher, discriminator: PatchDiscriminator | None = None
+        self, keeper: KnowledgeKeeper, teacher: Teacher, discriminator: PatchDiscriminator | None = None
     ) -> None:
         super().__init__()
         if keeper.channels != teacher.channels or keeper.steps != teacher.steps:
@@ -63,7 +68,7 @@ class DistillationNet(nn.Module):
             return image
         with torch.no_grad():
             targets = self.teacher.encode(target)
-        return judged(image, target, guides, targets, self.discriminator)
+        return labelled(judged(image, target, guides, targets, self.discriminator), self.teacher)
 
 
 def judged(
@@ -84,3 +89,13 @@ def judged(
         discriminator(image.detach()),
         with_constant_weights(discriminator, image),
     )
+
+
+def labelled(output: DistillationOutput, teacher: Teacher | None) -> DistillationOutput:
+    """A pass with the logits of a teacher that segments, as they come of another one."""
+    if not isinstance(teacher, SegmentationTeacher):
+        return output
+    size = output.guides[0].shape[2:]
+    with torch.no_grad():
+        wanted = teacher.logits(output.targets, size)
+    return output._replace(logits=teacher.logits(output.guides, size), target_logits=wanted, regions=teacher.regions)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from nnunet_uhf.networks.blocks import crop, initialise_kaiming, pointwise
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
-from nnunet_uhf.networks.distillation.teacher import UHFTeacher
-from nnunet_uhf.networks.distillation.training import DistillationOutput, judged
+from nnunet_uhf.networks.distillation.teacher import Teacher
+from nnunet_uhf.networks.distillation.training import DistillationOutput, judged, labelled
 from nnunet_uhf.networks.folding import unfold
 from nnunet_uhf.networks.space_to_depth.keeper import DepthToSpaceHead, SpaceToDepthKeeper
 
@@ -56,7 +56,7 @@ class SpaceToDepthNet(nn.Module):
         self,
         keeper: SpaceToDepthKeeper,
         decoder: DepthToSpaceHead,
-        teacher: UHFTeacher | None = None,
+        teacher: Teacher | None = None,
         discriminator: PatchDiscriminator | None = None,
     ) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class SpaceToDepthNet(nn.Module):
             with torch.no_grad():
                 targets = self.teacher.encode(target)
             known, targets = self.heads(maps, targets)
-        return judged(image, target, known, targets, self.discriminator)
+        return labelled(judged(image, target, known, targets, self.discriminator), self.teacher)
 
 
 def _common(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

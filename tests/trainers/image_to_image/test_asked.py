@@ -15,11 +15,12 @@ from helpers.workspace import Workspace
 from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
+from nnunet_uhf.networks.distillation.losses import LABELLED_KEEPER_WEIGHTS, SEGMENTATION_TEACHER_WEIGHTS
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.distillation.training import DistillationNet
 from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.routes.task import EnhancementTask
-from nnunet_uhf.routes.training import LEARNERS, SCHEDULES, WEIGHTS, TrainingWishes
+from nnunet_uhf.routes.training import JUDGE, LEARNERS, SCHEDULES, WEIGHTS, TrainingWishes
 from nnunet_uhf.trainers import (
     LSCTrainer,
     PTATrainer,
@@ -66,7 +67,8 @@ def distillation_net(*, adversarial: bool = True) -> DistillationNet:
 def test_every_name_that_may_be_asked_for_is_somebodys() -> None:
     kinds = (UHFTeacherTrainer, UHFKeeperTrainer, SGPTrainer, LSCTrainer, PTATrainer, UniCOALTrainer)
     assert set(LEARNERS) == {name for kind in kinds for name in kind.learners}
-    assert set(WEIGHTS) == {name for kind in kinds for name in kind.own_weights}
+    labelled = {*SEGMENTATION_TEACHER_WEIGHTS, *LABELLED_KEEPER_WEIGHTS}  # by uhf.teacher
+    assert set(WEIGHTS) == {name for kind in kinds for name in kind.own_weights} | labelled | {JUDGE}
     assert set(SCHEDULES) == set(players.SCHEDULES)
 
 
