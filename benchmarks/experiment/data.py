@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import nibabel as nib
 import numpy as np
 
 from experiment.settings import (
+    BOTH,
     CONFIGURATION,
     HIGH,
     HIGH_FIELD,
+    LABELLED_PAIRS,
     LOW,
     PAIRS,
     PLANS,
@@ -26,7 +29,7 @@ from experiment.settings import (
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
 
-CHANNEL = "LF"
+CHANNEL, HIGH_CHANNEL = "LF", "HF"
 FIELDS = {"source_field_T": 0.36, "target_field_T": 3.0}
 DRAWN_RATIOS, DRAWN_NOISE = (2, 3, 4), (1.0, 6.0)
 """From which the severities of `draws` are drawn: a wide range, the harder test severity beyond it."""
@@ -66,8 +69,21 @@ def copy_images(settings: Settings, task: Task, places: Places) -> None:
         folder.mkdir(parents=True)
         for case in cases:
             shutil.copyfile(places.data / task.images / f"{case}.nii.gz", folder / f"{case}.nii.gz")
+            if task.chosen:
+                _write_chosen(task, places, case)
             if task.whole:
                 _write_whole_mask(folder / f"{case}.nii.gz", places.masks / f"{case}.nii.gz")
+
+
+def _write_chosen(task: Task, places: Places, case: str) -> None:
+    """The label map of a case with the labels of the task alone."""
+    loaded = nib.load(places.data / task.labels / f"{case}.nii.gz")
+    stored = np.asarray(loaded.dataobj).astype(np.int64)
+    table = np.zeros(max(int(stored.max()), *task.chosen) + 1, np.uint8)
+    for value, number in task.chosen.items():
+        table[value] = number
+    places.labels(task).mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(table[stored], loaded.affine), places.labels(task) / f"{case}.nii.gz")
 
 
 def _write_whole_mask(image: Path, mask: Path) -> None:
@@ -88,8 +104,7 @@ def drawn_severities(settings: Settings) -> list[Severity]:
 
 def simulations(settings: Settings) -> list[tuple[str, Severity, int]]:
     """Group, severity and seed of every folder of simulated images, the severity it is trained on first."""
-    groups = ["pool", "held_out", "test"] if settings.keeper else ["keeper", "pool", "held_out", "test"]
-    wanted = [(group, settings.trained, 0) for group in groups]
+    wanted = [(group, settings.trained, 0) for group in ("keeper", "pool", "held_out", "test")]
     wanted += [("test", severity, 0) for severity in settings.tests if severity != settings.trained]
     return wanted + [("pool", s, DRAW_SEED + index) for index, s in enumerate(drawn_severities(settings))]
 
@@ -100,14 +115,14 @@ def simulated_folder(places: Places, group: str, severity: Severity, seed: int) 
 
 
 def write_datasets(settings: Settings, task: Task, places: Places) -> None:
-    """Pairs for the keeper, and the two segmentation datasets: labels on low-field and on high-field images."""
+    """Pairs for the keeper, and the segmentation datasets: labels on low-field images, on high-field ones, on both."""
     groups = subjects(settings, task, places)
     raw = places.out / "nnUNet_raw"
     raw.mkdir(exist_ok=True)
     labelled = [*groups["pool"], *groups["held_out"]]
 
     def labels_of(cases: list[str]) -> dict[str, Path]:
-        return {case: places.data / task.labels / f"{case}.nii.gz" for case in cases}
+        return {case: places.labels(task) / f"{case}.nii.gz" for case in cases}
 
     def files(folder: Path, cases: list[str]) -> dict[str, Path]:
         return {case: folder / f"{case}.nii.gz" for case in cases}
@@ -118,7 +133,7 @@ def write_datasets(settings: Settings, task: Task, places: Places) -> None:
     def high(group: str) -> dict[str, Path]:
         return files(places.images(HIGH_FIELD) / group, groups[group])
 
-    for dataset in (PAIRS, LOW, HIGH):
+    for dataset in (PAIRS, LOW, HIGH, BOTH):
         shutil.rmtree(raw / dataset, ignore_errors=True)
     if not settings.keeper:
         write_paired_dataset(
@@ -128,14 +143,23 @@ def write_datasets(settings: Settings, task: Task, places: Places) -> None:
             labels=labels_of(groups["keeper"]),
             label_names=task.names,
             source_channel=CHANNEL,
-            target_channel="HF",
+            target_channel=HIGH_CHANNEL,
             route="simulated",
             architecture={"base_features": settings.keeper_features, "preset": settings.keeper_preset},
             **FIELDS,
         )
     write_segmentation_dataset(
         raw / LOW,
-        channels={CHANNEL: {**low("pool"), **low("held_out")}},
+        channels={CHANNEL: {**low("keeper"), **low("pool"), **low("held_out")}},
+        labels=labels_of([*groups["keeper"], *labelled]),
+        label_names=task.names,
+    )
+    write_segmentation_dataset(
+        raw / BOTH,
+        channels={
+            CHANNEL: {**low("pool"), **low("held_out")},
+            HIGH_CHANNEL: {**high("pool"), **high("held_out")},
+        },
         labels=labels_of(labelled),
         label_names=task.names,
     )
@@ -152,6 +176,17 @@ def write_datasets(settings: Settings, task: Task, places: Places) -> None:
     write_segmentation_dataset(raw / HIGH, channels={CHANNEL: images}, labels=labels, label_names=task.names)
 
 
+def write_labelled_pairs(places: Places) -> None:
+    """The pairs for a keeper once more, with a teacher that segments by the labels of the task."""
+    raw = places.out / "nnUNet_raw"
+    shutil.rmtree(raw / LABELLED_PAIRS, ignore_errors=True)
+    shutil.copytree(raw / PAIRS, raw / LABELLED_PAIRS)
+    path = raw / LABELLED_PAIRS / "dataset.json"
+    content = json.loads(path.read_text())
+    content["uhf"]["teacher"] = "segmentation"
+    path.write_text(json.dumps(content, indent=1))
+
+
 def _copied(source: Path, target: Path) -> Path:
     """A copy under another name: no two cases of a dataset may share a file."""
     return Path(shutil.copyfile(source, target))
@@ -162,13 +197,15 @@ def write_test_images(settings: Settings, task: Task, places: Places) -> None:
     cases = subjects(settings, task, places)["test"]
     folders = {severity.name: simulated_folder(places, "test", severity, 0) for severity in settings.tests}
     folders[HIGH_FIELD] = places.images(HIGH_FIELD) / "test"
-    for dataset in (LOW, HIGH):
+    for dataset in (LOW, HIGH, BOTH):
         target = places.test_images(dataset)
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         for name in settings.tested(dataset):
             for case in cases:
                 shutil.copyfile(folders[name] / f"{case}.nii.gz", target / f"{case}_{name}_0000.nii.gz")
+                if dataset == BOTH:
+                    shutil.copyfile(folders[HIGH_FIELD] / f"{case}.nii.gz", target / f"{case}_{name}_0001.nii.gz")
 
 
 def patch_of(median: list[float], stages: int) -> list[int]:
@@ -177,10 +214,10 @@ def patch_of(median: list[float], stages: int) -> list[int]:
     return [int(-(-size // step) * step) for size in median]
 
 
-def write_plans(settings: Settings, places: Places) -> None:
-    """Plans with a slim 2d network beside nnU-Net's own; the preprocessed data stay the same."""
+def write_plans(settings: Settings, places: Places, datasets: Sequence[str]) -> None:
+    """Plans of datasets with a slim 2d network beside nnU-Net's own; the preprocessed data stay the same."""
     stages = len(settings.features)
-    for dataset in (LOW, HIGH) if settings.keeper else (PAIRS, LOW, HIGH):
+    for dataset in datasets:
         folder = places.out / "nnUNet_preprocessed" / dataset
         plans: dict[str, Any] = json.loads((folder / "nnUNetPlans.json").read_text())
         configuration = plans["configurations"][CONFIGURATION]
@@ -207,16 +244,18 @@ def training_cases(pool: list[str], labels: int, seed: int) -> list[str]:
 def write_splits(settings: Settings, task: Task, places: Places) -> None:
     """splits_final.json of both datasets: a fold is a label count and a seed; its one validation case decides nothing.
 
-    HIGH has the folds of the images themselves and behind them those of their draws (:meth:`Settings.fold`).
+    HIGH has the folds of the images themselves and behind them those of their draws, LOW behind them those with the
+    keeper's subjects, too (:meth:`Settings.fold`).
     """
     groups = subjects(settings, task, places)
-    images, draws = [], []
+    images, draws, everybody = [], [], []
     for seed in range(SEEDS):
         for labels in settings.labels:
             cases = training_cases(groups["pool"], labels, seed)
             drawn = [f"{case}_draw{index}" for case in cases for index in range(settings.draws)]
             images.append({"train": cases, "val": groups["held_out"]})
             draws.append({"train": drawn, "val": groups["held_out"]})
-    for dataset, folds in ((LOW, images), (HIGH, images + draws)):
+            everybody.append({"train": sorted([*cases, *groups["keeper"]]), "val": groups["held_out"]})
+    for dataset, folds in ((LOW, images + everybody), (HIGH, images + draws), (BOTH, images)):
         path = places.out / "nnUNet_preprocessed" / dataset / "splits_final.json"
         path.write_text(json.dumps(folds, indent=1))

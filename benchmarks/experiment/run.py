@@ -8,13 +8,16 @@ With a GPU: more iterations, features and seeds, see docs/explanation/controls.m
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import torch
 import typer
 from rich.console import Console
 
@@ -32,28 +35,32 @@ from experiment.data import (
     simulated_folder,
     simulations,
     write_datasets,
+    write_labelled_pairs,
     write_plans,
     write_splits,
     write_test_images,
 )
+from experiment.gates import headroom, print_headroom
+from experiment.resident import forget_peak, peak_bytes
 from experiment.settings import (
     CONDITIONS,
     CONFIGURATION,
     HF_KEEPER,
-    HIGH,
     HIGH_FIELD,
-    LOW,
+    LABELLED_PAIRS,
+    LABELS_KEEPER,
     PAIRS,
     PLANS,
     SAME_KEEPER,
     SEEDS,
+    SEGMENTED_KEEPER,
     Places,
     Settings,
     Severity,
     Task,
     find_task,
 )
-from experiment.tables import report
+from experiment.tables import report, scores
 from experiment.training import logged, train_and_predict
 
 TRAINERS = Path(__file__).parent / "trainers"
@@ -88,15 +95,11 @@ def chain(
         )  # fmt: skip
         key = f"simulate_{folder.parent.name}_{group}"
         stages.append(Stage(key, f"simulated 0.36 T, {folder.parent.name}, {group}", command))
-    datasets = (LOW, HIGH) if settings.keeper else (PAIRS, LOW, HIGH)
-    plan = (
-        "nnUNetv2_plan_and_preprocess", "-d", *map(number, datasets), "-c", CONFIGURATION, "-npfp", "1", "-np", "1",
-    )  # fmt: skip
     stages += [
         Stage("datasets", "raw datasets", function=lambda: write_datasets(settings, task, places)),
         Stage("tests", "test images", function=lambda: write_test_images(settings, task, places)),
-        Stage("plan", "plan and preprocess", plan),
-        Stage("plans", "slim plans", function=lambda: write_plans(settings, places)),
+        planned("plan", settings.datasets),
+        Stage("plans", "slim plans", function=lambda: write_plans(settings, places, settings.datasets)),
         Stage("splits", "splits of all label counts", function=lambda: write_splits(settings, task, places)),
     ]
     wanted = {CONDITIONS[name].keeper for name in conditions}
@@ -104,6 +107,16 @@ def chain(
         stages += list(pretraining(settings, places, HF_KEEPER, "", settings.keeper, device))
     if SAME_KEEPER in wanted:
         stages += list(pretraining(settings, places, SAME_KEEPER, "SameField", settings.same_field_keeper, device))
+    if wanted & {SEGMENTED_KEEPER, LABELS_KEEPER}:
+        labelled = [LABELLED_PAIRS]
+        stages += [
+            Stage("labelled_pairs", "pairs for a teacher that segments", function=lambda: write_labelled_pairs(places)),
+            planned("plan_labelled_pairs", labelled),
+            Stage("plans_labelled_pairs", "slim plans", function=lambda: write_plans(settings, places, labelled)),
+        ]
+        for name, suffix in ((SEGMENTED_KEEPER, ""), (LABELS_KEEPER, "SameField")):
+            if name in wanted:
+                stages += list(pretraining(settings, places, name, suffix, "", device, dataset=LABELLED_PAIRS))
     for seed in seeds:
         for labels in settings.labels:
             for name in conditions:
@@ -111,7 +124,17 @@ def chain(
     return stages
 
 
-def pretraining(settings: Settings, places: Places, name: str, suffix: str, given: str, device: str) -> Iterator[Stage]:
+def planned(key: str, datasets: Sequence[str]) -> Stage:
+    """Plan and preprocess datasets."""
+    command = (
+        "nnUNetv2_plan_and_preprocess", "-d", *map(number, datasets), "-c", CONFIGURATION, "-npfp", "1", "-np", "1",
+    )  # fmt: skip
+    return Stage(key, "plan and preprocess", command)
+
+
+def pretraining(
+    settings: Settings, places: Places, name: str, suffix: str, given: str, device: str, *, dataset: str = PAIRS
+) -> Iterator[Stage]:
     """Teacher, keeper and export, or the file that is given."""
     if given:
 
@@ -124,17 +147,19 @@ def pretraining(settings: Settings, places: Places, name: str, suffix: str, give
     length = {
         "UHF_EXPERIMENT_EPOCHS": str(settings.pretraining_epochs),
         "UHF_EXPERIMENT_ITERATIONS": str(PRETRAINING_ITERATIONS),
+        "UHF_EXPERIMENT_LANE": settings.lane,
+        **({"nnUNet_n_proc_DA": "0"} if settings.lane == "resident" else {}),
     }
     for role in ("Teacher", "Keeper"):
         train = (
-            "nnUNetv2_train", number(PAIRS), CONFIGURATION, "0", "-tr", f"UHF{role}Trainer{suffix}_experiment",
+            "nnUNetv2_train", number(dataset), CONFIGURATION, "0", "-tr", f"UHF{role}Trainer{suffix}_experiment",
             "-p", PLANS, "-device", device,
         )  # fmt: skip
         yield Stage(
             f"{role.lower()}_{name}", f"{role.lower()} {name}", train, None, length, settings.pretraining_epochs
         )
     export = (
-        "nnunet-uhf", "export-keeper", "-d", number(PAIRS), "-c", CONFIGURATION, "-f", "0", "-p", PLANS,
+        "nnunet-uhf", "export-keeper", "-d", number(dataset), "-c", CONFIGURATION, "-f", "0", "-p", PLANS,
         "-tr", f"UHFKeeperTrainer{suffix}_experiment", "-o", str(places.keeper(name)), "--overwrite",
     )  # fmt: skip
     yield Stage(f"file_{name}", f"keeper file {name}", export)
@@ -156,11 +181,16 @@ def trained_and_predicted(
         "UHF_EXPERIMENT_ITERATIONS": str(settings.iterations // settings.epochs),
         "UHF_EXPERIMENT_LEARNING_RATE": str(settings.learning_rate),
         "UHF_EXPERIMENT_MIRRORING": str(int(task.mirrored)),
+        "UHF_EXPERIMENT_LANE": settings.lane,
+        "UHF_EXPERIMENT_TEACHER": str(places.teacher),
         "nnUNet_UHF_KKN": str(places.keeper(condition.keeper)) if condition.keeper else "",
         **dict(condition.variables),
     }
 
     def run() -> None:
+        place = torch.device(device)
+        forget_peak(place)
+        began = time.monotonic()
         with logged(places.out / "logs" / f"{key}.log", variables):
             train_and_predict(
                 dataset=condition.dataset,
@@ -172,6 +202,12 @@ def trained_and_predicted(
                 output=places.prediction(name, labels, seed),
                 device=device,
             )
+        line = {
+            "condition": name, "labels": labels, "seed": seed, "lane": settings.lane, "device": device,
+            "seconds": round(time.monotonic() - began, 1), "peak_bytes": peak_bytes(place),
+        }  # fmt: skip
+        with (places.out / "runs.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     return Stage(key, f"{name}, {labels} labels, seed {seed}", function=run)
 
@@ -191,7 +227,7 @@ def numbers(text: str, option: str) -> list[int]:
 def main(
     data: Annotated[Path, typer.Option(help="ixi_hh_2mm, or msd_hippocampus for that task.")],
     out: Annotated[Path, typer.Option(help="Output folder; a stopped run goes on there.")],
-    task: Annotated[str, typer.Option(help="tissue, region or hippocampus.")] = "tissue",
+    task: Annotated[str, typer.Option(help="tissue, region, deep_grey or hippocampus.")] = "tissue",
     labels: Annotated[str, typer.Option(help="Labelled subjects: 3,5,10,20 for example.")] = "3,10",
     seeds: Annotated[str, typer.Option(help=f"Seeds below {SEEDS}; more may be added later.")] = "0,1",
     conditions: Annotated[
@@ -222,6 +258,10 @@ def main(
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Only data, plans and keepers: for paired/run.py.")
     ] = False,
+    lane: Annotated[
+        Literal["nnunet", "resident"],
+        typer.Option(help="nnU-Net's own loop, or its sampling and augmentation on cases in the device's memory."),
+    ] = "nnunet",
     device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Run the experiment, print its tables, and write results.csv and results.json.
@@ -234,6 +274,10 @@ def main(
         raise UHFError(f"unknown conditions {', '.join(unknown)}: choose among {', '.join(CONDITIONS)}")
     if keeper is not None and same_field_keeper is None and "same_field" in chosen:
         raise UHFError("with --keeper, give --same-field-keeper too, or leave same_field out of --conditions")
+    if keeper is not None and (pretrained := {"true_guides", "segmented", "labels_only"} & set(chosen)):
+        raise UHFError(
+            f"{', '.join(sorted(pretrained))}: pretrained here; leave out of --conditions, or leave --keeper out"
+        )
     chosen_seeds = [] if prepare else numbers(seeds, "--seeds")
     if max(chosen_seeds, default=0) >= SEEDS:
         raise UHFError(f"--seeds {seeds}: splits are made for seeds below {SEEDS}")
@@ -256,6 +300,7 @@ def main(
         keeper_preset=keeper_preset,
         keeper=str(keeper.resolve()) if keeper else "",
         same_field_keeper=str(same_field_keeper.resolve()) if same_field_keeper else "",
+        lane=lane,
     )
     places = Places(data.resolve(), out.resolve())
     state = open_folder(places.out, asdict(settings))
@@ -263,7 +308,10 @@ def main(
     run_stages(stages, state=state, environment=environment(places), logs=places.out / "logs", console=console)
     if prepare:
         return
-    report(settings, find_task(task, places.data), places, state, console=console)
+    found = scores(settings, find_task(task, places.data), places, state)
+    gates = headroom(settings, found)
+    print_headroom(gates, console)
+    report(settings, found, gates, places, state, console=console)
 
 
 if __name__ == "__main__":

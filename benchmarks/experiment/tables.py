@@ -58,7 +58,7 @@ def scores(settings: Settings, task: Task, places: Places, state: State) -> list
     found = []
     structures = {name: value for name, value in task.names.items() if value}
     for case in subjects(settings, task, places)["test"]:
-        truth = np.asarray(nib.load(places.data / task.labels / f"{case}.nii.gz").dataobj).astype(np.int16)
+        truth = np.asarray(nib.load(places.labels(task) / f"{case}.nii.gz").dataobj).astype(np.int16)
         for name, labels, seed in runs(settings, state):
             for severity in settings.tested(CONDITIONS[name].dataset):
                 path = places.prediction(name, labels, seed) / f"{case}_{severity}.nii.gz"
@@ -106,7 +106,7 @@ def interval(gains: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def is_control(condition: str) -> bool:
-    """Whether it has a keeper and trains on low-field labels, as the guided network does."""
+    """Whether it has a keeper and trains on low-field labels, as the guided network does; no gate is one."""
     return bool(CONDITIONS[condition].keeper) and CONDITIONS[condition].dataset == LOW
 
 
@@ -192,16 +192,23 @@ def _written(found: dict[str, Any] | None) -> str:
     return f"{found['mean']:+.2f}{bounds} {' '.join(f'{value:+.2f}' for value in found['by_seed'])}"
 
 
-def report(settings: Settings, task: Task, places: Places, state: State, *, console: Console) -> None:
+def report(
+    settings: Settings,
+    found: list[Score],
+    gates: list[dict[str, Any]],
+    places: Places,
+    state: State,
+    *,
+    console: Console,
+) -> None:
     """Print the tables of everything that is finished; write results.csv (one Dice a line) and results.json."""
-    found = scores(settings, task, places, state)
     lines = tables(settings, found)
     print_tables(settings, lines, console)
     with (places.out / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(asdict(found[0])) if found else ["condition"])
         writer.writeheader()
         writer.writerows(asdict(score) for score in found)
-    content = {"settings": asdict(settings), "tables": lines, "seconds": state.finished}
+    content = {"settings": asdict(settings), "headroom": gates, "tables": lines, "seconds": state.finished}
     _write(places.out / "results.json", content)
 
 

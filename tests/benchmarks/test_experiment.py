@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -24,7 +25,7 @@ from nnunet_uhf.stages import State
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    names = ("run", "settings", "data", "tables")
+    names = ("run", "settings", "data", "tables", "gates")
     return SimpleNamespace(**{name: importlib.import_module(f"experiment.{name}") for name in names})
 
 
@@ -80,6 +81,72 @@ def test_keeper_labelled_and_test_subjects_are_disjoint(benchmark: SimpleNamespa
     assert [len(groups[name]) for name in ("keeper", "pool", "held_out", "test")] == [4, 5, 1, 3]
     everybody = [case for group in groups.values() for case in group]
     assert len(set(everybody)) == len(everybody)
+
+
+def test_the_gate_of_all_labels_has_those_of_the_keepers_subjects(
+    benchmark: SimpleNamespace, task: Any, places: Any
+) -> None:
+    chosen, conditions = settings(benchmark), benchmark.settings.CONDITIONS
+    low, both = benchmark.settings.LOW, benchmark.settings.BOTH
+    for dataset in (low, benchmark.settings.HIGH, both):
+        (places.out / "nnUNet_preprocessed" / dataset).mkdir(parents=True)
+    benchmark.data.write_splits(chosen, task, places)
+    folds = {
+        dataset: json.loads((places.out / "nnUNet_preprocessed" / dataset / "splits_final.json").read_text())
+        for dataset in (low, both)
+    }
+    groups = benchmark.data.subjects(chosen, task, places)
+    few = folds[low][chosen.fold(conditions["plain"], 2, 3)]["train"]
+    everybody = folds[low][chosen.fold(conditions["low_all"], 2, 3)]["train"]
+    assert sorted([*few, *groups["keeper"]]) == everybody
+    assert folds[both][chosen.fold(conditions["true_guides"], 2, 3)]["train"] == few
+    assert ("keeper", chosen.trained, 0) in benchmark.data.simulations(settings(benchmark, keeper="given"))
+
+
+@pytest.mark.parametrize(
+    ("gains", "told"),
+    [
+        ((3.0, 3.5, 2.5), "something could be shown"),
+        ((1.9, 1.8, 1.9), "nothing can be shown here"),  # no room
+        ((9.0, -3.0, 3.0), "nothing can be shown here"),  # seeds spread wider than it
+        ((5.0,), "not known"),
+    ],
+)
+def test_the_headroom_says_what_can_be_shown(
+    benchmark: SimpleNamespace, gains: tuple[float, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    score = benchmark.tables.Score
+    found = [
+        score(name, 2, seed, severity, f"case_{case}", "CSF", 50 + case + above)
+        for seed, gain in enumerate(gains)
+        for case in range(3)
+        for name, severity, above in (
+            ("plain", "r3n4", 0), ("low_all", "r3n4", gain), ("high_plain", "high", 9), ("high_plain", "r3n4", -4)
+        )
+    ]  # fmt: skip
+    (line,) = benchmark.gates.headroom(settings(benchmark), found)
+    assert line["verdict"] == told
+    assert line["above_plain"]["low_all"]["by_seed"] == pytest.approx(gains)
+    assert line["above_plain"]["true_guides"] is None
+    assert line["plain"] == pytest.approx(51)
+    benchmark.gates.print_headroom([line], Console(width=200))
+    assert told in capsys.readouterr().out
+
+
+def test_deep_grey_is_a_part_of_the_regions(benchmark: SimpleNamespace, places: Any) -> None:
+    names = {"background": 0, "Left-Thalamus": 2, "Cortex": 1, "Right-Putamen": 3}
+    (places.data / "labels.json").write_text(json.dumps({"region": names}))
+    (places.data / "labels_tissue").rename(places.data / "labels_region")
+    task = benchmark.settings.find_task("deep_grey", places.data)
+    assert task.names == {"background": 0, "Left-Thalamus": 1, "Right-Putamen": 2}
+    assert not task.mirrored
+    places.out.mkdir()
+    benchmark.data.copy_images(settings(benchmark), task, places)
+    stored = np.asarray(nibabel.load(places.data / "labels_region" / "case_00.nii.gz").dataobj)
+    written = np.asarray(nibabel.load(places.labels(task) / "case_00.nii.gz").dataobj)
+    assert np.array_equal(written, np.array([0, 0, 1, 2])[stored])
 
 
 def test_more_subjects_than_there_are_is_refused(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
@@ -151,7 +218,9 @@ def test_every_trainer_of_the_chain_exists(
     commands = [stage.command for stage in stages if "-tr" in stage.command]
     names = {command[command.index("-tr") + 1] for command in commands}
     names |= {condition.trainer for condition in benchmark.settings.CONDITIONS.values()}
-    assert len(names) == 7 + 4
+    assert len(names) == 8 + 4
+    datasets = {command[1] for command in commands if command[0] == "nnUNetv2_train"}
+    assert datasets == {"201", "205"}
     assert names == set(trainers.__all__)
     assert all(getattr(trainers, name).__name__ == name for name in names)
 
@@ -214,7 +283,7 @@ def test_a_given_keeper_is_taken_and_no_pairs_are_made(
     given.write_bytes(b"a keeper")
     stages = chain(benchmark, settings(benchmark, keeper=str(given)), task, places, ["plain", "guided"])
     keys = [stage.key for stage in stages]
-    assert not any(key.startswith(("teacher_", "simulate_r3n4_keeper")) for key in keys)
+    assert not any(key.startswith("teacher_") for key in keys)
     take = next(stage for stage in stages if stage.key == "file_high_field")
     places.out.mkdir()
     take.function()
@@ -316,7 +385,8 @@ def test_the_report_reads_what_is_finished(
                 target = places.prediction(name, 2, 0) / f"{case}_{severity}.nii.gz"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(truth.read_bytes())
-    benchmark.tables.report(chosen, task, places, state, console=Console(width=160))
+    found = benchmark.tables.scores(chosen, task, places, state)
+    benchmark.tables.report(chosen, found, [], places, state, console=Console(width=160))
     assert "+0.00" in capsys.readouterr().out
     written = json.loads((places.out / "results.json").read_text())
     assert [line["condition"] for line in written["tables"]["2 labels, tested at r4n8"]] == ["plain", "guided"]

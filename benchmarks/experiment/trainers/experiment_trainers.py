@@ -8,13 +8,30 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder of the benchmarks: nnU-Net imports this file
+
+from experiment.resident import Resident
+
+from nnunet_uhf.keepers.trained_teacher import TeacherMaps, read_trained_teacher
+from nnunet_uhf.networks.blocks import crop_levels
+from nnunet_uhf.networks.contract import Keeper
+from nnunet_uhf.networks.distillation.teacher import Teacher
+from nnunet_uhf.networks.guided.fusion_kinds import build_fusions
+from nnunet_uhf.networks.guided.network import UHFGuidedNet, stage_channels
+from nnunet_uhf.networks.presets import PRESETS
+from nnunet_uhf.nnunet.build import build_backbone
 from nnunet_uhf.trainers import (
     SeededTraining,
     UHFKeeperTrainer,
@@ -28,11 +45,16 @@ from nnunet_uhf.trainers import (
     UHFTrainerUnfrozenKeeper,
     UHFTrainerZeroGuide,
 )
+from nnunet_uhf.trainers.base import unwrap
+from nnunet_uhf.trainers.guided.optimizer import WithFusions
+from nnunet_uhf.trainers.image_to_image.transforms import OnChannels, intensity_on
 
+PRESET = "reference"
 SEED = int(os.environ.get("UHF_EXPERIMENT_SEED", "0"))
 EPOCHS = int(os.environ.get("UHF_EXPERIMENT_EPOCHS", "1"))
 ITERATIONS = int(os.environ.get("UHF_EXPERIMENT_ITERATIONS", "250"))
 LEARNING_RATE = float(os.environ.get("UHF_EXPERIMENT_LEARNING_RATE", "0"))
+LANE = os.environ.get("UHF_EXPERIMENT_LANE", "nnunet")
 MIRRORING = os.environ.get("UHF_EXPERIMENT_MIRRORING", "1") == "1"
 
 
@@ -51,8 +73,10 @@ class Sized(nnUNetTrainer):
         self.num_epochs, self.num_iterations_per_epoch = EPOCHS, ITERATIONS
 
 
-class Pretraining(Sized):
+class Pretraining(Resident, Sized):
     """Mixin for teacher and keeper: every generator that nnU-Net draws from starts from the seed."""
+
+    resident = LANE == "resident"
 
     def initialize(self) -> None:
         """The weights are those of the seed."""
@@ -72,8 +96,10 @@ def set_seeds() -> None:
     torch.manual_seed(SEED)
 
 
-class Experiment(SeededTraining, Sized):
+class Experiment(SeededTraining, Resident, Sized):
     """Mixin for the segmentation trainers."""
+
+    resident = LANE == "resident"
 
     def __init__(
         self,
@@ -137,6 +163,80 @@ class UHFTrainerUnfrozenKeeper_experiment(Experiment, UHFTrainerUnfrozenKeeper):
 
 class UHFTrainerEnhancedInput_experiment(Experiment, UHFTrainerEnhancedInput):
     """Control."""
+
+
+class UHFTrainerTrueGuides_experiment(Experiment):
+    """Gate: the teacher's maps of the true high-field image, channel 1, guide a network that sees channel 0 alone."""
+
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """The plain backbone of one channel, with the teacher of UHF_EXPERIMENT_TEACHER in the place of a keeper."""
+        backbone = build_backbone(
+            super().build_network_architecture,
+            plans_manager,
+            configuration_manager,
+            input_channels=num_input_channels - 1,
+            output_channels=num_output_channels,
+            deep_supervision=enable_deep_supervision,
+        )
+        maps = read_trained_teacher(Path(os.environ["UHF_EXPERIMENT_TEACHER"]), 0).network.keeper
+        return TrueGuideNet(backbone, maps)
+
+    def get_training_transforms(self, *args: Any, **kwargs: Any) -> BasicTransform:
+        """nnU-Net's; intensities of the high-field image stay as they are, and plain nnU-Net's draws as well."""
+        transform = super().get_training_transforms(*args, **kwargs)
+        return intensity_on(transform, lambda one: OnChannels(one, [0]))
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
+        """The fusions learn at a rate of their own, as in every guided training."""
+        optimizer, schedule = super().configure_optimizers()
+        if LEARNING_RATE:
+            return optimizer, schedule
+        for group in optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
+        return WithFusions(optimizer, unwrap(self.network).fusions.parameters(), PRESETS[PRESET].fusion_rate), schedule
+
+    def on_train_epoch_start(self) -> None:
+        """With the fusions' own schedule."""
+        super().on_train_epoch_start()
+        if isinstance(self.optimizer, WithFusions):
+            self.optimizer.set_progress(self.current_epoch / self.num_epochs)
+
+
+class TrueGuideNet(UHFGuidedNet):
+    """Backbone of channel 0, fusions, and a frozen teacher that sees channel 1."""
+
+    def __init__(self, backbone: nn.Module, maps: TeacherMaps) -> None:
+        teacher = KeeperOfTruth(maps.teacher)
+        super().__init__(
+            backbone, teacher, build_fusions(PRESETS[PRESET].fusion, teacher, stage_channels(backbone)), guide_channel=1
+        )
+
+    def forward(self, x: Any) -> Any:
+        """Segmentation logits of `(B, 2, *S)`."""
+        return self._decoded(self.encoder(x[:, :1]), self.guides(x))
+
+
+class KeeperOfTruth(Keeper):
+    """The maps of a teacher with the sizes that keepers give."""
+
+    in_channels = 1
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.dim, self.channels, self.strides = teacher.dim, teacher.channels, teacher.strides
+
+    def forward(self, source: torch.Tensor) -> list[torch.Tensor]:
+        """Five maps of `(B, 1, *S)`, finest first."""
+        return crop_levels(self.teacher.encode(source), source.shape[2:], self.teacher.steps)
 
 
 class UHFTeacherTrainer_experiment(Pretraining, UHFTeacherTrainer):
