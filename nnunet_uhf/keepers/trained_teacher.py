@@ -16,7 +16,7 @@ from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.keepers.trained import describe_keeper
 from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.networks.contract import EnhancementNet, Keeper
-from nnunet_uhf.networks.distillation.segmentation_teacher import teacher_of
+from nnunet_uhf.networks.distillation.segmentation_teacher import build_teacher
 from nnunet_uhf.networks.distillation.teacher import Teacher
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.dataset_json import channel_names
@@ -65,7 +65,7 @@ def read_trained_teacher(folder: Path, fold: int | str) -> TrainedTeacher:
     configuration = checkpoint["init_args"]["configuration"]
     block = TrainingBlock.parse(block_in(plans, configuration), where=model.plans_file)
     teacher: Teacher = network_from_state(
-        lambda **arguments: teacher_of(arguments), block.networks.architecture, checkpoint["network_weights"], path
+        lambda **arguments: build_teacher(arguments), block.networks.architecture, checkpoint["network_weights"], path
     )
     # as a keeper that reads what it learns to make
     described = describe_keeper(

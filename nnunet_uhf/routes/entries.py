@@ -51,7 +51,7 @@ TEACHERS = ("image", "segmentation")
 """What a keeper's teacher has learnt: to make high-field images of their maps, or to label them."""
 
 
-def read_teacher(declared: Mapping[str, Any], where: str) -> str:
+def read_teacher_kind(declared: Mapping[str, Any], where: str) -> str:
     """The teacher that `uhf.teacher` names, else the first of :data:`TEACHERS`; UHFError when there is no such one."""
     teacher = declared.get("teacher", TEACHERS[0])
     if teacher not in TEACHERS:

@@ -13,7 +13,7 @@ from nnunet_uhf.routes.entries import (
     read_architecture,
     read_judge,
     read_preset,
-    read_teacher,
+    read_teacher_kind,
     read_tesla,
 )
 from nnunet_uhf.routes.task import EnhancementTask, Route
@@ -55,7 +55,7 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         architecture=read_architecture(declared, where),
         preset=read_preset(declared, where),
         training=read_training(declared, where),
-        teacher=read_teacher(declared, where),
+        teacher=read_teacher_kind(declared, where),
         judge=read_judge(declared, where),
     )
 

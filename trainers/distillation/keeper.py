@@ -21,7 +21,7 @@ from nnunet_uhf.networks.distillation.losses import (
     discriminator_loss,
     distillation_loss,
 )
-from nnunet_uhf.networks.distillation.segmentation_teacher import teacher_of
+from nnunet_uhf.networks.distillation.segmentation_teacher import build_teacher
 from nnunet_uhf.networks.distillation.teacher import Teacher
 from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
@@ -127,7 +127,7 @@ class UHFKeeperTrainer(ImageToImageTrainer):
         judge = block.networks.part(DISCRIMINATOR)
         return STUDENTS[block.networks.network].build(
             block.networks.architecture,
-            teacher_of(block.teacher_of("the keeper's training").architecture),
+            build_teacher(block.teacher_of("the keeper's training").architecture),
             None if judge is None else PatchDiscriminator(**judge),
         )
 

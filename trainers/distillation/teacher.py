@@ -20,7 +20,7 @@ from nnunet_uhf.networks.distillation.losses import (
     segmentation_teacher_loss,
     teacher_loss,
 )
-from nnunet_uhf.networks.distillation.segmentation_teacher import SegmentationOutput, SegmentationTeacher, teacher_of
+from nnunet_uhf.networks.distillation.segmentation_teacher import SegmentationOutput, SegmentationTeacher, build_teacher
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.nnunet.model_folder import ModelFolder
@@ -132,7 +132,7 @@ class UHFTeacherTrainer(ImageToImageTrainer):
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:
         """A teacher with random weights."""
-        return teacher_of(block.networks.architecture)
+        return build_teacher(block.networks.architecture)
 
     def on_validation_epoch_start(self) -> None:
         """As nnU-Net."""

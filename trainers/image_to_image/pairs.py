@@ -66,6 +66,6 @@ class ImagePairs(SafeCheckpoints):
         self.pairs.check_continues(before, checkpoint=str(checkpoint), dataset=dataset)
 
     def pair_of(self, batch: dict[str, Any]) -> Pair:
-        """The pairs of a batch with their labels, on the trainer's device."""
-        labels = batch["target"].to(self.device, non_blocking=True)
-        return replace(self.pairs.of_batch(batch, self.device), labels=labels)
+        """The pairs of a batch with labels where it has them, on the trainer's device."""
+        pair, labels = self.pairs.of_batch(batch, self.device), batch.get("target")
+        return pair if labels is None else replace(pair, labels=labels.to(self.device, non_blocking=True))

@@ -22,7 +22,7 @@ ITERATIONS = 150
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnVoxels:
     """Voxels drawn of one labelled subject: places in the flattened label map, their labels and weights."""
 
     index: NDArray[np.int64]
@@ -30,7 +30,7 @@ class Drawn:
     weights: NDArray[np.float64]
 
 
-def draw_voxels(labels: NDArray[np.int32], allowed: Mask, rng: np.random.Generator) -> Drawn:
+def draw_voxels(labels: NDArray[np.int32], allowed: Mask, rng: np.random.Generator) -> DrawnVoxels:
     """At most :data:`PER_LABEL` voxels of every label among the allowed ones; both arrays are flat, `(N,)`."""
     index: list[NDArray[np.int64]] = []
     weights: list[NDArray[np.float64]] = []
@@ -40,7 +40,7 @@ def draw_voxels(labels: NDArray[np.int32], allowed: Mask, rng: np.random.Generat
         index.append(rng.choice(places, count, replace=False))
         weights.append(np.full(count, len(places) ** BALANCE / count))
     chosen = np.concatenate(index)
-    return Drawn(chosen, labels[chosen], np.concatenate(weights))
+    return DrawnVoxels(chosen, labels[chosen], np.concatenate(weights))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class LinearProbe:
     converged: bool
 
     @classmethod
-    def fit(cls, features: FloatArray, drawn: Sequence[Drawn]) -> LinearProbe:
+    def fit(cls, features: FloatArray, drawn: Sequence[DrawnVoxels]) -> LinearProbe:
         """From features `(N, C)` of all drawn voxels in their order; at least two labels must be among them."""
         labels = np.concatenate([one.labels for one in drawn])
         weights = np.concatenate([one.weights for one in drawn])

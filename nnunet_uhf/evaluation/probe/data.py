@@ -18,7 +18,7 @@ from nnunet_uhf.nnunet.labels import Labels, read_structures
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProbedSubject:
     """A case: its image by number of the channel, and its true label map."""
 
     name: str
@@ -41,10 +41,10 @@ class ProbeData:
     dataset: str
     channels: list[str]
     task: Labels
-    labelled: list[Subject]
-    tested: list[Subject]
+    labelled: list[ProbedSubject]
+    tested: list[ProbedSubject]
 
-    def scan(self, subject: Subject, source: MapSource) -> Scan:
+    def scan(self, subject: ProbedSubject, source: MapSource) -> Scan:
         """The images that a source reads of a subject.
 
         Raises:
@@ -107,7 +107,7 @@ def read_probe_data(dataset: str | int, *, labelled: int, tested: int | None, se
     )
 
 
-def _subjects(folder: Path, part: str, channels: list[str]) -> list[Subject]:
+def _subjects(folder: Path, part: str, channels: list[str]) -> list[ProbedSubject]:
     """Subjects with all channels and labels, by name."""
     truth = volume_files(folder / f"labels{part}")
     images: dict[str, dict[int, Path]] = {}
@@ -115,4 +115,4 @@ def _subjects(folder: Path, part: str, channels: list[str]) -> list[Subject]:
         if CHANNEL_SUFFIX.search(name):
             images.setdefault(name[:-5], {})[int(name[-4:])] = path
     complete = [case for case in sorted(images) if case in truth and images[case].keys() >= set(range(len(channels)))]
-    return [Subject(case, images[case], truth[case]) for case in complete]
+    return [ProbedSubject(case, images[case], truth[case]) for case in complete]

@@ -28,7 +28,7 @@ def as_json(result: ProbeResult) -> dict[str, Any]:
     for arm in result.arms:
         means = subject_means(result, arm.name)
         arms[arm.name] = {
-            "control": arm.control,
+            "control_kind": arm.control,
             "of": arm.of,
             "maps": result.features[arm.name],
             "source": arm.source.note,
@@ -82,7 +82,7 @@ def _mean(values: Sequence[float]) -> dict[str, Any]:
 def as_table(content: dict[str, Any]) -> Table:
     """The arms with their means in percent, and how far keepers are above each control."""
     arms = content["arms"]
-    controls = [name for name, arm in arms.items() if arm["control"] is not None]
+    controls = [name for name, arm in arms.items() if arm["control_kind"] is not None]
     table = Table(
         title=f"{content['dataset']}: {len(content['labelled'])} labelled, {len(content['tested'])} tested subjects; "
         "Dice in percent [95 % over subjects]"
@@ -130,11 +130,11 @@ def write_report(result: ProbeResult, folder: Path) -> list[Path]:
     ]
     write_table(paths[1], lines)
     with written_whole(paths[2]) as temporary:
-        draw(content, temporary)
+        draw_structures(content, temporary)
     return paths
 
 
-def draw(content: dict[str, Any], path: Path) -> None:
+def draw_structures(content: dict[str, Any], path: Path) -> None:
     """Dice of every structure, and of their mean, by arm, with intervals."""
     from matplotlib.figure import Figure
 
@@ -150,7 +150,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
         means = np.array([100 * each["mean"] for _, each in at])
         bounds = np.array([each["ci"] or (each["mean"], each["mean"]) for _, each in at])
         away = np.clip([means - 100 * bounds[:, 0], 100 * bounds[:, 1] - means], 0, None)
-        marker = "o" if arm["control"] is None else "x"
+        marker = "o" if arm["control_kind"] is None else "x"
         axes.errorbar(means, [y for y, _ in at], xerr=away, fmt=marker, markersize=5, capsize=2, label=name)
     axes.set_yticks(range(len(rows)), rows[::-1])
     axes.set_ylim(-0.6, len(rows) - 0.4)

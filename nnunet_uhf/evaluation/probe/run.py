@@ -20,8 +20,8 @@ from rich.progress import Progress
 
 from nnunet_uhf.devices import checked_device
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.evaluation.probe.classifier import Drawn, LinearProbe, draw_voxels
-from nnunet_uhf.evaluation.probe.data import ProbeData, Subject, read_probe_data
+from nnunet_uhf.evaluation.probe.classifier import DrawnVoxels, LinearProbe, draw_voxels
+from nnunet_uhf.evaluation.probe.data import ProbeData, ProbedSubject, read_probe_data
 from nnunet_uhf.evaluation.probe.points import PointMaps, Reader, image_reader, network_reader
 from nnunet_uhf.imageio.volumes import read_any_labels
 from nnunet_uhf.inference.map_source import MapSource, map_source
@@ -206,7 +206,7 @@ def _covered(maps: PointMaps, size: tuple[int, ...], affine: NDArray[np.float64]
     return np.concatenate([maps.covers(_points(size, affine, part)) for part in parts])
 
 
-def _sample(arm: Arm, data: ProbeData, subject: Subject, seed: int) -> tuple[Drawn, FloatArray]:
+def _sample(arm: Arm, data: ProbeData, subject: ProbedSubject, seed: int) -> tuple[DrawnVoxels, FloatArray]:
     """Voxels drawn of a labelled subject, the same for all arms that see them, and their features."""
     labels, affine = read_any_labels(subject.labels)
     maps = arm.reader(data.scan(subject, arm.source))
@@ -220,7 +220,7 @@ def _sample(arm: Arm, data: ProbeData, subject: Subject, seed: int) -> tuple[Dra
     return drawn, maps.at(_points(labels.shape, affine, drawn.index))
 
 
-def _test(arm: Arm, data: ProbeData, subject: Subject, fitted: LinearProbe) -> dict[str, float]:
+def _test(arm: Arm, data: ProbeData, subject: ProbedSubject, fitted: LinearProbe) -> dict[str, float]:
     """Dice by structure of a tested subject; voxels that the network did not see are background."""
     labels, affine = read_any_labels(subject.labels)
     maps = arm.reader(data.scan(subject, arm.source))

@@ -116,29 +116,23 @@ def distillation_loss(
     if output.generator_score is not None:
         terms["adversarial"] = _distance_to(output.generator_score, 1.0)
     if output.logits is not None and output.target_logits is not None:
-        terms["logits"] = soft_label_loss(output.logits, output.target_logits, regions=output.regions)
+        terms["logits"] = soft_label_loss(output.logits, output.target_logits)
     return _weighted(terms, {**LABELLED_KEEPER_WEIGHTS, **KEEPER_WEIGHTS, **weights})
 
 
-def soft_label_loss(logits: Tensor, target: Tensor, *, regions: bool, temperature: float = TEMPERATURE) -> Tensor:
+def soft_label_loss(logits: Tensor, target: Tensor, *, temperature: float = TEMPERATURE) -> Tensor:
     """How far class probabilities are from those of another network, 0 where they agree (Hinton et al. 2015).
 
-    The mean over batch and voxels of the Kullback-Leibler divergence, of regions that of every region by itself and
-    summed; times the square of the temperature, so that gradients do not depend on it.
+    The mean over batch and voxels, and over regions where there are some, of the Kullback-Leibler divergence; times the
+    square of the temperature, so that gradients do not depend on it.
 
     Args:
-        logits: ``(B, classes, *S)``.
-        target: ``(B, classes, *S)``, constant.
-        regions: classes overlap, each has a probability of its own.
+        logits: ``(B, classes, *S)``, or of regions ``(B, 2, R, *S)``: probabilities are taken along the second axis.
+        target: of that shape, constant.
         temperature: divides both logits.
     """
     ours, its = logits.float() / temperature, target.detach().float() / temperature
-    if regions:
-        certain = torch.sigmoid(its)
-        cross = F.binary_cross_entropy_with_logits(ours, certain, reduction="none")
-        divergence = cross - F.binary_cross_entropy_with_logits(its, certain, reduction="none")
-    else:
-        divergence = F.kl_div(ours.log_softmax(dim=1), its.log_softmax(dim=1), reduction="none", log_target=True)
+    divergence = F.kl_div(ours.log_softmax(dim=1), its.log_softmax(dim=1), reduction="none", log_target=True)
     return temperature**2 * divergence.sum(dim=1).mean()
 
 

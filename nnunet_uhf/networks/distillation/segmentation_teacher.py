@@ -72,6 +72,6 @@ class SegmentationTeacher(Teacher):
         return SegmentationOutput(restored, self.logits(maps, image.shape[2:]), maps)
 
 
-def teacher_of(architecture: Mapping[str, Any]) -> UHFTeacher | SegmentationTeacher:
+def build_teacher(architecture: Mapping[str, Any]) -> UHFTeacher | SegmentationTeacher:
     """The teacher with random weights that these arguments are of: one that segments has classes."""
     return SegmentationTeacher(**architecture) if "classes" in architecture else UHFTeacher(**architecture)

@@ -19,7 +19,7 @@ class DistillationOutput(NamedTuple):
 
     ``real_score`` and ``fake_score`` train the discriminator only, ``generator_score`` the keeper only; all three
     are ``None`` without a discriminator. ``logits`` (B, classes, *S) are those that a teacher which segments reads from
-    the guides, ``target_logits`` its own; ``None`` of other teachers. ``regions``: whether its classes overlap.
+    the guides, ``target_logits`` its own, ``None`` of other teachers; of regions (B, 2, R, *S), outside and inside.
     """
 
     image: Tensor
@@ -30,7 +30,6 @@ class DistillationOutput(NamedTuple):
     generator_score: Tensor | None
     logits: Tensor | None = None
     target_logits: Tensor | None = None
-    regions: bool = False
 
 
 class DistillationNet(nn.Module):
@@ -98,4 +97,7 @@ def labelled(output: DistillationOutput, teacher: Teacher | None) -> Distillatio
     size = output.guides[0].shape[2:]
     with torch.no_grad():
         wanted = teacher.logits(output.targets, size)
-    return output._replace(logits=teacher.logits(output.guides, size), target_logits=wanted, regions=teacher.regions)
+    found = [teacher.logits(output.guides, size), wanted]
+    if teacher.regions:  # each is a choice of its own, between outside, whose logit is 0, and inside
+        found = [torch.stack((torch.zeros_like(one), one), dim=1) for one in found]
+    return output._replace(logits=found[0], target_logits=found[1])

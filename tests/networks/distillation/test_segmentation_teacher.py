@@ -9,7 +9,7 @@ import torch
 
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.losses import distillation_loss, segmentation_teacher_loss, soft_label_loss
-from nnunet_uhf.networks.distillation.segmentation_teacher import SegmentationOutput, SegmentationTeacher, teacher_of
+from nnunet_uhf.networks.distillation.segmentation_teacher import SegmentationOutput, SegmentationTeacher, build_teacher
 from nnunet_uhf.networks.distillation.teacher import UHFTeacher
 from nnunet_uhf.networks.distillation.training import DistillationNet
 
@@ -32,7 +32,7 @@ def test_its_maps_have_the_shapes_of_those_of_other_teachers(dim: int) -> None:
 
 def test_it_is_built_from_its_own_arguments_and_others_from_theirs() -> None:
     for teacher in (SegmentationTeacher(dim=2, base_features=4, classes=3, regions=True), UHFTeacher(dim=2)):
-        again = teacher_of(teacher.config())
+        again = build_teacher(teacher.config())
         assert type(again) is type(teacher)
         again.load_state_dict(teacher.state_dict())
     with pytest.raises(ValueError, match="classes must be 1 to"):
@@ -60,11 +60,17 @@ def test_a_keeper_whose_maps_are_the_teachers_has_its_logits_and_learns_nothing_
 def test_soft_labels_are_compared_by_the_divergence_of_their_probabilities() -> None:
     ours, its = torch.tensor([[[0.0], [0.0]]]), torch.tensor([[[2 * math.log(3)], [0.0]]])
     exact = 4 * (0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5))  # by a temperature of 2, 3 to 1
-    assert soft_label_loss(ours, its, regions=False).item() == pytest.approx(exact)
-    both = soft_label_loss(torch.zeros(1, 2, 1), its, regions=True).item()  # the second region agrees
-    assert both == pytest.approx(exact)
-    for regions in (False, True):
-        assert soft_label_loss(its, its, regions=regions).item() == pytest.approx(0, abs=1e-6)
+    assert soft_label_loss(ours, its).item() == pytest.approx(exact)
+    assert soft_label_loss(its, its).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_soft_labels_of_regions_are_choices_of_their_own() -> None:
+    teacher = SegmentationTeacher(dim=2, base_features=4, classes=3, regions=True)
+    net = DistillationNet(KnowledgeKeeper(dim=2, base_features=4, kernel_size=3), teacher)
+    output = net(torch.rand(1, 1, 32, 32), torch.rand(1, 1, 32, 32))
+    assert output.logits.shape == output.target_logits.shape == (1, 2, 3, 32, 32)
+    inside = output.target_logits.softmax(dim=1)[:, 1]
+    torch.testing.assert_close(inside, torch.sigmoid(net.teacher.logits(output.targets, (32, 32))))
 
 
 def test_its_loss_is_that_of_the_labels_and_of_the_image() -> None:
