@@ -165,7 +165,7 @@ def test_few_labelled_subjects_are_among_the_many_of_the_same_seed(benchmark: Si
 def test_every_fold_holds_the_subjects_it_says(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
     chosen, conditions = settings(benchmark), benchmark.settings.CONDITIONS
     low, high = benchmark.settings.LOW, benchmark.settings.HIGH
-    for dataset in (low, high):
+    for dataset in (low, high, benchmark.settings.BOTH):
         (places.out / "nnUNet_preprocessed" / dataset).mkdir(parents=True)
     benchmark.data.write_splits(chosen, task, places)
     folds = {
