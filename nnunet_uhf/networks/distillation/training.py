@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_uhf.networks.constant import with_constant_weights
 from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.distillation.segmentation_teacher import SegmentationTeacher
 from nnunet_uhf.networks.distillation.teacher import Teacher
+from nnunet_uhf.networks.frozen import KeepsFrozen
 
 
 class DistillationOutput(NamedTuple):
@@ -32,12 +33,14 @@ class DistillationOutput(NamedTuple):
     target_logits: Tensor | None = None
 
 
-class DistillationNet(nn.Module):
+class DistillationNet(KeepsFrozen):
     """Keeper in training. The teacher is frozen: no gradient, always in eval mode.
 
     One forward pass yields everything both players, keeper and discriminator, need for their losses (simultaneous
     instead of alternating updates: ours).
     """
+
+    frozen: ClassVar[tuple[str, ...]] = ("teacher",)
 
     def __init__(
         self, keeper: KnowledgeKeeper, teacher: Teacher, discriminator: PatchDiscriminator | None = None
@@ -49,15 +52,9 @@ class DistillationNet(nn.Module):
                 f"strides {keeper.steps} and {teacher.steps}"
             )
         self.keeper = keeper
-        self.teacher = teacher.requires_grad_(requires_grad=False)
+        self.teacher = teacher
         self.discriminator = discriminator
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> DistillationNet:
-        """As ``nn.Module.train``, but the teacher never leaves eval mode."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
+        self.freeze()
 
     def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor | DistillationOutput:
         """Decoded image ``(B, 1, *S)`` of a source; with the target, everything the losses need."""

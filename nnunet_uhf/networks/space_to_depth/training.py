@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from nnunet_uhf.networks.distillation.discriminator import PatchDiscriminator
 from nnunet_uhf.networks.distillation.teacher import Teacher
 from nnunet_uhf.networks.distillation.training import DistillationOutput, judged, labelled
 from nnunet_uhf.networks.folding import unfold
+from nnunet_uhf.networks.frozen import KeepsFrozen
 from nnunet_uhf.networks.space_to_depth.keeper import DepthToSpaceHead, SpaceToDepthKeeper
 
 
@@ -39,7 +41,7 @@ class FeatureHeads(nn.Module):
         return [one for one, _ in both], [target for _, target in both]
 
 
-class SpaceToDepthNet(nn.Module):
+class SpaceToDepthNet(KeepsFrozen):
     """Keeper and image head in training, with a frozen teacher where there is one to learn from.
 
     Args:
@@ -51,6 +53,8 @@ class SpaceToDepthNet(nn.Module):
     Raises:
         ValueError: keeper and teacher have other strides.
     """
+
+    frozen: ClassVar[tuple[str, ...]] = ("teacher",)
 
     def __init__(
         self,
@@ -64,16 +68,9 @@ class SpaceToDepthNet(nn.Module):
             raise ValueError(f"keeper and teacher differ: strides {keeper.steps} and {teacher.steps}")
         self.keeper, self.decoder = keeper, decoder
         self.heads = None if teacher is None else FeatureHeads(keeper, teacher.channels)
-        self.teacher = None if teacher is None else teacher.requires_grad_(requires_grad=False)
+        self.teacher = teacher
         self.discriminator = discriminator
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> SpaceToDepthNet:
-        """As ``nn.Module.train``, but the teacher never leaves eval mode."""
-        super().train(mode)
-        if self.teacher is not None:
-            self.teacher.eval()
-        return self
+        self.freeze()
 
     def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor | DistillationOutput:
         """The image ``(B, 1, *S)`` of a source; with the target, everything the losses need."""

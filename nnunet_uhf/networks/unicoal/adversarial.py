@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_uhf.networks.constant import with_constant_weights
+from nnunet_uhf.networks.frozen import KeepsFrozen
 from nnunet_uhf.networks.unicoal.discriminator import Discriminator
 from nnunet_uhf.networks.unicoal.layers import filtered
 from nnunet_uhf.networks.unicoal.network import UniCOAL
@@ -24,7 +26,7 @@ BLUR = 10.0  # pixels at the start: half of the weight
 GRADIENT_LIMIT = 1e5
 
 
-class AdversarialNet(nn.Module):
+class AdversarialNet(KeepsFrozen):
     """One pass gives every term of every loss; in each the other player is constant.
 
     In evaluation the average is asked.
@@ -35,21 +37,17 @@ class AdversarialNet(nn.Module):
         prior: the SAM prior; None without it.
     """
 
+    frozen: ClassVar[tuple[str, ...]] = ("average",)
     seen: Tensor
 
     def __init__(self, generator: UniCOAL, discriminator: Discriminator | None, prior: SAMPrior | None = None) -> None:
         super().__init__()
         self.generator = generator
-        self.average = copy.deepcopy(generator).requires_grad_(False).eval()
+        self.average = copy.deepcopy(generator)
         self.discriminator = discriminator
         self.prior = prior
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-
-    def train(self, mode: bool = True) -> AdversarialNet:
-        """The average never trains."""
-        super().train(mode)
-        self.average.eval()
-        return self
+        self.freeze()
 
     def forward(
         self, source: Tensor, target: Tensor, question: Question, neighbour: Question | None = None
