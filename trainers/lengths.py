@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-_NAME = re.compile(r"(?P<trainer>[A-Za-z]+)_(?:(?P<one>1)epoch|(?P<more>[2-9]|[1-9][0-9]{1,3})epochs)")
+_NAME = re.compile(r"(?P<trainer>[A-Za-z0-9]+)_(?:(?P<one>1)epoch|(?P<more>[2-9]|[1-9][0-9]{1,3})epochs)")
 
 NNUNET_EPOCHS = 1000
 LONGEST = 9999

@@ -14,6 +14,12 @@ from helpers.support import tiny_trainer
 from helpers.workspace import Workspace, environment
 from nnunet_uhf import trainers
 from nnunet_uhf.installation.trainer_path import trainer_path
+from nnunet_uhf.trainers.lengths import base_and_length
+
+
+def test_names_with_digits_can_have_a_length_too() -> None:
+    assert base_and_length("PTATrainer25D_5epochs") == ("PTATrainer25D", 5)
+    assert issubclass(trainers.PTATrainer25D_5epochs, trainers.PTATrainer25D)
 
 
 @pytest.mark.parametrize(
