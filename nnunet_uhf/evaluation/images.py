@@ -118,8 +118,8 @@ def _match(reference: Path, prediction: Path, mask: Path | None) -> tuple[list[I
     """The cases of the reference folder with their files, and the predictions that belong to none."""
     references, predictions = case_files(reference), case_files(prediction)
     masks = None if mask is None else case_files(mask)
-    found = dict(_partners(references, predictions, f"{prediction} holds no prediction"))
-    masked = {} if masks is None else dict(_partners(references, masks, f"{mask} holds no mask"))
+    found = dict(partners(references, predictions, f"{prediction} holds no prediction"))
+    masked = {} if masks is None else dict(partners(references, masks, f"{mask} holds no mask"))
     cases = [
         ImagePair(name, path, predictions[found[name]], None if masks is None else masks[masked[name]])
         for name, path in references.items()
@@ -127,7 +127,7 @@ def _match(reference: Path, prediction: Path, mask: Path | None) -> tuple[list[I
     return cases, sorted(set(predictions) - set(found.values()))
 
 
-def _partners(references: Mapping[str, Path], others: Mapping[str, Path], lacking: str) -> Iterator[tuple[str, str]]:
+def partners(references: Mapping[str, Path], others: Mapping[str, Path], lacking: str) -> Iterator[tuple[str, str]]:
     """Name of each reference and of its partner: the same name, else the only one without channel suffix."""
     for name, path in references.items():
         if name in others:
