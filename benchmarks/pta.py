@@ -2,7 +2,8 @@
 
 Half of the subjects are the high field; of the other half only a made low-field scan is kept: an inverted contrast
 with noise, whose map is known, or a simulated 0.36 T. Subjects that nothing learns from have both, as truth. Scans are
-brought to 3.3 mm, and the networks are small: what two CPU cores can do. A stopped run goes on where it was.
+brought to 3.3 mm, and the networks are small: what two CPU cores can do. A stopped run goes on where it was; a run with
+another trainer in the same folder takes over what both share.
 """
 
 from __future__ import annotations
@@ -62,7 +63,6 @@ class Job:
     """Numbers that decide what is computed."""
 
     contrast: str = Contrast.INVERTED
-    trainer: str = "PTATrainer"
     epochs: int = 1
     low_field_subjects: int = 14
     high_field_subjects: int = 14
@@ -73,9 +73,9 @@ class Job:
         return f"{name}_1epoch" if self.epochs == 1 else f"{name}_{self.epochs}epochs"
 
 
-def fold(job: Job, places: Places) -> FoldFolder:
-    """Results of the translation."""
-    return places.model(DATASET, job.trainer_of(job.trainer), PLANS, CONFIGURATION).fold(0)
+def fold(job: Job, places: Places, trainer: str) -> FoldFolder:
+    """Results of a training."""
+    return places.model(DATASET, job.trainer_of(trainer), PLANS, CONFIGURATION).fold(0)
 
 
 def subjects(job: Job, places: Places) -> list[list[str]]:
@@ -140,7 +140,7 @@ def change_plans(places: Places) -> None:
     path.write_text(json.dumps(plans, indent=4))
 
 
-def chain(job: Job, places: Places, device: str) -> list[Stage]:
+def chain(job: Job, places: Places, trainer: str, device: str) -> list[Stage]:
     """All stages, in order."""
     dataset = DATASET[len("Dataset") :][:3]
     simulate = (
@@ -153,18 +153,15 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
     )  # fmt: skip
     plan = ("nnUNetv2_plan_and_preprocess", "-d", dataset, "-c", CONFIGURATION, "-npfp", "2", "-np", "2")
 
-    def train(name: str, model: FoldFolder) -> tuple[str, ...]:
+    def train(name: str) -> tuple[str, ...]:
         return (
-            "nnUNetv2_train", dataset, CONFIGURATION, "0", "-tr", name, "-device", device, *going_on(model),
+            "nnUNetv2_train", dataset, CONFIGURATION, "0", "-tr", job.trainer_of(name), "-device", device,
+            *going_on(fold(job, places, name)),
         )  # fmt: skip
-
-    def pretext(name: str) -> FoldFolder:
-        return places.model(DATASET, name, PLANS, CONFIGURATION).fold(0)
 
     stages = [Stage("scans", "scans at 3.3 mm", function=lambda: shrink(job, places))]
     if job.contrast == Contrast.SIMULATED:
         stages.append(Stage("simulate", "simulated low field", simulate))
-    gap, structure = job.trainer_of("SGPTrainer"), job.trainer_of("LSCTrainer")
     return [
         *stages,
         Stage("choose", "two domains", function=lambda: choose(job, places)),
@@ -172,17 +169,17 @@ def chain(job: Job, places: Places, device: str) -> list[Stage]:
         Stage("describe", "held-out pairs", function=lambda: describe(job, places)),
         Stage("plan", "plan and preprocess", plan),
         Stage("plans", "small patches", function=lambda: change_plans(places)),
-        Stage("gap", "slice-gap perception", train(gap, pretext(gap)), epochs=job.epochs),
-        Stage("structure", "local structure", train(structure, pretext(structure)), epochs=job.epochs),
-        Stage("translate", job.trainer, train(job.trainer_of(job.trainer), fold(job, places)), epochs=job.epochs),
+        Stage("gap", "slice-gap perception", train("SGPTrainer"), epochs=job.epochs),
+        Stage("structure", "local structure", train("LSCTrainer"), epochs=job.epochs),
+        Stage(trainer, trainer, train(trainer), epochs=job.epochs),
     ]
 
 
-def tables(job: Job, places: Places) -> dict[str, Any]:
+def tables(job: Job, places: Places, trainer: str) -> dict[str, Any]:
     """Print what was measured of the held-out subjects; return it."""
-    summary = json.loads(fold(job, places).summary.read_text())
+    summary = json.loads(fold(job, places, trainer).summary.read_text())
     rows = [row for row in summary["metric_per_case"] if "prediction" in row]
-    shown = Table(title=f"{job.trainer}, {job.contrast}: {len(rows)} held-out subjects, brain")
+    shown = Table(title=f"{trainer}, {job.contrast}: {len(rows)} held-out subjects, brain")
     for heading in ("", "MAE [SD]", "PSNR dB", "SSIM"):
         shown.add_column(heading)
     for name, title in ROWS.items():
@@ -192,12 +189,7 @@ def tables(job: Job, places: Places) -> dict[str, Any]:
             cells.append(f"{np.mean(values):.{digits}f} ({np.std(values, ddof=1):.{digits}f})")
         shown.add_row(title, *cells)
     console.print(shown)
-    gap, structure = (
-        json.loads(places.model(DATASET, job.trainer_of(name), PLANS, CONFIGURATION).fold(0).summary.read_text())[
-            "mean"
-        ]
-        for name in ("SGPTrainer", "LSCTrainer")
-    )
+    gap, structure = (json.loads(fold(job, places, name).summary.read_text())["mean"] for name in PRETEXTS)
     console.print(gap, structure, summary["mean"]["translation"], summary["mean"]["high_field"])
     return {"translation": summary["mean"], "gap": gap, "structure": structure}
 
@@ -215,14 +207,14 @@ def main(
 
     Example: python benchmarks/pta.py --data ../shared/data/ixi_hh_2mm --out pta
     """
-    job, places = Job(contrast=contrast, trainer=trainer, epochs=epochs), Places(data.resolve(), out.resolve())
+    job, places = Job(contrast=contrast, epochs=epochs), Places(data.resolve(), out.resolve())
     run_job(
-        chain(job, places, device),
+        chain(job, places, trainer, device),
         places,
         settings=asdict(job),
         environment=environment(places.out),
         console=console,
-        results=lambda: tables(job, places),
+        results=lambda: tables(job, places, trainer),
     )
 
 

@@ -28,7 +28,9 @@ from nnunet_uhf.trainers.guided.guidance import UHFGuidance, UHFTrainer, UHFTrai
 from nnunet_uhf.trainers.guided.privileged import UHFPrivilegedTrainer
 from nnunet_uhf.trainers.lengths import base_and_length as _base_and_length
 from nnunet_uhf.trainers.lengths import fixed_length as _fixed_length
+from nnunet_uhf.trainers.pta.contrastive import CUTTrainer
 from nnunet_uhf.trainers.pta.local_structure import LSCTrainer
+from nnunet_uhf.trainers.pta.paired import PTATrainerPaired
 from nnunet_uhf.trainers.pta.pta import PTATrainer
 from nnunet_uhf.trainers.pta.slice_gap import SGPTrainer
 from nnunet_uhf.trainers.pta.variants import (
@@ -52,10 +54,12 @@ from nnunet_uhf.trainers.unicoal.trainers import UniCOALTrainer, UniCOALTrainerN
 from nnunet_uhf.trainers.weighted_loss import UHFTrainerWeightedLoss, WeightedLoss, nnUNetTrainerWeightedLoss
 
 __all__ = [
+    "CUTTrainer",
     "LSCTrainer",
     "PTATrainer",
     "PTATrainer25D",
     "PTATrainerHybrid",
+    "PTATrainerPaired",
     "PTATrainerPaper",
     "PTATrainerStructure",
     "PTATrainerUNet",

@@ -123,14 +123,45 @@ def evaluate_images(
         typer.Option("--data-range", help="Peak of PSNR and SSIM. Without: max - min of each reference."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap over cases.")] = 0,
+    unpaired: Annotated[
+        bool,
+        typer.Option("--unpaired", help="-ref are real images of other subjects: compare the sets, not the cases."),
+    ] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("-input", metavar="FOLDER", help="What the images were made of, of the same names (--unpaired)."),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            "--features",
+            metavar="NETWORK",
+            help="Describes slices for distances of the sets (--unpaired): imagenet (extra [fd]), a keeper file, a "
+            "model folder of a 2d nnU-Net, or NAME=WEIGHTS.safetensors of timm.",
+        ),
+    ] = None,
+    plane: Annotated[
+        str, typer.Option("--plane", help="Of the slices (--unpaired): axial, coronal, sagittal.")
+    ] = "axial",
+    device: Device = "cpu",
 ) -> None:
-    """Measure predicted images against true ones: PSNR, SSIM, MS-SSIM, NRMSE, MAE, with confidence intervals."""
+    """Measure predicted images against true ones: PSNR, SSIM, MS-SSIM, NRMSE, MAE, with confidence intervals.
+
+    With --unpaired against real images of other subjects: how alike the two sets look, and what is kept of the input.
+    """
     from rich.console import Console
 
     from nnunet_uhf.evaluation.image_record import metrics_table
     from nnunet_uhf.evaluation.images import evaluate_images as run
 
     odd = Odd()
+    if unpaired:
+        if linear_fit or data_range is not None:
+            raise UHFError("--linear-fit and --data-range need a truth, which --unpaired has not: leave them away")
+        _evaluate_unpaired(reference, prediction, output, source, mask, features, plane, device, odd)
+        return
+    if source is not None or features is not None:
+        raise UHFError("-input and --features are of --unpaired: add it, or leave them away")
     record = run(
         reference,
         prediction,
@@ -147,6 +178,38 @@ def evaluate_images(
     odd.tell()
 
 
+def _evaluate_unpaired(
+    reference: Path,
+    prediction: Path,
+    output: Path,
+    source: Path | None,
+    mask: Path | None,
+    features: str | None,
+    plane: str,
+    device: str | None,
+    odd: Odd,
+) -> None:
+    from rich.console import Console
+
+    from nnunet_uhf.evaluation.feature_network import feature_network
+    from nnunet_uhf.evaluation.unpaired_images import evaluate_unpaired, sets_table
+
+    record = evaluate_unpaired(
+        reference,
+        prediction,
+        output,
+        source=source,
+        mask=mask,
+        features=None if features is None else feature_network(features, device=torch_device(device)),
+        plane=plane,
+        console=Console(stderr=True),
+        odd=odd,
+    )
+    Console().print(sets_table(record))
+    sys.stdout.write(f"wrote {output}\n")
+    odd.tell()
+
+
 def enhance(
     images: Annotated[Path, typer.Option("-i", metavar="FOLDER", help="Folder of NIfTI images, or one image.")],
     output: OutputFolder,
@@ -155,7 +218,8 @@ def enhance(
         typer.Option(
             "-m",
             metavar="KEEPER_OR_MODEL...",
-            help="Keeper file with decoder, builtin, or model folder. Of several Uni-COAL models: the mean.",
+            help="Keeper file with decoder, builtin, or model folder. Of several Uni-COAL models, or models of several "
+            "planes: the mean.",
         ),
     ],
     device: Device = None,
@@ -184,7 +248,8 @@ def enhance(
         ),
     ] = None,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also write NAME_uncertainty, of a Masksembles model.")
+        bool,
+        typer.Option("--uncertainty", help="Also write NAME_uncertainty, of a Masksembles model or of several planes."),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is already there.")] = False,
 ) -> None:
@@ -196,6 +261,7 @@ def enhance(
 
     from nnunet_uhf.inference.enhance import enhance as run
     from nnunet_uhf.inference.modality_enhance import enhance_modality
+    from nnunet_uhf.planes.images import enhance_planes
 
     chosen = [fold_number(fold) for fold in folds] if folds else None
     console = Console(stderr=True)
@@ -215,9 +281,20 @@ def enhance(
             overwrite=overwrite,
             console=console,
         )
+    elif len(model) > 1:
+        if axis is not None:
+            raise UHFError("--axis is for one model, not for several planes: give one (-m), or leave it away")
+        written = enhance_planes(
+            images,
+            output,
+            model,
+            device=torch_device(device),
+            folds=chosen,
+            overwrite=overwrite,
+            spread=uncertainty,
+            console=console,
+        )
     else:
-        if len(model) > 1:
-            raise UHFError("several models are for --to, --from and --spacing: name one (-m)")
         written = run(
             images,
             output,

@@ -18,6 +18,7 @@ from nnunet_uhf.networks.distillation.losses import (
     SEGMENTATION_TEACHER_WEIGHTS,
     TEACHER_WEIGHTS,
 )
+from nnunet_uhf.networks.pta.contrastive import CUT_WEIGHTS
 from nnunet_uhf.networks.pta.losses import PTA_PRESETS
 from nnunet_uhf.networks.unicoal.weights import UNICOAL_WEIGHTS
 
@@ -39,6 +40,7 @@ WEIGHTS = tuple(
             *SEGMENTATION_TEACHER_WEIGHTS,
             *LABELLED_KEEPER_WEIGHTS,
             JUDGE,
+            *CUT_WEIGHTS,
         )
     )
 )

@@ -12,7 +12,7 @@ from nnunet_uhf.routes.task import Route, Task
 from nnunet_uhf.routes.training import read_training
 
 _REQUIRED = ("source", "target", "source_field_T", "target_field_T", "domains")
-_OPTIONAL = ("held_out_pairs", "subjects", "matching")
+_OPTIONAL = ("held_out_pairs", "subjects", "matching", "features")
 _MATCHINGS = ("bank", "position", "hungarian")
 
 
@@ -28,6 +28,8 @@ class UnpairedTask(Task):
         held_out_pairs: high-field scan of the same subject by low-field case: truth of validations, never learnt from.
         subjects: name of the subject by case, where a subject has several scans; else a case is a subject of its own.
         matching: which high-field slice a low-field slice is held against.
+        features: which network describes slices in validations, a choice of
+            :func:`nnunet_uhf.evaluation.feature_network.feature_network`; None for no distances of sets.
     """
 
     source: str
@@ -39,6 +41,7 @@ class UnpairedTask(Task):
     held_out_pairs: Mapping[str, str] = field(default_factory=dict)
     subjects: Mapping[str, str] = field(default_factory=dict)
     matching: str | None = None
+    features: str | None = None
 
     @property
     def channel(self) -> str:
@@ -88,6 +91,9 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
     matching = entries.get("matching")
     if matching is not None and matching not in _MATCHINGS:
         raise UHFError(f"{where}: {name}.matching is {matching!r}; choose one of {', '.join(_MATCHINGS)}")
+    features = entries.get("features")
+    if features is not None and not isinstance(features, str):
+        raise UHFError(f"{where}: {name}.features is {features!r:.80}; name a feature network, such as imagenet")
     domains = _texts(entries, "domains", where)
     task = UnpairedTask(
         route=UNPAIRED.name,
@@ -100,6 +106,7 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         held_out_pairs=_texts(entries, "held_out_pairs", where),
         subjects=_texts(entries, "subjects", where),
         matching=matching,
+        features=features,
         architecture=read_architecture(declared, where),
         preset=read_preset(declared, where),
         training=read_training(declared, where),

@@ -13,8 +13,8 @@ from rich.console import Console
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import read_volume, write_volume
-from nnunet_uhf.inference.enhance import enhance
-from nnunet_uhf.inference.translators import there_and_back
+from nnunet_uhf.inference.enhance import enhance, load_enhancer
+from nnunet_uhf.inference.translators import way_back
 from nnunet_uhf.keepers.trained import read_trained_keeper
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.model_folder import ModelFolder
@@ -70,7 +70,8 @@ def pseudo_pairs(
         raise UHFError(f"--noise is {noise:g}: give a number from 0, of the standard deviation of a scan")
     description = read_json(dataset / "dataset.json", advice="name a raw dataset of two domains, DatasetXXX_NAME")
     task = read_task_of(UnpairedTask, description, dataset=str(dataset))
-    there, back = there_and_back(model, folds=folds)
+    load = way_back if direction == "target" else load_enhancer
+    enhancer = load(model, folds=folds)
     domain = task.target if direction == "target" else task.source
     held = {task.subject(case) for pair in task.held_out_pairs.items() for case in pair}
     cases = [case for case in task.cases_of(domain) if task.subject(case) not in held]
@@ -91,7 +92,6 @@ def pseudo_pairs(
     block["made_by"] = _maker(model, folds, task, direction)
 
     def make(given: Path, made: Path) -> None:
-        enhancer = back if direction == "target" else there
         enhance(given, made, enhancer, device=device, console=console, progress=console is not None)
         if direction == "target":
             for case, path in labels.items():

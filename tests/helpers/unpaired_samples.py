@@ -66,3 +66,15 @@ def prepare_unpaired(root: Path, **options: Any) -> TinyDataset:
 
     preprocess(root, dataset, small)
     return dataset
+
+
+def described_otherwise(dataset: TinyDataset, **uhf: dict[str, Any]) -> TinyDataset:
+    """The same dataset, of which dataset.json says more: `unpaired={...}`, `architecture={...}`."""
+    description = dataset.dataset_json()
+    changed = {name: {**description["uhf"].get(name, {}), **entries} for name, entries in uhf.items()}
+
+    class Described(TinyDataset):
+        def dataset_json(self) -> dict[str, Any]:
+            return {**description, "uhf": {**description["uhf"], **changed}}
+
+    return Described(dataset.spec, dataset.raw, dataset.preprocessed)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.pta.corruption import corrupted
 from nnunet_uhf.networks.pta.generators import to_unit
 from nnunet_uhf.networks.pta.structure_net import StructureNet
@@ -21,8 +21,8 @@ from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.image_to_image.image_trainer import Asked, JudgesVolumes, checked_config
 from nnunet_uhf.trainers.image_to_image.logger import PatchQuality
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome, Schedule
+from nnunet_uhf.trainers.pta.pretext_trainer import PretextTrainer
 from nnunet_uhf.trainers.pta.slices import centred_crop, cut_slices, labelled_slices
-from nnunet_uhf.trainers.pta.unpaired_trainer import UnpairedTrainer
 
 GAINED = PatchQuality("psnr_gain", "PSNR gained in the brain", "dB", 2)
 STRUCTURE_NET = "structure_net"
@@ -37,19 +37,16 @@ def linear_to_zero(epoch: int, epochs: int) -> float:
     return 1 - epoch / epochs
 
 
-class LSCTrainer(UnpairedTrainer):
+class LSCTrainer(PretextTrainer):
     """High-field slices alone: blocks are turned by quarters, a fifth is taken out, and L1 puts them right.
 
     It makes no keeper: trainers of PTA find it. Its error does not tell pasted from true structure (AUC 0.57 where it
     was tried), so it is no detector of invented detail.
     """
 
-    role: ClassVar[TrainingRole] = "pretext"
     learners: ClassVar[tuple[str, ...]] = (STRUCTURE_NET,)
-    learning_rate: ClassVar[float] = 1e-3
     own_schedule: ClassVar[str] = "linear"
     schedule: Schedule = staticmethod(linear_to_zero)
-    epochs: ClassVar[int] = 100
     qualities: ClassVar[tuple[PatchQuality, ...]] = (GAINED,)
     chosen_by: ClassVar[PatchQuality | None] = GAINED
 
@@ -64,9 +61,6 @@ class LSCTrainer(UnpairedTrainer):
     def batch_of(planned: int) -> int:
         """At most 8 slices."""
         return min(planned, LARGEST_BATCH)
-
-    def keeper_block(self, asked: Asked) -> None:
-        """No keeper file is made of it."""
 
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:
@@ -99,14 +93,6 @@ class LSCTrainer(UnpairedTrainer):
         """Held-out high-field cases, corrupted by a draw of their own."""
         patch = tuple(int(n) for n in self.configuration_manager.patch_size)
         return HeldOutStructure(unwrap(self.network), self.ranges["target"], patch, self.device)
-
-    def summarise(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`mean`: PSNR in the brain and L1 of whole slices, before and after."""
-        mean = {
-            image: {key: float(np.mean([row[image][key] for row in rows])) for key in rows[0][image]}
-            for image in ("put_right", "corrupted")
-        }
-        return {"metric_per_case": list(rows), "mean": mean}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.keepers.training_block import TrainingBlock
+from nnunet_uhf.networks.pta.parts import PretextPart
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.training_data import TrainingData
@@ -34,9 +34,11 @@ class Pretext:
         """Of its weights."""
         return weights_sha256(dict(self.weights))
 
-    def as_json(self) -> dict[str, Any]:
+    def part(self) -> PretextPart:
         """What the `uhf` block says of it."""
-        return {"trainer": self.trainer, "sha256": self.sha256, "architecture": dict(self.block.networks.architecture)}
+        return PretextPart(
+            trainer=self.trainer, sha256=self.sha256, architecture=dict(self.block.networks.architecture)
+        )
 
 
 def find_pretext(default: str, own: str, asked: Asked) -> Pretext:

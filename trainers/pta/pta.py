@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -13,10 +12,9 @@ from torch import Tensor, nn
 
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.keepers.file import weights_sha256
-from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
-from nnunet_uhf.networks.pta.generators import TanhHead
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.pta.image_pool import ImagePool
-from nnunet_uhf.networks.pta.kind import GENERATORS, pta_generator
+from nnunet_uhf.networks.pta.kind import pta_generator
 from nnunet_uhf.networks.pta.losses import (
     PTA_PRESETS,
     JudgeLabels,
@@ -24,60 +22,36 @@ from nnunet_uhf.networks.pta.losses import (
     judge_losses,
 )
 from nnunet_uhf.networks.pta.matching import assignment
+from nnunet_uhf.networks.pta.parts import Settings, TranslationParts
 from nnunet_uhf.networks.pta.patch_gan import PatchGAN
 from nnunet_uhf.networks.pta.slice_encoder import SlicePerception
 from nnunet_uhf.networks.pta.structure_net import StructureNet
 from nnunet_uhf.networks.pta.training import PTANet
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.training_data import cases_of_fold
-from nnunet_uhf.trainers.base import unwrap
-from nnunet_uhf.trainers.export.intensity import training_intensity
-from nnunet_uhf.trainers.image_to_image.image_trainer import Asked, JudgesVolumes, checked_config
-from nnunet_uhf.trainers.image_to_image.logger import PatchQuality
-from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, Schedule, trainable
+from nnunet_uhf.trainers.image_to_image.image_trainer import Asked
+from nnunet_uhf.trainers.image_to_image.players import Outcome
 from nnunet_uhf.trainers.pta.partners import nearest_partners
 from nnunet_uhf.trainers.pta.pretext import Pretext, find_pretext, require_same_fold
 from nnunet_uhf.trainers.pta.slice_gap import Embedder, embedders
 from nnunet_uhf.trainers.pta.slice_loader import Domain, DomainSliceLoader
-from nnunet_uhf.trainers.pta.unpaired_trainer import UnpairedTrainer
-from nnunet_uhf.trainers.pta.unpaired_validation import HeldOutTranslations, summarise_translations
+from nnunet_uhf.trainers.pta.translation import GENERATOR, JUDGE, TranslationTrainer
 
-GENERATOR, JUDGE = "generator", "judge"
 STRUCTURE, PERCEPTION = "structure", "perception"
-SMALLEST_SIDE = 32
-"""Pixels of a patch, for the judge."""
 
 
-def held_then_linear(epoch: int, epochs: int) -> float:
-    """1 for two thirds of the training, then along a straight line to nearly 0 (PTA's code: 100 of 150 epochs)."""
-    kept = 2 * epochs / 3
-    return 1 - max(0.0, epoch + 1 - kept) / (epochs - kept + 1)
-
-
-class PTATrainer(UnpairedTrainer):
+class PTATrainer(TranslationTrainer):
     """Cycle-consistent translation by the generator `resnet` with the losses of the authors' code (preset `code`).
 
     Beyond them the structure term reaches the generator, which in that code it never does. Needs a finished
     `LSCTrainer`; `SGPTrainer`, too, where the losses hold an image against its partner (preset `paper`): with those of
-    `code` the order of high-field slices changes nothing. The last epoch is the model: no number without truth tells a
-    best one.
+    `code` the order of high-field slices changes nothing.
     """
 
-    role: ClassVar[TrainingRole] = "keeper"
     preset: ClassVar[str] = "code"
-    generator: ClassVar[str] = "resnet"
     labels: ClassVar[JudgeLabels] = JudgeLabels()
     structure_in_generator: ClassVar[bool] = True
     """The authors' code detaches here, and its structure term does nothing (`False`)."""
-    learners: ClassVar[tuple[str, ...]] = (GENERATOR, JUDGE)
     own_weights: ClassVar[Mapping[str, float]] = PTA_PRESETS["code"].weights
-    learning_rate: ClassVar[float] = 2e-4
-    betas: ClassVar[tuple[float, float]] = (0.5, 0.999)
-    own_schedule: ClassVar[str] = "constant, then linear"
-    schedule: Schedule = staticmethod(held_then_linear)
-    epochs: ClassVar[int] = 300
-    qualities: ClassVar[tuple[PatchQuality, ...]] = ()
-    chosen_by: ClassVar[PatchQuality | None] = None
 
     # ---- before a training
 
@@ -92,86 +66,47 @@ class PTATrainer(UnpairedTrainer):
         return self.task.matching or ("bank" if self.weights["synthesis"] else "position")
 
     def describe_networks(self, asked: Asked) -> NetworksEntry:
-        """`architecture` of the trunk, `decoder` its head, `back`, `judges`; the pretext networks that are needed."""
-        patch = [int(size) for size in asked.planned.patch_size]
-        if min(patch) < SMALLEST_SIDE or any(size % 2 for size in patch):
-            raise UHFError(
-                f"plans {asked.plans['plans_name']} of {asked.dataset}: a patch of {patch}; PTA needs even sizes of "
-                f"{SMALLEST_SIDE} pixels and more: change patch_size"
-            )
-        trunk, decoder = self._generator(asked, patch, "source", "target", slices=self.slices)
-        back, back_decoder = self._generator(asked, patch, "target", "source", slices=1)
-        size = self.task.architecture_of(PatchGAN)
-        judges = {
-            "target": checked_config(PatchGAN, {"in_channels": 1 + self.beside, **size}, dataset=asked.dataset),
-            "source": checked_config(PatchGAN, size, dataset=asked.dataset),
-        }
+        """The generator, the way back, judges, the pretext networks that are needed."""
+        patch = self.patch_of(asked)
+        there = self.generator_of(asked, patch, "source", "target", slices=self.slices)
         self.pretexts: dict[str, Pretext] = {}
         if self.weights["structure"] or self.beside:
             self.pretexts[STRUCTURE] = find_pretext("LSCTrainer", type(self).__name__, asked)
         if self.weights["synthesis"] and self.matching != "position":
             self.pretexts[PERCEPTION] = find_pretext("SGPTrainer", type(self).__name__, asked)
-        pretexts = {name: pretext.as_json() for name, pretext in self.pretexts.items()}
-        own = {"preset": self.preset, "matching": self.matching, "structure_in_generator": self.structure_in_generator}
-        return NetworksEntry(
-            network=f"pta_{self.generator}",
-            architecture=trunk,
-            parts={
-                "decoder": decoder,
-                "back": {"architecture": back, "decoder": back_decoder},
-                "judges": judges,
-                "pretexts": pretexts,
-                "translation": own,
-                "terms": {name: bool(self.weights[name]) for name in ("cycle", "identity")},
-                "target_intensity": self._intensity(asked, "target"),
-                "source_intensity": self._intensity(asked, "source"),
-            },
+        parts = TranslationParts(
+            decoder=there.decoder,
+            judges={"target": self.judge_of(asked, channels=1 + self.beside), "source": self.judge_of(asked)},
+            target_intensity=self.intensity_of(asked, "target"),
+            source_intensity=self.intensity_of(asked, "source"),
+            back=self.generator_of(asked, patch, "target", "source", slices=1),
+            pretexts={name: pretext.part() for name, pretext in self.pretexts.items()},
+            settings=Settings(
+                preset=self.preset,
+                matching=self.matching,
+                structure_in_generator=self.structure_in_generator,
+                cycle=bool(self.weights["cycle"]),
+                identity=bool(self.weights["identity"]),
+            ),
         )
-
-    def _generator(
-        self, asked: Asked, patch: list[int], source: str, target: str, *, slices: int
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        trunk = GENERATORS[self.generator]
-        planned: dict[str, Any] = {"in_channels": slices, "source_range": self.ranges[source]}
-        if self.generator == "hybrid":
-            planned["patch_size"] = patch
-        if self.generator == "unet":
-            planned["halvings"] = min(7, min(patch).bit_length() - 1)
-        options = {**planned, **self.task.architecture_of(trunk)}
-        architecture = checked_config(trunk, options, dataset=asked.dataset)
-        with torch.device("meta"):
-            width = trunk(**architecture).features_out
-        head = {"generator": self.generator, "features": width, "target_range": self.ranges[target]}
-        return architecture, checked_config(TanhHead, head, dataset=asked.dataset)
-
-    def _intensity(self, asked: Asked, domain: str) -> dict[str, float]:
-        """What maps z-scores of a domain to its images' typical values."""
-        training, _ = cases_of_fold(asked.preprocessed, asked.planned.data_identifier, asked.fold)
-        raw = os.environ.get("nnUNet_raw")  # noqa: SIM112 - nnU-Net's name
-        return training_intensity(
-            None if not raw else Path(raw) / asked.dataset,
-            asked.plans,
-            asked.dataset_json,
-            configuration=asked.configuration,
-            channel=0,
-            cases=[case for case in self.learnable(training) if self.domain_of(case) == domain],
-        )
+        return NetworksEntry(network=f"pta_{self.generator}", architecture=there.architecture, parts=parts.as_json())
 
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:
         """All networks with random weights."""
-        networks = block.networks
-        parts = {name: networks.part(name) or {} for name in ("decoder", "back", "judges", "pretexts", "terms")}
-        generator = networks.network.removeprefix("pta_")
-        structure = parts["pretexts"].get(STRUCTURE)
+        networks, parts = block.networks, TranslationParts.of(block.networks.parts)
+        generator, structure = networks.network.removeprefix("pta_"), parts.pretexts.get(STRUCTURE)
+        assert parts.back is not None
+        assert parts.settings is not None
         return PTANet(
-            pta_generator(generator, networks.architecture, parts["decoder"]),
-            pta_generator(generator, parts["back"]["architecture"], parts["back"]["decoder"]),
-            PatchGAN(**parts["judges"]["target"]),
-            PatchGAN(**parts["judges"]["source"]),
-            None if structure is None else StructureNet(**structure["architecture"]),
-            structure_in_generator=bool((networks.part("translation") or {}).get("structure_in_generator", True)),
-            **parts["terms"],
+            pta_generator(generator, networks.architecture, parts.decoder),
+            pta_generator(generator, parts.back.architecture, parts.back.decoder),
+            PatchGAN(**parts.judges["target"]),
+            PatchGAN(**parts.judges["source"]),
+            None if structure is None else StructureNet(**structure.architecture),
+            structure_in_generator=parts.settings.structure_in_generator,
+            cycle=parts.settings.cycle,
+            identity=parts.settings.identity,
         )
 
     # ---- the training
@@ -179,7 +114,7 @@ class PTATrainer(UnpairedTrainer):
     @property
     def translation(self) -> PTANet:
         """The network without the wrappers of DDP and torch.compile."""
-        return cast(PTANet, unwrap(self.network))
+        return cast(PTANet, super().translation)
 
     @exit_on_user_error
     def initialize(self) -> None:
@@ -194,8 +129,9 @@ class PTATrainer(UnpairedTrainer):
 
     def check_block(self, before: TrainingBlock, checkpoint: Path) -> None:
         """UHFError when pretext networks were trained anew since a checkpoint, or other terms are asked for."""
-        for name in ("pretexts", "translation", "terms"):
-            if (before.networks.part(name) or {}) != (self.block.networks.part(name) or {}):
+        then, now = (TranslationParts.of(block.networks.parts) for block in (before, self.block))
+        for name in ("pretexts", "settings"):
+            if getattr(then, name) != getattr(now, name):
                 raise UHFError(
                     f"{checkpoint}: it was trained with other {name} than there are now; train anew without --c, or "
                     "restore what changed"
@@ -228,15 +164,6 @@ class PTATrainer(UnpairedTrainer):
                 )
         super().on_train_end()
 
-    def players(self) -> tuple[Player, ...]:
-        """Both generators, and both judges."""
-        network = self.translation
-        groups = {GENERATOR: network.generators(), JUDGE: network.judges()}
-        return tuple(
-            self.player(name, tuple(parameter for part in parts for parameter in trainable(part)))
-            for name, parts in groups.items()
-        )
-
     def outcome_of(self, batch: dict[str, Any]) -> Outcome:
         """The losses of both players; in training some images that the judges see are earlier ones."""
         source, target = self.images_of(batch)
@@ -258,10 +185,6 @@ class PTATrainer(UnpairedTrainer):
         }
         losses = {name: torch.stack(list(part.values())).sum() for name, part in terms.items()}
         return Outcome(losses=losses, terms={**terms[GENERATOR], **terms[JUDGE]}, image=output.made_target)
-
-    def quality_of(self, batch: dict[str, Any], outcome: Outcome) -> dict[str, list[float]]:
-        """None: without the truth no number of a patch says that it is better."""
-        return {}
 
     # ---- matching
 
@@ -287,29 +210,3 @@ class PTATrainer(UnpairedTrainer):
         encoders = self._perception()
         source, target = self.unit_images_of(batch)
         return assignment(encoders["source"].encoder.eval()(source), encoders["target"].encoder.eval()(target))
-
-    # ---- whole volumes
-
-    def judged_cases(self) -> list[str]:
-        """Low-field cases."""
-        return [case for case in super().judged_cases() if self.domain_of(case) == "source"]
-
-    def held_out_images(self) -> JudgesVolumes:
-        """Whole volumes, against the truth where a pair is held out, and without it."""
-        training, validation = self.do_split()
-        return HeldOutTranslations(
-            network=self.translation,
-            dataset=self.dataset_class(self.preprocessed_dataset_folder, sorted({*training, *validation})),
-            learnt=[case for case in training if self.domain_of(case) == "target"],
-            held_out=[case for case in validation if self.domain_of(case) == "target"],
-            truth=self.task.held_out_pairs,
-            slices=self.slices,
-            plans=self.plans_manager,
-            configuration=self.configuration_manager,
-            file_ending=self.dataset_json["file_ending"],
-            device=self.device,
-        )
-
-    def summarise(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Means of every image over the cases that have it."""
-        return summarise_translations(rows)

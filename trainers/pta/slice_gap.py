@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.pta.generators import to_unit
 from nnunet_uhf.networks.pta.matching import contrastive_loss, nearest, soft_targets
 from nnunet_uhf.networks.pta.slice_encoder import SliceEncoder, SlicePerception
@@ -19,8 +19,8 @@ from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.image_to_image.image_trainer import Asked, JudgesVolumes, checked_config
 from nnunet_uhf.trainers.image_to_image.logger import PatchQuality
 from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome, Schedule, polynomial
+from nnunet_uhf.trainers.pta.pretext_trainer import PretextTrainer
 from nnunet_uhf.trainers.pta.slices import LabelledSlices, centred_crop, cut_slices, labelled_slices
-from nnunet_uhf.trainers.pta.unpaired_trainer import UnpairedTrainer
 
 FOUND = PatchQuality("positions_found", "positions found")
 """1 - mean error of the nearest of a batch over that of a random one: 1 where every slice finds its place."""
@@ -37,19 +37,16 @@ def warmed_up(epoch: int, epochs: int) -> float:
     return min(1.0, (epoch + 1) / max(1.0, WARM_UP * epochs)) * polynomial(epoch, epochs)
 
 
-class SGPTrainer(UnpairedTrainer):
+class SGPTrainer(PretextTrainer):
     """Slices at equal relative positions of different subjects become alike (symmetric InfoNCE, soft targets).
 
     One encoder for both domains by default; `"architecture": {"encoders": 2}` for two. Each image is augmented by a
     draw of its own, so that no pose gives a pair away. It makes no image and no keeper: trainers of PTA find it.
     """
 
-    role: ClassVar[TrainingRole] = "pretext"
     learners: ClassVar[tuple[str, ...]] = (SLICE_ENCODER,)
-    learning_rate: ClassVar[float] = 1e-3
     own_schedule: ClassVar[str] = "polynomial after a warm-up"
     schedule: Schedule = staticmethod(warmed_up)
-    epochs: ClassVar[int] = 100
     apart: ClassVar[bool] = True
     qualities: ClassVar[tuple[PatchQuality, ...]] = (FOUND,)
     chosen_by: ClassVar[PatchQuality | None] = FOUND
@@ -65,9 +62,6 @@ class SGPTrainer(UnpairedTrainer):
     def batch_of(planned: int) -> int:
         """At least 32 slices: each is held against all others of its batch."""
         return max(planned, BATCH)
-
-    def keeper_block(self, asked: Asked) -> None:
-        """No keeper file is made of it."""
 
     @staticmethod
     def network_of(block: TrainingBlock) -> nn.Module:
@@ -105,15 +99,6 @@ class SGPTrainer(UnpairedTrainer):
     def judged_cases(self) -> list[str]:
         """Low-field cases."""
         return [case for case in super().judged_cases() if self.domain_of(case) == "source"]
-
-    def summarise(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`mean`: the errors of positions, in lengths of the labelled extent."""
-        images = [name for name in rows[0] if name != "case"]
-        mean = {
-            image: {key: float(np.mean([row[image][key] for row in rows])) for key in rows[0][image]}
-            for image in images
-        }
-        return {"metric_per_case": list(rows), "mean": mean}
 
 
 @dataclass(frozen=True)

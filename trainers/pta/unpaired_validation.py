@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import Tensor, nn
+from torch import nn
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.evaluation.feature_network import FeatureNetwork
 from nnunet_uhf.evaluation.image_metrics import fitted_quality, image_quality
+from nnunet_uhf.evaluation.image_sets import CaseSlices, case_slices, set_metrics
+from nnunet_uhf.evaluation.multiscale import ms_ssim
 from nnunet_uhf.evaluation.translation import (
     histogram_matched,
     local_correlation,
@@ -30,26 +33,15 @@ from nnunet_uhf.evaluation.translation import (
 from nnunet_uhf.imageio.restore import restore_grid, write_image
 from nnunet_uhf.inference.neighbours import with_neighbours
 from nnunet_uhf.inference.predictor import ImagePredictor
-from nnunet_uhf.networks.pta.training import PTANet
 from nnunet_uhf.trainers.pta.slices import labelled_values
 from nnunet_uhf.types import FloatArray, Mask
 
 CHANGES = "changes"
 """Folder in that of the images: how far each is from its input with matched histogram, in standard deviations."""
+SLICES = "slices"
+"""Of a row, until it is summarised."""
 MATCHED_CASES = 20
 """High-field cases whose values histograms are matched to, at most."""
-
-
-class _Back(nn.Module):
-    """The way back of a trained network alone."""
-
-    def __init__(self, network: PTANet) -> None:
-        super().__init__()
-        self.back = network.back
-
-    def forward(self, image: Tensor) -> Tensor:
-        translated: Tensor = self.back(image)
-        return translated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +50,27 @@ class HeldOutTranslations:
 
     Attributes:
         network: of the training.
+        back: its way back; None of one direction alone.
         dataset: nnU-Net's, of all cases of the fold.
         learnt: high-field cases of the training side.
         held_out: high-field cases of the other.
         truth: high-field case of the same subject by low-field case.
+        ranges: z-scores of each domain that stand for black and white.
+        features: describes slices, for distances of sets; None without it.
         slices: neighbouring slices that the network is given.
         plans, configuration: nnU-Net's, of the preprocessed cases.
         file_ending: of the images that are written.
         device: where to predict.
     """
 
-    network: PTANet
+    network: nn.Module
+    back: nn.Module | None
     dataset: Any
     learnt: Sequence[str]
     held_out: Sequence[str]
     truth: Mapping[str, str]
+    ranges: Mapping[str, Sequence[float]]
+    features: FeatureNetwork | None
     slices: int
     plans: PlansManager
     configuration: ConfigurationManager
@@ -88,18 +86,13 @@ class HeldOutTranslations:
     @cached_property
     def high_field(self) -> dict[str, float]:
         """Roughness and contrast of held-out high-field scans: what a translation should have."""
-        rows = []
-        for case in self.held_out:
-            data, labels = self.dataset.load_case(case)[:2]
-            image, brain = np.asarray(data[0]), np.asarray(labels[0]) > 0
-            rows.append(_texture(image, brain))
-        return mean_of(rows)
+        return mean_of([_texture(*self._loaded(case)) for case in self.held_out])
 
     def enhance(self, case: str, loaded: Sequence[Any], folder: Path) -> dict[str, Any]:
         """Translate a case, write it into a folder, and measure it.
 
         Returns:
-            An entry of `metric_per_case`.
+            An entry of `metric_per_case`, for :meth:`summary`, which takes the slices out of it.
 
         Raises:
             UHFError: a held-out pair is not on one grid.
@@ -107,54 +100,84 @@ class HeldOutTranslations:
         data, labels, _, properties = loaded
         source = np.asarray(data, dtype=np.float32)
         brain = np.asarray(labels[0]) > 0
-        made = self._predicted(self.network, source, self.slices)
-        again = self._predicted(_Back(self.network), made[None], 1)
+        made, matched = self._predicted(self.network, source, self.slices), self._matched(source[0], brain)
         row: dict[str, Any] = {
             "case": case,
             "translation": {
                 "shift_pixels": mean_shift(made, source[0], brain),
                 "local_correlation": local_correlation(made, source[0], brain),
                 **_texture(made, brain),
-                "cycle_error": float(np.abs(again - source[0])[brain].mean()),
+                **self._cycle(made, source[0], brain),
             },
-            "low_field": {
-                "roughness": slice_roughness(source[0], brain),
-                "contrast": tissue_contrast(source[0], brain),
-            },
+            "low_field": _texture(source[0], brain),
             "high_field": self.high_field,
+            SLICES: {
+                "translation": self._slices(made, brain, "target"),
+                "matched": self._slices(matched, brain, "target"),
+                "low_field": self._slices(source[0], brain, "source"),
+            },
         }
         if case in self.truth:
-            row.update(self._against_truth(case, source[0], made, brain, properties))
-        changed = np.abs(made - self._matched(source[0], brain)) * brain
+            row.update(
+                self._against_truth(case, {"prediction": made, "input": source[0], "matched": matched}, properties)
+            )
+        changed = np.abs(made - matched) * brain
         (folder / CHANGES).mkdir(exist_ok=True)
         for image, place in ((made, folder), (changed, folder / CHANGES)):
             write_image(self._restored(image, properties), place / f"{case}{self.file_ending}", properties)
         return row
 
+    def summary(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The content of summary.json: all cases, means over those that have an image, and the sets against each other.
+
+        In `mean` each set of all slices has its diversity, and with a feature network its distance from the held-out
+        high-field scans; `floor` has that of two halves of these.
+        """
+        slices = [row[SLICES] for row in rows]
+        kept = [{name: value for name, value in row.items() if name != SLICES} for row in rows]
+        names = dict.fromkeys(name for row in kept for name in row if name != "case")
+        mean = {name: mean_of([row[name] for row in kept if name in row]) for name in names}
+        sets = {name: [one[name] for one in slices] for name in slices[0]}
+        sets["high_field"] = [self._slices(*self._loaded(case), "target") for case in self.held_out]
+        measured = set_metrics(sets, real="high_field", network=None if self.features is None else self.features.name)
+        for name, numbers in measured.items():
+            mean[name] = {**mean.get(name, {}), **numbers}
+        return {"metric_per_case": kept, "mean": {name: numbers for name, numbers in mean.items() if numbers}}
+
+    def _cycle(self, made: FloatArray, source: FloatArray, brain: Mask) -> dict[str, float]:
+        if self.back is None:
+            return {}
+        again = self._predicted(self.back, made[None], 1)
+        return {"cycle_error": float(np.abs(again - source)[brain].mean())}
+
+    def _loaded(self, case: str) -> tuple[FloatArray, Mask]:
+        data, labels = self.dataset.load_case(case)[:2]
+        return np.asarray(data[0], dtype=np.float32), np.asarray(labels[0]) > 0
+
+    def _slices(self, image: FloatArray, brain: Mask, domain: str) -> CaseSlices:
+        side = int(max(self.configuration.patch_size))
+        return case_slices(image, brain, self.ranges[domain], side=side, network=self.features)
+
     def _against_truth(
-        self, case: str, source: FloatArray, made: FloatArray, brain: Mask, properties: Mapping[str, Any]
+        self, case: str, images: Mapping[str, FloatArray], properties: Mapping[str, Any]
     ) -> dict[str, Any]:
         partner = self.truth[case]
         data, labels, _, other = self.dataset.load_case(partner)
         truth = self._restored(np.asarray(data[0], dtype=np.float32), other)
         inside = self._restored((np.asarray(labels[0]) > 0).astype(np.float32), other) > 0.5
-        matched = self._matched(source, brain)
-        images = {
-            name: self._restored(image, properties)
-            for name, image in (("prediction", made), ("input", source), ("matched", matched))
-        }
-        if truth.shape != images["prediction"].shape:
+        moved = {name: self._restored(image, properties) for name, image in images.items()}
+        if truth.shape != moved["prediction"].shape:
             raise UHFError(
                 f"uhf.unpaired.held_out_pairs: {case} and {partner} are not on one grid, nothing can be compared; "
                 "convert them as pairs first (convert paired) and take these images"
             )
         floor = truth.min()
-        truth, moved = truth - floor, {name: image - floor for name, image in images.items()}
+        truth, moved = truth - floor, {name: image - floor for name, image in moved.items()}
+        as_they_come = {name: _quality(truth, moved[name], inside) for name in ("prediction", "matched")}
         return {
-            "prediction": image_quality(truth, moved["prediction"], inside) | _mae(truth, moved["prediction"], inside),
+            **as_they_come,
             "prediction_fitted": fitted_quality(truth, moved["prediction"], inside),
             "input": fitted_quality(truth, moved["input"], inside) | _mae(truth, moved["input"], inside),
-            "matched": image_quality(truth, moved["matched"], inside) | _mae(truth, moved["matched"], inside),
             "matched_fitted": fitted_quality(truth, moved["matched"], inside),
         }
 
@@ -177,13 +200,15 @@ def _texture(image: FloatArray, brain: Mask) -> dict[str, float]:
     return {"roughness": slice_roughness(image, brain), "contrast": tissue_contrast(image, brain)}
 
 
+def _quality(truth: FloatArray, image: FloatArray, inside: Mask) -> dict[str, float]:
+    """Of an image as it comes; `ms_ssim_reference` is of the whole image against its truth."""
+    quality = image_quality(truth, image, inside) | _mae(truth, image, inside)
+    try:
+        return {**quality, "ms_ssim_reference": ms_ssim(truth, image)}
+    except ValueError:  # too small an image for the window
+        return quality
+
+
 def _mae(truth: FloatArray, image: FloatArray, inside: Mask) -> dict[str, float]:
     """Mean absolute error in the brain, in standard deviations of a scan."""
     return {"mae_brain": float(np.abs(image - truth)[inside].mean())}
-
-
-def summarise_translations(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The content of summary.json: all cases, and means over those that have an image; none has `foreground_mean`."""
-    names = dict.fromkeys(name for row in rows for name in row if name != "case")
-    mean = {name: mean_of([row[name] for row in rows if name in row]) for name in names}
-    return {"metric_per_case": list(rows), "mean": mean}

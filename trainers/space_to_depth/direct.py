@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
-from torch.nn import functional as F
 
-from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, TrainingRole
+from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.space_to_depth.keeper import SpaceToDepthKeeper
 from nnunet_uhf.networks.space_to_depth.kind import KIND
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.trainers.distillation.students import build_folded, folded_options
+from nnunet_uhf.trainers.image_to_image.direct import DirectTrainer
 from nnunet_uhf.trainers.image_to_image.earlier_folds import of_folds
 from nnunet_uhf.trainers.image_to_image.image_trainer import Plans, checked_config
-from nnunet_uhf.trainers.image_to_image.pair_source import Pair
-from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, Outcome
-from nnunet_uhf.trainers.image_to_image.trainer import ImageToImageTrainer
 
 
-class UHFKeeperTrainerDirect(ImageToImageTrainer):
+class UHFKeeperTrainerDirect(DirectTrainer):
     """Source in, target out, by mean absolute error: a keeper of the efficient preset that no teacher has taught.
 
     It needs one training instead of two. Its maps are what its own image is made of, and nobody has told them what a
     teacher sees in high-field images.
     """
-
-    role: ClassVar[TrainingRole] = "keeper"
-    own_weights: ClassVar[Mapping[str, float]] = {"image": 100.0}
 
     def describe_networks(
         self, task: EnhancementTask, planned: ConfigurationManager, *, plans: Plans, configuration: str, fold: int | str
@@ -47,9 +38,3 @@ class UHFKeeperTrainerDirect(ImageToImageTrainer):
     def network_of(block: TrainingBlock) -> nn.Module:
         """A keeper and its image head with random weights."""
         return build_folded(block.networks.architecture)
-
-    def compute(self, pair: Pair) -> Outcome:
-        """The mean absolute error of the network's image."""
-        image = self.network(pair.source)
-        loss = self.weights["image"] * F.l1_loss(image.float(), pair.target.float())
-        return Outcome(losses={EVERYTHING: loss}, terms={"image": loss}, image=image)

@@ -153,6 +153,22 @@ class ResnetTrunk(Trunk):
         translated: Tensor = self.layers(repeat_borders(unit, 4, self.SMALLEST))
         return translated
 
+    @property
+    def encoded_channels(self) -> tuple[int, ...]:
+        """Of the maps that :meth:`encoded` gives."""
+        return self.in_channels, *(self.features_in * factor for factor in (2, 4, 4, 4))
+
+    def encoded(self, unit: Tensor) -> list[Tensor]:
+        """What the first half makes of an image: the image, both halvings, the first and the middle block (CUT)."""
+        blocks = [place for place, layer in enumerate(self.layers) if isinstance(layer, ReflectingBlock)]
+        wanted = (3, 6, blocks[0], blocks[len(blocks) // 2])  # CUT's layers 4, 8, 12 and 16 of 9 blocks
+        x, maps = repeat_borders(unit, 4, self.SMALLEST), []
+        maps.append(x)
+        for place, layer in enumerate(self.layers[: max(wanted) + 1]):
+            x = layer(x)
+            maps += [x] * wanted.count(place)
+        return maps
+
     def config(self) -> dict[str, Any]:
         """Keyword arguments that rebuild this network, ready for JSON."""
         return {

@@ -78,7 +78,7 @@ def generator_losses(
     for name, score in output.scores.items():
         weight = weights["structure" if name == "structure" else "adversarial"]
         if weight and score.deceived is not None:
-            terms[f"adversarial_{name}"] = weight * _distance(score.deceived, labels.real)
+            terms[f"adversarial_{name}"] = weight * distance_to_label(score.deceived, labels.real)
     images = {
         "cycle_source": (output.cycle_source, output.source),
         "cycle_target": (output.cycle_target, output.target),
@@ -107,7 +107,8 @@ def judge_losses(
 ) -> dict[str, Tensor]:
     """The weighted terms of the judges: least squares of real and made images."""
     return {
-        f"judge_{name}": weights["judge"] * (_distance(score.real, labels.real) + _distance(score.fake, labels.fake))
+        f"judge_{name}": weights["judge"]
+        * (distance_to_label(score.real, labels.real) + distance_to_label(score.fake, labels.fake))
         for name, score in output.scores.items()
     }
 
@@ -137,7 +138,7 @@ def _gradient(image: Tensor) -> Tensor:
     return torch.stack([image[:, 0, 1:, :-1] - corner, image[:, 0, :-1, 1:] - corner], dim=1)
 
 
-def _distance(score: Tensor, label: float) -> Tensor:
+def distance_to_label(score: Tensor, label: float) -> Tensor:
     """Mean squared distance of scores to a label, in single precision at least."""
     wide = score.to(torch.promote_types(score.dtype, torch.float32))
     return (wide - label).square().mean()

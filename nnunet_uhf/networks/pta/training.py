@@ -6,13 +6,14 @@ All images here have intensities from -1 to 1; :meth:`PTANet.forward` without a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.networks.constant import with_constant_weights
 from nnunet_uhf.networks.contract import EnhancementNet
+from nnunet_uhf.networks.frozen import KeepsFrozen
 from nnunet_uhf.networks.pta.corruption import corrupted
 from nnunet_uhf.networks.pta.generators import TanhHead, Trunk, to_unit
 from nnunet_uhf.networks.pta.hybrid_generator import HybridTrunk
@@ -54,7 +55,7 @@ class PTAOutput:
     foreground: dict[str, Tensor] = field(default_factory=dict)
 
 
-class PTANet(nn.Module):
+class PTANet(KeepsFrozen):
     """The translation as keeper and decoder, the way back, a judge of each domain; the structure network is frozen.
 
     One forward pass gives what both players need; in a generator's terms the judges are constant (ours: simultaneous
@@ -69,6 +70,8 @@ class PTANet(nn.Module):
         structure_in_generator: whether its term reaches the generator; in the authors' code it never does.
         identity, cycle: whether these images are computed.
     """
+
+    frozen: ClassVar[tuple[str, ...]] = ("structure",)
 
     def __init__(
         self,
@@ -87,16 +90,9 @@ class PTANet(nn.Module):
             raise ValueError("a judge of two channels needs the structure network")
         self.keeper, self.decoder, self.back = forwards.keeper, forwards.decoder, back
         self.judge_target, self.judge_source = judge_target, judge_source
-        self.structure = None if structure is None else structure.requires_grad_(requires_grad=False)
+        self.structure = structure
         self.structure_in_generator, self.identity, self.cycle = structure_in_generator, identity, cycle
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> PTANet:
-        """As ``nn.Module.train``, but the structure network never leaves eval mode."""
-        super().train(mode)
-        if self.structure is not None:
-            self.structure.eval()
-        return self
+        self.freeze()
 
     def generators(self) -> list[nn.Module]:
         """What the player of both generators moves."""
@@ -131,7 +127,7 @@ class PTANet(nn.Module):
             made.detach() if earlier is None else earlier.mixed(made)
             for made, earlier in ((output.made_target, earlier_target), (output.made_source, earlier_source))
         )
-        output.scores["source"] = self._judged(self.judge_source, output.source, fake_source, output.made_source)
+        output.scores["source"] = judged_by(self.judge_source, output.source, fake_source, output.made_source)
         self._judge_targets(output, fake_target)
         return output
 
@@ -162,18 +158,18 @@ class PTANet(nn.Module):
     def _judge_targets(self, output: PTAOutput, fake: Tensor) -> None:
         judge, made = self.judge_target, output.made_target
         if self.structure is None:
-            output.scores["target"] = self._judged(judge, output.target, fake, made)
+            output.scores["target"] = judged_by(judge, output.target, fake, made)
             return
         with torch.no_grad():
             right_real, right_fake = self.put_right(output.target), self.put_right(fake)
         if judge.in_channels == 2:
             right_made = self.put_right(made if self.structure_in_generator else made.detach())
             pairs = ((output.target, right_real), (fake, right_fake), (made, right_made))
-            output.scores["target"] = self._judged(judge, *(torch.cat(pair, dim=1) for pair in pairs))
+            output.scores["target"] = judged_by(judge, *(torch.cat(pair, dim=1) for pair in pairs))
             return
-        output.scores["target"] = self._judged(judge, output.target, fake, made)
+        output.scores["target"] = judged_by(judge, output.target, fake, made)
         right_made_or_none = self.put_right(made) if self.structure_in_generator else None
-        output.scores["structure"] = self._judged(judge, right_real, right_fake, right_made_or_none)
+        output.scores["structure"] = judged_by(judge, right_real, right_fake, right_made_or_none)
 
     def put_right(self, image: Tensor) -> Tensor:
         """What the structure network makes of an image whose blocks were turned and taken out."""
@@ -182,10 +178,11 @@ class PTANet(nn.Module):
         restored: Tensor = self.structure(broken)
         return restored.clamp(-1, 1)
 
-    @staticmethod
-    def _judged(judge: PatchGAN, real: Tensor, fake: Tensor, made: Tensor | None) -> JudgeScores:
-        deceived = None if made is None else with_constant_weights(judge, made)
-        return JudgeScores(judge(real), judge(fake), deceived)
+
+def judged_by(judge: PatchGAN, real: Tensor, fake: Tensor, made: Tensor | None) -> JudgeScores:
+    """What a judge says of real and earlier made images, and of made ones, for which it is constant."""
+    deceived = None if made is None else with_constant_weights(judge, made)
+    return JudgeScores(judge(real), judge(fake), deceived)
 
 
 Translator = EnhancementNet | PTANet

@@ -22,6 +22,7 @@ from nnunet_uhf.networks.presets import PRESETS
 from nnunet_uhf.routes.task import EnhancementTask
 from nnunet_uhf.routes.training import JUDGE, LEARNERS, SCHEDULES, WEIGHTS, TrainingWishes
 from nnunet_uhf.trainers import (
+    CUTTrainer,
     LSCTrainer,
     PTATrainer,
     SGPTrainer,
@@ -65,7 +66,7 @@ def distillation_net(*, adversarial: bool = True) -> DistillationNet:
 
 
 def test_every_name_that_may_be_asked_for_is_somebodys() -> None:
-    kinds = (UHFTeacherTrainer, UHFKeeperTrainer, SGPTrainer, LSCTrainer, PTATrainer, UniCOALTrainer)
+    kinds = (UHFTeacherTrainer, UHFKeeperTrainer, SGPTrainer, LSCTrainer, PTATrainer, CUTTrainer, UniCOALTrainer)
     assert set(LEARNERS) == {name for kind in kinds for name in kind.learners}
     labelled = {*SEGMENTATION_TEACHER_WEIGHTS, *LABELLED_KEEPER_WEIGHTS}  # by uhf.teacher
     assert set(WEIGHTS) == {name for kind in kinds for name in kind.own_weights} | labelled | {JUDGE}

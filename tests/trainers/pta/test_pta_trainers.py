@@ -13,10 +13,12 @@ import torch
 
 from helpers.support import fit, only_line, tiny_trainer
 from helpers.tiny_data import PAIRS, TinyDataset
+from helpers.unpaired_samples import described_otherwise
 from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.nnunet.model_folder import ModelFolder
-from nnunet_uhf.trainers.pta.pta import PTATrainer, held_then_linear
+from nnunet_uhf.trainers.pta.pta import PTATrainer
+from nnunet_uhf.trainers.pta.translation import held_then_linear
 
 
 def summary_of(trainer: Any) -> dict[str, Any]:
@@ -36,13 +38,18 @@ def test_pretext_trainings_report_figures_of_their_own(pretrained: TinyDataset) 
     assert {row["case"].partition("_")[0] for row in structure["metric_per_case"]} == {"HF"}
 
 
-@pytest.mark.parametrize("name", ["PTATrainerPaper", "PTATrainerUNet", "PTATrainer25D"])
+@pytest.mark.parametrize("name", ["PTATrainerPaper", "PTATrainerUNet", "PTATrainer25D", "CUTTrainer"])
 def test_a_translation_trains_validates_and_enhances(name: str, pretrained: TinyDataset, tmp_path: Path) -> None:
     trainer = fit(tiny_trainer(name, pretrained, "2d"), validate=True)
     folder = model_folder(pretrained, name)
     assert not (folder.fold(0).path / "checkpoint_best.pth").exists()
     summary = summary_of(trainer)
-    assert {"translation", "low_field", "high_field", "prediction", "matched", "input"} <= set(summary["mean"])
+    mean = summary["mean"]
+    assert {"translation", "low_field", "high_field", "prediction", "matched", "input"} <= set(mean)
+    assert ("cycle_error" in mean["translation"]) == (name != "CUTTrainer")
+    assert all("ms_ssim_diversity" in mean[image] for image in ("translation", "low_field", "high_field", "matched"))
+    assert "ms_ssim_reference" in mean["prediction"]
+    assert not any(key.startswith("fd_") for numbers in mean.values() for key in numbers)
     held_out = [row for row in summary["metric_per_case"] if "prediction" in row]
     assert [row["case"] for row in held_out] == ["LF_both"]
     changes = sorted(path.name for path in (folder.fold(0).validation / "changes").iterdir())
@@ -60,6 +67,28 @@ def test_a_translation_trains_validates_and_enhances(name: str, pretrained: Tiny
     assert high_field[high_field > 0].min() - 60 < values.min() < values.max() < high_field.max() + 60
 
 
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("PTATrainerHybrid", {"foreground_source", "foreground_target"}),
+        ("PTATrainerStructure", {"gradient"}),
+    ],
+)
+def test_a_variant_learns_from_terms_of_its_own(name: str, terms: set[str], pretrained: TinyDataset) -> None:
+    small = described_otherwise(pretrained, architecture={"features": 2, "width": 12, "heads": 3})
+    trainer = tiny_trainer(name, small, "2d")
+    trainer.initialize()
+    trainer.on_train_start()
+    before = [parameter.detach().clone() for player in trainer._learning for parameter in player.parameters]
+    numbers = trainer.train_step(next(trainer.dataloader_train))
+    assert terms <= set(numbers["terms"])
+    assert np.isfinite(numbers["loss"])
+    after = [parameter for player in trainer._learning for parameter in player.parameters]
+    assert sum(not torch.equal(one, other) for one, other in zip(before, after, strict=True)) > 0.75 * len(
+        before
+    )  # no token is background yet
+
+
 def test_the_structure_network_stays_as_it_was_trained_and_travels_in_the_checkpoint(pretrained: TinyDataset) -> None:
     trainer = fit(tiny_trainer("PTATrainer", pretrained, "2d", iterations=1))
     kept = trainer.pretexts["structure"]
@@ -68,29 +97,39 @@ def test_the_structure_network_stays_as_it_was_trained_and_travels_in_the_checkp
     assert trainer.pools["target"].images
 
 
-def test_it_goes_on_with_c_as_it_was_and_not_with_other_terms(
+def one_step(trainer: Any, batch: dict[str, Any], *, seed: int) -> None:
+    torch.manual_seed(seed)  # of corrupted blocks
+    trainer.network.train()
+    trainer.train_step(batch)
+
+
+def test_it_goes_on_with_c_as_if_it_had_not_stopped_and_not_with_other_terms(
     pretrained: TinyDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Short(PTATrainer):
         """Named apart, so that its folder is its own."""
 
-    first = tiny_trainer(Short, pretrained, "2d", iterations=1, epochs=2)
+    first = tiny_trainer(Short, pretrained, "2d", iterations=1, epochs=3)
     first.initialize()
     first.on_train_start()
-    for _ in range(1):
-        first.on_epoch_start()
-        first.on_train_epoch_start()
-        first.on_train_epoch_end([first.train_step(next(first.dataloader_train))])
-        first.on_validation_epoch_start()
-        first.on_validation_epoch_end([first.validation_step(next(first.dataloader_val))])
-        first.on_epoch_end()
+    batches = [next(first.dataloader_train) for _ in range(2)]
+    first.on_epoch_start()
+    first.on_train_epoch_start()
+    one_step(first, batches[0], seed=1)
+    first.on_train_epoch_end([{"loss": np.array(1.0), "terms": {}}])
+    first.on_validation_epoch_start()
+    first.on_validation_epoch_end([first.validation_step(next(first.dataloader_val))])
+    first.on_epoch_end()
     latest = str(Path(first.output_folder) / "checkpoint_latest.pth")
-    again = tiny_trainer(Short, pretrained, "2d", iterations=1, epochs=2, continue_training=True)
+    again = tiny_trainer(Short, pretrained, "2d", iterations=1, epochs=3, continue_training=True)
     again.initialize()
     again.load_checkpoint(latest)
-    assert again.current_epoch == 1
+    assert again.current_epoch == first.current_epoch == 1
+    for trainer in (first, again):
+        trainer.on_train_epoch_start()  # the learning rates of the epoch
+        one_step(trainer, batches[1], seed=2)
     for name, value in first.translation.state_dict().items():
-        assert torch.equal(value, again.translation.state_dict()[name])
+        assert torch.equal(value, again.translation.state_dict()[name]), name
 
     class Detached(Short):
         structure_in_generator = False
@@ -99,7 +138,7 @@ def test_it_goes_on_with_c_as_it_was_and_not_with_other_terms(
     other = tiny_trainer(Detached, pretrained, "2d", iterations=1, epochs=2, continue_training=True)
     other.initialize()
     capsys.readouterr()
-    assert "trained with other translation" in only_line(capsys, lambda: other.load_checkpoint(latest))
+    assert "trained with other settings" in only_line(capsys, lambda: other.load_checkpoint(latest))
 
 
 def test_the_learning_rate_stays_and_then_falls_to_nearly_nothing() -> None:
