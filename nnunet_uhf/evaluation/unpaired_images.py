@@ -31,6 +31,7 @@ from nnunet_uhf.evaluation.translation import (
     slice_roughness,
     tissue_contrast,
 )
+from nnunet_uhf.evaluation.unpaired_page import unpaired_page
 from nnunet_uhf.imageio.files import case_files
 from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import read_volume, require_same_grid
@@ -75,7 +76,9 @@ def evaluate_unpaired(
     console: Console | None = None,
     odd: Odd | None = None,
 ) -> dict[str, Any]:
-    """Hold made images against real ones of other subjects; write `unpaired_metrics.json`, `per_case.csv`, `sets.csv`.
+    """Hold made images against real ones of other subjects; write JSON, CSV and a page.
+
+    `unpaired_metrics.json`, `per_case.csv`, `sets.csv`, and `index.html` with slices of some cases.
 
     Args:
         reference: folder of real high-field images (3D NIfTI).
@@ -129,8 +132,11 @@ def evaluate_unpaired(
         if odd is not None:
             odd.reasons.update(left_out.reasons)
         sets = {name: images for name, images in found.items() if images}
+        slices = _slices(sets, features)
         measured = set_metrics(
-            _slices(sets, features), real=HIGH_FIELD, network=None if features is None else features.name
+            {name: list(cases.values()) for name, cases in slices.items()},
+            real=HIGH_FIELD,
+            network=None if features is None else features.name,
         )
         for name in sets:
             means = mean_of([{key: value for key, value in row.items() if key != "case"} for row in rows[name]])
@@ -152,9 +158,16 @@ def evaluate_unpaired(
             "sets": measured,
         }
         (folder / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        write_table(folder / "per_case.csv", [{"set": name, **row} for name in sets for row in rows[name]])
-        write_table(folder / "sets.csv", [{"set": name, **numbers} for name, numbers in measured.items()])
+        (folder / "index.html").write_text(unpaired_page(record, slices, made=MADE), encoding="utf-8")
+        write_table(folder / "per_case.csv", _filled([{"set": name, **row} for name in sets for row in rows[name]]))
+        write_table(folder / "sets.csv", _filled([{"set": name, **numbers} for name, numbers in measured.items()]))
     return record
+
+
+def _filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that all have every column; what a row has not is empty."""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    return [{key: row.get(key) for key in columns} for row in rows]
 
 
 def sets_table(record: Mapping[str, Any]) -> Group:
@@ -223,23 +236,25 @@ def _kept(image: _Image, given: _Image) -> dict[str, float]:
     }
 
 
-def _slices(sets: Mapping[str, Mapping[str, _Image]], network: FeatureNetwork | None) -> dict[str, list[CaseSlices]]:
-    """Slices of all sets, of one size in mm and in pixels: those of the high-field images."""
+def _slices(
+    sets: Mapping[str, Mapping[str, _Image]], network: FeatureNetwork | None
+) -> dict[str, dict[str, CaseSlices]]:
+    """Slices of all sets by case, of one size in mm and in pixels: those of the high-field images."""
     everything = [image for images in sets.values() for image in images.values()]
     side_mm = max(side * mm for one in everything for side, mm in zip(box_sides(one.mask), one.pixel_mm, strict=True))
     pixel_mm = np.median([image.pixel_mm for image in sets[HIGH_FIELD].values()], axis=0)
     shape = [round(side_mm / mm) for mm in pixel_mm]
-    result: dict[str, list[CaseSlices]] = {}
+    result: dict[str, dict[str, CaseSlices]] = {}
     for name, images in sets.items():
         # made images have the intensities of high field
         scores = _range(list(sets[INPUT if name == INPUT else HIGH_FIELD].values()))
-        result[name] = []
-        for image in images.values():
+        result[name] = {}
+        for case, image in images.items():
             side = [round(side_mm / mm) for mm in image.pixel_mm]
             slices = unit_slices(image.data, image.mask, scores, side=side)
             if side != shape:
                 slices = resize(slices, (len(slices), *shape), order=1, anti_aliasing=True).astype(np.float32)
-            result[name].append(CaseSlices(slices, None if network is None else network.describe(slices)))
+            result[name][case] = CaseSlices(slices, None if network is None else network.describe(slices))
     return result
 
 
