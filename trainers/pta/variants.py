@@ -36,6 +36,6 @@ class PTATrainer25D(PTATrainer):
 
 
 class PTATrainerStructure(PTATrainer):
-    """PTATrainer whose edges have to lie where those of its input do (extension; the gain is unmeasured)."""
+    """PTATrainer whose edges have to lie where those of its input do (extension; no gain in one short run)."""
 
     own_weights: ClassVar[Mapping[str, float]] = {**PTA_PRESETS["code"].weights, "gradient": 5.0}

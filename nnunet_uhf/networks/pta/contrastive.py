@@ -1,8 +1,8 @@
 """One-directional contrastive translation: places stay recognisable (CUT, arXiv 2007.15651; extension).
 
 In place of the way back and its judge, patches of the made image are compared with those of the input in the
-generator's own maps. About a third of the cost of two directions; its authors warn that it may invent more where the
-groups differ.
+generator's own maps: two whole passes of a generator and four halves, in place of six. Its authors warn that it may
+invent more where the groups differ.
 """
 
 from __future__ import annotations
