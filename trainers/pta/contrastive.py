@@ -23,7 +23,8 @@ from nnunet_uhf.trainers.pta.translation import GENERATOR, JUDGE, TranslationTra
 class CUTTrainer(TranslationTrainer):
     """One generator, low field to high field: each place of an image must be found again in its input.
 
-    Generator and judge are those of PTATrainer; there is no way back and nothing is trained beforehand. `enhance` takes its models, `pseudo-pairs` with `--from source` alone.
+    Generator and judge are those of PTATrainer; there is no way back and nothing is trained beforehand. `enhance` takes
+    its models, `pseudo-pairs` with `--from source` alone.
     """
 
     own_weights: ClassVar[Mapping[str, float]] = CUT_WEIGHTS
