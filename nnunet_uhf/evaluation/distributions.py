@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from nnunet_uhf.evaluation.multiscale import ms_ssim
 from nnunet_uhf.types import FloatArray
 
-Features = NDArray[np.float64]
+_Wide = NDArray[np.float64]
 PAIRS = 100
 
 
@@ -41,7 +41,7 @@ def kernel_distance(real: FloatArray, made: FloatArray) -> float:
     """
     one, two = (np.asarray(part, np.float64) for part in (real, made))
 
-    def kernel(left: Features, right: Features) -> Features:
+    def kernel(left: _Wide, right: _Wide) -> _Wide:
         return np.asarray((left @ right.T / one.shape[1] + 1) ** 3)
 
     within = []
