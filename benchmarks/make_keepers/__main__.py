@@ -44,7 +44,7 @@ def train_one(
     taught_by: Annotated[str, typer.Option(help=f"{', '.join(TAUGHT_BY)}.")] = "both",
     steps: Annotated[int, typer.Option(min=1)] = 10_000,
     batch: Annotated[int, typer.Option(min=1)] = 8,
-    patch: Annotated[int, typer.Option(min=32, help="128 in 2D and 64 in 3D suit a CPU.")] = 128,
+    patch: Annotated[int, typer.Option(min=64, help="128 in 2D and 64 in 3D suit a CPU.")] = 128,
     width: Annotated[int, typer.Option(help="Of the keeper, a multiple of 8.")] = 8,
     draws: Annotated[int, typer.Option(min=1, help="Pairs of each map, without the head.")] = 3,
     heads: Annotated[int, typer.Option(min=0, help="Pairs of each whole head.")] = 1,

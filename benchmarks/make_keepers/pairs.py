@@ -23,6 +23,7 @@ from make_keepers.maps import CEREBRUM, LabelMap, class_indices, cut, read_map
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.preprocessing.low_field.slice_profile import SliceProfile, fill_slices, take_slices
 from nnunet_uhf.preprocessing.synthesis import (
+    PROTON_DENSITY,
     Anatomy,
     Sequence,
     SimulatedStructure,
@@ -31,6 +32,7 @@ from nnunet_uhf.preprocessing.synthesis import (
     structure_signals,
     synthesise_image,
     t1_seconds,
+    t2_star_seconds,
     vary_structures,
 )
 from nnunet_uhf.seeds import case_generator
@@ -54,7 +56,7 @@ MARGIN, HEAD_MARGIN = 4, 18
 SLAB = 64
 """Voxels of a draw along its first axis: a part of the brain, so that there are more draws in the same time."""
 TOWARDS_WHITE = {10: (0.3, 0.6), 12: (0.1, 0.3), 13: (0.5, 0.9), 26: (0.0, 0.2)}
-"""How far T1 of thalamus, putamen, pallidum and accumbens lies from cortex towards white matter (ours; a range, as
+"""How far thalamus, putamen, pallidum and accumbens lie from cortex towards white matter (ours; a range, as
 published values differ): in T1w images of any field strength they are between the two."""
 RIGHT = {49: 10, 51: 12, 52: 13, 58: 26}
 DESCRIPTION = {
@@ -184,12 +186,17 @@ def plain_signals(sequence: Sequence, field: float) -> tuple[float, float, float
 
 
 def deep_grey(anatomy: Anatomy, field: float, towards_white: dict[int, float]) -> Anatomy:
-    """The anatomy with the T1 of deep grey matter between that of cortex and white matter."""
-    ratio = t1_seconds("wm", field) / t1_seconds("gm", field)
+    """The anatomy with deep grey matter between cortex and white matter, in relaxation and in proton density."""
+    ratios = {
+        "t1_factor": t1_seconds("wm", field) / t1_seconds("gm", field),
+        "decay_factor": t2_star_seconds("wm", field) / t2_star_seconds("gm", field),
+        "density_factor": PROTON_DENSITY["wm"] / PROTON_DENSITY["gm"],
+    }
     structures = []
     for one in anatomy.structures:
         part = towards_white.get(RIGHT.get(one.label, one.label), 0.0)
-        structures.append(dataclasses.replace(one, t1_factor=one.t1_factor * (1 - part + part * ratio)))
+        changed = {name: getattr(one, name) * (1 - part + part * ratio) for name, ratio in ratios.items()}
+        structures.append(dataclasses.replace(one, **changed))
     return dataclasses.replace(anatomy, structures=tuple(structures))
 
 

@@ -104,7 +104,7 @@ def test_batches_are_squares_of_any_side_and_their_parts_belong_together(draws: 
 
 
 def test_a_stopped_training_goes_on_and_its_keeper_becomes_two_files(draws: list[Draw], tmp_path: Path) -> None:
-    lesson = Lesson(dim=2, width=8, taught_by="both", steps=2, batch=2, patch=32)
+    lesson = Lesson(dim=2, width=8, taught_by="both", steps=2, batch=2, patch=64)
     pupil = train(lesson, draws, draws[2:], tmp_path / "a", device=torch.device("cpu"))
     again = train(lesson, draws, draws[2:], tmp_path / "a", device=torch.device("cpu"))  # nothing is left to do
     for one, other in zip(pupil.parameters(), again.parameters(), strict=True):
@@ -121,7 +121,7 @@ def test_a_stopped_training_goes_on_and_its_keeper_becomes_two_files(draws: list
 
 @pytest.mark.parametrize("taught_by", ["image", "structures"])
 def test_a_lesson_reaches_what_it_is_about_alone(draws: list[Draw], taught_by: str, tmp_path: Path) -> None:
-    lesson = Lesson(dim=2, width=8, taught_by=taught_by, steps=1, batch=1, patch=32)
+    lesson = Lesson(dim=2, width=8, taught_by=taught_by, steps=1, batch=1, patch=64)
     torch.manual_seed(lesson.seed)
     before = Pupil(lesson)
     after = train(lesson, draws, draws, tmp_path, device=torch.device("cpu"))

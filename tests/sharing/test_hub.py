@@ -234,7 +234,7 @@ def test_what_the_hub_refuses_is_one_line_without_its_words(
     keeper, _ = offered(hub, tmp_path / "made")
     hub.status = status
     line = refused(capsys, "push", str(keeper), "--repo", "lab/keepers")
-    assert "log in" in line or "try again" in line
+    assert "logged in" in line or "try again" in line
 
 
 def test_text_of_a_header_is_no_markup() -> None:
