@@ -49,7 +49,12 @@ class FakeCommands:
         self.fails: str | None = None
 
     def __call__(
-        self, command: Sequence[str], *, environment: Mapping[str, str], log: Any, on_epoch: Callable[[int], None]
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        on_epoch: Callable[[int], None],
+        **_: Any,
     ) -> int:
         self.called.append((tuple(command), dict(environment)))
         if self.fails is not None and self.fails in " ".join(command):
