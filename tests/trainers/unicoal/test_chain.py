@@ -1,4 +1,4 @@
-"""From scans of two field strengths to the teacher of a keeper: the whole way by commands, on made scans."""
+"""From scans of two field strengths to a keeper: the whole way by commands, on made scans."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def planned(root: Path, spec: DatasetSpec, plane: str | None = None) -> TinyData
     return dataset
 
 
-def test_the_whole_way_from_scans_of_two_field_strengths_to_a_teacher(root: Path) -> None:
+def test_the_whole_way_from_scans_of_two_field_strengths_to_a_keeper(root: Path) -> None:
     affine = case_affine((1.0, 1.0, 2.0), (34, 34, 12))
     lines = ["case,LF,HF,labels"]
     for number, case in enumerate(CASES):
@@ -118,4 +118,9 @@ def test_the_whole_way_from_scans_of_two_field_strengths_to_a_teacher(root: Path
     description["uhf"]["architecture"] = {"base_features": 4}
     (root / "raw" / pairs.name / "dataset.json").write_text(json.dumps(description))
     dataset = planned(root, pairs)
-    fit(tiny_trainer("UHFTeacherTrainer", dataset, "2d", iterations=2), validate=True)
+    for name in ("UHFTeacherTrainer", "UHFKeeperTrainer"):
+        fit(tiny_trainer(name, dataset, "2d", iterations=60), validate=True)
+    command("export-keeper", "-d", 542, "-c", "2d", "-f", 0, "-o", root / "keeper.safetensors", "--accept-worse")
+    keeper = read_header(root / "keeper.safetensors")
+    assert (keeper.route, keeper.channel, keeper.source_field_T, keeper.target_field_T) == ("unicoal", "LF", 0.36, 3.0)
+    assert set(keeper.training_cases) >= {"anna", "bert"}
