@@ -111,6 +111,7 @@ def test_a_zip_installed_elsewhere_predicts_the_same_voxels_without_a_keeper(
     from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 
     archive, elsewhere = tmp_path / "model.zip", tmp_path / "elsewhere"
+    (trained.folder / "fold_0" / "progress.png").touch()  # the export asks for it, and tests draw none
     export_pretrained_model(trained.dataset.name, str(archive), ("3d_fullres",), "UHFTrainer", folds=(0,))
     elsewhere.mkdir()
     nowhere = str(tmp_path / "nowhere")
