@@ -25,6 +25,7 @@ def ends(job: Job, places: Places, device: str) -> list[dict[str, Any]]:
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
+    from nnunet_uhf.evaluation.image_metrics import psnr
     from nnunet_uhf.inference.slice_volumes import Wanted
     from nnunet_uhf.networks.unicoal.modalities import Slices
     from nnunet_uhf.preprocessing.low_field.slice_profile import profile_weights
@@ -62,18 +63,13 @@ def ends(job: Job, places: Places, device: str) -> list[dict[str, Any]]:
                 {
                     "case": case,
                     "ratio": ratio,
-                    "slice": _psnr(true, slices[inner] - 1, brain),
-                    "delta_0": _psnr(true, zero, brain),
-                    "delta_1": _psnr(true, one, brain),
-                    "delta_0_against_1": _psnr(zero, one, brain),
+                    "slice": psnr(true, slices[inner] - 1, mask=brain),
+                    "delta_0": psnr(true, zero, mask=brain),
+                    "delta_1": psnr(true, one, mask=brain),
+                    "delta_0_against_1": psnr(zero, one, mask=brain),
                 }
             )
     return rows
-
-
-def _psnr(truth: Any, image: Any, brain: Any) -> float:
-    reach = float(np.ptp(truth))
-    return float(10 * np.log10(reach**2 / np.mean((truth - image)[brain] ** 2)))
 
 
 @app.command()

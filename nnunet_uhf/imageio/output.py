@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import itertools
 import os
 import shutil
@@ -158,3 +159,9 @@ def _appear(made: Path, folder: Path, *, within: bool) -> None:
         raise UHFError(
             f"{folder} cannot take what was made ({error.strerror}): it lies in {kept}, move it yourself"
         ) from error
+
+
+def file_sha256(path: Path) -> str:
+    """Of the whole file, as sha256sum prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ Messages hold no text of the server's answer.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -29,7 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import logging
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.output import require_new, written_whole
+from nnunet_uhf.imageio.output import file_sha256, require_new, written_whole
 from nnunet_uhf.keepers.file import read_keeper, require_name
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.sharing.card import model_card
@@ -136,12 +135,6 @@ def checked_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise UHFError(f"--name {name!r:.120}: a file name of letters, digits, - . _ that ends in .safetensors")
     return name
-
-
-def file_sha256(path: Path) -> str:
-    """Of the whole file, as sha256sum prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def commit_of(cached: Path, revision: str) -> str:

@@ -5,7 +5,6 @@ The encoder is timm's; its weights are the user's file, which is not part of thi
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_uhf.errors import UHFError, first_line
+from nnunet_uhf.imageio.output import file_sha256
 
 VARIABLE = "nnUNet_UHF_SAM"
 """Environment variable that names the file of weights."""
@@ -89,9 +89,7 @@ def read_sam(path: str | Path, *, make: Callable[[], nn.Module] | None = None) -
         raise UHFError(
             f"{path} ({VARIABLE}) are not the weights of SAM's ViT-B image encoder; take sam_vit_b_01ec64.pth"
         ) from error
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return SAMPrior(encoder, sha256=digest)
+    return SAMPrior(encoder, sha256=file_sha256(path))
 
 
 def _made() -> nn.Module:
