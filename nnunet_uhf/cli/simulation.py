@@ -69,6 +69,10 @@ def simulate(
     ] = 0.0,
     motion: Annotated[float, typer.Option("--motion", help="Share of scans during which the head moves.")] = 0.0,
     spikes: Annotated[float, typer.Option("--spikes", help="Share of scans with a spike in k-space.")] = 0.0,
+    kspace_crop: Annotated[
+        float,
+        typer.Option("--kspace-crop", help="Largest share of k-space that a scan lacks in the plane, 0 to 0.9."),
+    ] = 0.0,
     tissues: Annotated[
         str,
         typer.Option(
@@ -113,7 +117,9 @@ def simulate(
         noise_mask=noise_mask,
         grid=mode,
         reject_outliers=reject_outliers,
-        artefacts=Artefacts(bias_field=bias_field, motion_probability=motion, spike_probability=spikes),
+        artefacts=Artefacts(
+            bias_field=bias_field, motion_probability=motion, spike_probability=spikes, kspace_crop=kspace_crop
+        ),
     )
     source = _tissue_source(
         tissues, brightness, folder=labels, smoothing=tissue_smoothing, masks=masks, seed=seed, grey=grey

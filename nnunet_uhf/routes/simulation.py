@@ -38,6 +38,7 @@ _ARTEFACTS: dict[str, type | tuple[type, ...]] = {
     "spike_probability": _NUMBER,
     "spikes": int,
     "spike_intensity": _NUMBER,
+    "kspace_crop": _NUMBER,
 }
 _TISSUES = {"csf": 1, "gm": 2, "wm": 3}
 
@@ -54,7 +55,7 @@ class SimulationTask:
         axes: axes of nnU-Net's preprocessed arrays that slices may run along, one is drawn.
         fixed, noise, noise_scale, noise_mask, reject_outliers: as the simulator has them.
         tissues: label value(s) of csf, gm and wm.
-        artefacts: arguments of the simulator's `Artefacts`: bias field, motion, spikes; empty for none.
+        artefacts: arguments of the simulator's `Artefacts`: bias field, motion, spikes, k-space; empty for none.
     """
 
     preset: str

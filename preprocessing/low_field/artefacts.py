@@ -1,6 +1,7 @@
-"""Bias field, motion and k-space spikes on a simulated scan: torchio's, with parameters drawn here (extras, ours).
+"""Bias field, motion, k-space spikes and cropped k-space on a simulated scan (extras, ours).
 
-They act on the noise-free thick slices, as coil, patient and spark do; noise is added afterwards. SIQT has none.
+They act on the noise-free thick slices, as coil, patient, spark and a short acquisition do; noise is added afterwards,
+white on the grid whatever was cropped. SIQT has none. All but the crop are torchio's, with parameters drawn here.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class ArtefactDraw:
         phase_axis: 0 or 1, the in-plane axis that is phase-encoded.
         spikes: places in k-space as fractions of its size, one triple a spike.
         spike_intensity: of a spike, relative to the largest value of k-space.
+        acquired: share of k-space that is kept along the two in-plane axes (one in an array of two axes), empty for
+            all of it.
     """
 
     bias: Numbers = ()
@@ -43,6 +46,7 @@ class ArtefactDraw:
     phase_axis: int = 0
     spikes: tuple[Numbers, ...] = ()
     spike_intensity: float = 0.0
+    acquired: Numbers = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +62,11 @@ class Artefacts:
         spike_probability: share of scans with spikes in k-space.
         spikes: their number in a scan that has them.
         spike_intensity: largest, relative to the largest value of k-space.
+        kspace_crop: every scan loses up to this share of k-space along each in-plane axis, 0 to 0.9: at 0.5 its voxels
+            are up to twice as wide as the grid's.
 
     Raises:
-        UHFError: a value out of range, or torchio is needed and not installed.
+        UHFError: a value out of range, or torchio is needed (all but the crop) and not installed.
     """
 
     bias_field: float = 0.0
@@ -71,6 +77,7 @@ class Artefacts:
     spike_probability: float = 0.0
     spikes: int = 1
     spike_intensity: float = 0.5
+    kspace_crop: float = 0.0
 
     def __post_init__(self) -> None:
         limits = {
@@ -80,6 +87,7 @@ class Artefacts:
             "motion_degrees": 45.0,
             "motion_voxels": 50.0,
             "spike_intensity": 10.0,
+            "kspace_crop": 0.9,
         }
         for name, most in limits.items():
             if not 0 <= getattr(self, name) <= most:
@@ -87,12 +95,16 @@ class Artefacts:
         for name in ("movements", "spikes"):
             if not 1 <= getattr(self, name) <= 20:
                 raise UHFError(f"{name} is {getattr(self, name)}: give a whole number from 1 to 20")
-        if self.enabled:
+        if self._of_torchio:
             _torchio()
 
     @property
     def enabled(self) -> bool:
         """Whether any scan is disturbed at all."""
+        return bool(self._of_torchio or self.kspace_crop)
+
+    @property
+    def _of_torchio(self) -> bool:
         return bool(self.bias_field or self.motion_probability or self.spike_probability)
 
     def draw(self, rng: np.random.Generator) -> ArtefactDraw:
@@ -111,6 +123,8 @@ class Artefacts:
         if rng.random() < self.spike_probability:
             drawn["spikes"] = tuple(map(_numbers, rng.random((self.spikes, 3))))
             drawn["spike_intensity"] = float(rng.uniform(0, self.spike_intensity))
+        if self.kspace_crop:
+            drawn["acquired"] = _numbers(1 - rng.uniform(0, self.kspace_crop, 2))
         return ArtefactDraw(**drawn)
 
 
@@ -125,6 +139,23 @@ def disturb(signal: FloatArray, draw: ArtefactDraw, *, axis: int, ratio: int) ->
 
     In an array of two axes the slice axis is the first in-plane one, and movements stay in the plane.
     """
+    if draw.bias or draw.times or draw.spikes:
+        signal = _disturbed_by_torchio(signal, draw, axis=axis, ratio=ratio)
+    return _cropped(signal, draw.acquired, axis=axis) if draw.acquired else signal
+
+
+def _cropped(signal: FloatArray, acquired: Numbers, *, axis: int) -> FloatArray:
+    """Magnitude of the scan whose k-space is zero beyond the acquired share along its in-plane axes."""
+    plane = [other for other in range(signal.ndim) if other != axis]
+    kspace = np.fft.fftn(signal, axes=plane)
+    for along, share in zip(plane, acquired, strict=False):  # an array of two axes has one in-plane axis
+        frequency = np.abs(np.fft.fftfreq(signal.shape[along])) * 2  # 1 is Nyquist's
+        shape = [-1 if other == along else 1 for other in range(signal.ndim)]
+        kspace *= (frequency <= share).reshape(shape)
+    return np.abs(np.fft.ifftn(kspace, axes=plane)).astype(np.float32)
+
+
+def _disturbed_by_torchio(signal: FloatArray, draw: ArtefactDraw, *, axis: int, ratio: int) -> FloatArray:
     tio = _torchio()
     rotations, shifts = (np.array(values, dtype=np.float64) for values in (draw.rotations, draw.shifts))
     # the first axis is the normal of the acquired plane, torchio encodes the phase along the last one

@@ -112,6 +112,32 @@ def test_a_spike_is_one_wave_over_the_whole_image() -> None:
     assert spectrum[-3] < 0.01 * spectrum[-1]
 
 
+@pytest.mark.parametrize("shape", [(4, 24, 20), (24, 20)])
+def test_cropped_kspace_is_empty_beyond_the_share_and_as_it_was_within_it(shape: tuple[int, ...]) -> None:
+    image = 100 + np.random.default_rng(0).random(shape).astype(np.float32)
+    cropped = disturb(image, ArtefactDraw(acquired=(0.5, 0.75)), axis=0, ratio=3)
+    plane = tuple(range(1, len(shape)))
+    before, after = (np.fft.fftn(one, axes=plane) for one in (image, cropped))
+    kept = np.ones(shape, bool)
+    for axis, share in zip(plane, (0.5, 0.75), strict=False):
+        frequency = 2 * np.abs(np.fft.fftfreq(shape[axis]))
+        kept &= (frequency <= share).reshape([-1 if other == axis else 1 for other in range(len(shape))])
+    assert np.abs(after[~kept]).max() < 1e-3
+    np.testing.assert_allclose(after[kept], before[kept], atol=1e-2)
+    assert cropped.dtype == np.float32
+    assert cropped.mean() == pytest.approx(image.mean(), rel=1e-5)
+
+
+def test_a_crop_of_kspace_is_drawn_up_to_its_limit_and_needs_no_torchio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchio", None)
+    artefacts, rng = Artefacts(kspace_crop=0.6), np.random.default_rng(0)
+    drawn = np.array([artefacts.draw(rng).acquired for _ in range(200)])
+    assert drawn.shape == (200, 2)
+    assert 0.4 <= drawn.min() < 0.45
+    assert 0.95 < drawn.max() <= 1
+    assert disturb(slices(), artefacts.draw(rng), axis=0, ratio=3).shape == slices().shape
+
+
 def test_the_simulator_disturbs_the_signal_before_it_adds_noise_and_repeats_itself() -> None:
     image = slices((24, 24, 20))
     grey = np.where(np.arange(20) < 10, 1.0, 0.0) * (image > 0)
@@ -127,7 +153,10 @@ def test_the_simulator_disturbs_the_signal_before_it_adds_noise_and_repeats_itse
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"bias_field": -0.1}, {"motion_probability": 1.5}, {"movements": 0}, {"spikes": 21}, {"motion_degrees": 90.0}],
+    [
+        {"bias_field": -0.1}, {"motion_probability": 1.5}, {"movements": 0}, {"spikes": 21}, {"motion_degrees": 90.0},
+        {"kspace_crop": 0.95},
+    ],  # fmt: skip
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UHFError, match=next(iter(wrong))):
