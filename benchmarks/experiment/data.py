@@ -11,21 +11,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from experiment.settings import (
-    BOTH,
-    CONFIGURATION,
-    HIGH,
-    HIGH_FIELD,
-    LABELLED_PAIRS,
-    LOW,
-    PAIRS,
-    PLANS,
-    SEEDS,
-    Places,
-    Settings,
-    Severity,
-    Task,
-)
+from experiment.conditions import BOTH, HIGH, LOW, PAIRS
+from experiment.settings import CONFIGURATION, HIGH_FIELD, PLANS, SEEDS, Places, Settings, Severity, Task
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset, write_segmentation_dataset
 
@@ -34,6 +21,8 @@ FIELDS = {"source_field_T": 0.36, "target_field_T": 3.0}
 DRAWN_RATIOS, DRAWN_NOISE = (2, 3, 4), (1.0, 6.0)
 """From which the severities of `draws` are drawn: a wide range, the harder test severity beyond it."""
 DRAW_SEED = 1000
+WIDE_SEED = 2000
+"""Seed of the first low-field image of a keeper subject for one clean target; the others follow."""
 
 
 def subjects(settings: Settings, task: Task, places: Places) -> dict[str, list[str]]:
@@ -111,6 +100,8 @@ def simulations(settings: Settings) -> list[tuple[str, Severity, int]]:
 
 def simulated_folder(places: Places, group: str, severity: Severity, seed: int) -> Path:
     """Where one folder of simulated images lies."""
+    if seed >= WIDE_SEED:
+        return places.images(f"wide_{seed - WIDE_SEED}_{severity.name}") / group
     return places.images(severity.name if not seed else f"draw_{seed - DRAW_SEED}_{severity.name}") / group
 
 
@@ -170,24 +161,29 @@ def write_datasets(settings: Settings, task: Task, places: Places) -> None:
         folder = simulated_folder(places, "pool", severity, DRAW_SEED + index)
         images |= {f"{case}_draw{index}": folder / f"{case}.nii.gz" for case in groups["pool"]}
         labels |= {
-            f"{case}_draw{index}": _copied(path, drawn_labels / f"{case}_draw{index}.nii.gz")
+            f"{case}_draw{index}": copied(path, drawn_labels / f"{case}_draw{index}.nii.gz")
             for case, path in labels_of(groups["pool"]).items()
         }
     write_segmentation_dataset(raw / HIGH, channels={CHANNEL: images}, labels=labels, label_names=task.names)
 
 
-def write_labelled_pairs(places: Places) -> None:
-    """The pairs for a keeper once more, with a teacher that segments by the labels of the task."""
-    raw = places.out / "nnUNet_raw"
-    shutil.rmtree(raw / LABELLED_PAIRS, ignore_errors=True)
-    shutil.copytree(raw / PAIRS, raw / LABELLED_PAIRS)
-    path = raw / LABELLED_PAIRS / "dataset.json"
-    content = json.loads(path.read_text())
-    content["uhf"]["teacher"] = "segmentation"
-    path.write_text(json.dumps(content, indent=1))
+def write_keeper_fold(settings: Settings, task: Task, places: Places) -> None:
+    """One more fold of LOW, of the keeper's subjects alone: for pretraining without labels."""
+    groups = subjects(settings, task, places)
+    path = places.out / "nnUNet_preprocessed" / LOW / "splits_final.json"
+    folds = json.loads(path.read_text())[: settings.keeper_fold]
+    path.write_text(json.dumps([*folds, {"train": groups["keeper"], "val": groups["held_out"]}], indent=1))
 
 
-def _copied(source: Path, target: Path) -> Path:
+def write_privileged(places: Places) -> None:
+    """BOTH says which of its channels is high field, for a trainer that hears it and predicts without."""
+    for kind in ("nnUNet_raw", "nnUNet_preprocessed"):
+        path = places.out / kind / BOTH / "dataset.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "uhf": {"privileged": HIGH_CHANNEL}}, indent=1))
+
+
+def copied(source: Path, target: Path) -> Path:
     """A copy under another name: no two cases of a dataset may share a file."""
     return Path(shutil.copyfile(source, target))
 

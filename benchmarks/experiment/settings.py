@@ -1,47 +1,75 @@
-"""What `run.py` compares: tasks, severities of the low field, conditions, and where files lie."""
+"""Of `run.py`: tasks, severities of the low field, the numbers that decide what is computed, and where files lie."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from experiment.conditions import BOTH, HIGH, LOW, PAIRS, Condition
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.networks.presets import DEFAULT_PRESET
 from nnunet_uhf.nnunet.labels import tells_sides_apart
 
-PAIRS, LOW, HIGH = "Dataset201_ExperimentPairs", "Dataset202_ExperimentLow", "Dataset203_ExperimentHigh"
-BOTH, LABELLED_PAIRS = "Dataset204_ExperimentBoth", "Dataset205_ExperimentLabelledPairs"
 PLANS = "nnUNetPlans_experiment"
+MASKED_TRAINER = "nnUNetTrainerMasked_experiment"
 CONFIGURATION = "2d"
 DEEP_GREY = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
 """Words in the names of structures that make the task deep_grey: small, deep, alike in low field."""
 SEEDS = 20
 """Seeds for which splits are written; a run may use any of them."""
 HIGH_FIELD = "high"
+WIDE_DRAWS = 6
+"""Low-field images of each keeper subject, from mild to severe, for one clean target."""
 
 
 @dataclass(frozen=True)
 class Severity:
-    """How low the field is: slice thickness plus gap in voxels, and the noise in multiples of the preset's."""
+    """How low the field is.
+
+    Attributes:
+        ratio: slice thickness plus gap in voxels.
+        noise: in multiples of the preset's.
+        bias: strength of the bias field, 0 to 1.
+        crop: largest share of k-space that a scan lacks in the plane, 0 to 0.9.
+    """
 
     ratio: int
     noise: float
+    bias: float = 0.0
+    crop: float = 0.0
 
     @property
     def name(self) -> str:
         """As in file names."""
-        return f"r{self.ratio}n{self.noise:g}"
+        return f"r{self.ratio}n{self.noise:g}{_part('b', self.bias)}{_part('c', self.crop)}"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of `nnunet-uhf simulate`."""
+        extras = (("--bias-field", self.bias), ("--kspace-crop", self.crop))
+        return (
+            "--ratio", str(self.ratio), "--noise-scale", str(self.noise),
+            *(word for option, value in extras if value for word in (option, str(value))),
+        )  # fmt: skip
 
     @classmethod
     def parse(cls, text: str) -> Severity:
-        """``3:4`` -> ratio 3, noise 4."""
-        ratio, _, noise = text.partition(":")
+        """``3:4`` -> ratio 3, noise 4; ``3:4:0.3:0.5`` -> with a bias field of 0.3 and a crop of up to half."""
+        ratio, *further = text.split(":")
         try:
-            return cls(int(ratio), float(noise))
+            numbers = [float(part) for part in further]
+            if not 1 <= len(numbers) <= 3:
+                raise ValueError
+            return cls(int(ratio), *numbers)
         except ValueError:
-            raise UHFError(f"severity {text!r} is not RATIO:NOISE such as 3:4") from None
+            raise UHFError(f"severity {text!r} is not RATIO:NOISE[:BIAS[:CROP]] such as 3:4 or 3:4:0.3:0.5") from None
+
+
+def _part(letter: str, value: float) -> str:
+    return f"{letter}{value:g}" if value else ""
 
 
 @dataclass(frozen=True)
@@ -90,59 +118,6 @@ def find_task(name: str, data: Path) -> Task:
     )
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One way to train.
-
-    Attributes:
-        trainer: class of `experiment_trainers`.
-        keeper: file under `keepers/` that guides it, none for plain nnU-Net.
-        dataset: LOW (labels on low-field images), HIGH (labels on high-field images) or BOTH (low- and high-field
-            image of a labelled subject as two channels).
-        draws: of HIGH, whether it trains on simulated low-field images of the labelled ones in their place.
-        variables: further environment.
-        everybody: the labels of all keeper subjects beside the few.
-        teacher: the pretrained teacher itself gives the guides.
-    """
-
-    trainer: str
-    keeper: str | None = None
-    dataset: str = LOW
-    draws: bool = False
-    variables: tuple[tuple[str, str], ...] = ()
-    everybody: bool = False
-    teacher: bool = False
-
-
-HF_KEEPER, SAME_KEEPER = "high_field", "same_field"
-SEGMENTED_KEEPER, LABELS_KEEPER = "segmented", "labels_only"
-"""Of a teacher that segments high-field images, and of one that segments low-field images with the same labels."""
-CONDITIONS = {
-    "plain": Condition("nnUNetTrainer_experiment"),
-    # gates: what there is to gain at all, see gates.py
-    "low_all": Condition("nnUNetTrainer_experiment", everybody=True),
-    "true_guides": Condition("UHFTrainerTrueGuides_experiment", HF_KEEPER, dataset=BOTH, teacher=True),
-    "guided": Condition("UHFTrainer_experiment", HF_KEEPER),
-    "same_field": Condition("UHFTrainer_experiment", SAME_KEEPER),
-    "segmented": Condition("UHFTrainer_experiment", SEGMENTED_KEEPER),
-    "labels_only": Condition("UHFTrainer_experiment", LABELS_KEEPER),
-    "random": Condition("UHFTrainerRandomKeeper_experiment", HF_KEEPER),
-    "zero": Condition("UHFTrainerZeroGuide_experiment", HF_KEEPER),
-    "trainable": Condition("UHFTrainerTrainableKeeper_experiment", HF_KEEPER),
-    "unfrozen": Condition("UHFTrainerUnfrozenKeeper_experiment", HF_KEEPER),
-    "enhanced_input": Condition("UHFTrainerEnhancedInput_experiment", HF_KEEPER),
-    "light": Condition("UHFTrainer_experiment", HF_KEEPER, variables=(("nnUNet_UHF_PRESET", "light"),)),
-    "efficient": Condition("UHFTrainer_experiment", HF_KEEPER, variables=(("nnUNet_UHF_PRESET", "efficient"),)),
-    # labels on high-field images alone
-    "high_plain": Condition("nnUNetTrainer_experiment", dataset=HIGH),
-    "high_simulated": Condition("nnUNetTrainer_experiment", dataset=HIGH, draws=True),
-    "high_guided": Condition("UHFTrainer_experiment", HF_KEEPER, dataset=HIGH, draws=True),
-    "high_same_field": Condition("UHFTrainer_experiment", SAME_KEEPER, dataset=HIGH, draws=True),
-}
-BASELINES = dict.fromkeys(("high_guided", "high_same_field", "high_plain"), "high_simulated")
-"""What a condition is held against, where it is not `plain`."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Numbers that decide what is computed; an output folder belongs to one set of them."""
@@ -166,6 +141,16 @@ class Settings:
     same_field_keeper: str
     keeper_preset: str = DEFAULT_PRESET
     lane: str = "nnunet"
+    wide_draws: int = WIDE_DRAWS
+
+    def stored(self) -> dict[str, Any]:
+        """As a run's folder keeps them: what a version before did not know is left out while it is as it was then."""
+        kept = {name: value for name, value in asdict(self).items() if (name, value) != ("wide_draws", WIDE_DRAWS)}
+        for severity in (kept["trained"], *kept["tests"]):
+            for name in ("bias", "crop"):
+                if not severity[name]:
+                    del severity[name]
+        return kept
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -184,6 +169,11 @@ class Settings:
     def fold(self, condition: Condition, labels: int, seed: int) -> int:
         """Number of the fold of a label count and a seed; those of draws, or of everybody, come behind the others."""
         return (seed + SEEDS * (condition.draws or condition.everybody)) * len(self.labels) + self.labels.index(labels)
+
+    @property
+    def keeper_fold(self) -> int:
+        """Number of the fold of LOW that has the keeper's subjects alone, behind all others."""
+        return 2 * SEEDS * len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -211,6 +201,11 @@ class Places:
         return self.out / "test_images" / dataset
 
     @property
+    def masked(self) -> Path:
+        """Checkpoint of the masked autoencoder is below this model folder."""
+        return self.out / "nnUNet_results" / LOW / f"{MASKED_TRAINER}__{PLANS}__{CONFIGURATION}"
+
+    @property
     def teacher(self) -> Path:
         """Model folder of the high-field teacher."""
         return self.out / "nnUNet_results" / PAIRS / f"UHFTeacherTrainer_experiment__{PLANS}__{CONFIGURATION}"
@@ -218,6 +213,10 @@ class Places:
     def keeper(self, name: str) -> Path:
         """A keeper file."""
         return self.out / "keepers" / f"{name}.safetensors"
+
+    def pseudo(self, source: str, labels: int, seed: int) -> Path:
+        """Where keeper subjects have the labels that the model of a condition gives them."""
+        return self.out / "pseudo_labels" / source / f"labels_{labels}" / f"seed_{seed}"
 
     def results(self, condition: str, seed: int) -> Path:
         """nnUNet_results of one condition and seed: keepers and presets never share a model folder."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from experiment.conditions import BASELINES, CONDITIONS
 from experiment.data import subjects
-from experiment.settings import BASELINES, CONDITIONS, HIGH_FIELD, LOW, SEEDS, Places, Settings, Task
+from experiment.settings import HIGH_FIELD, SEEDS, Places, Settings, Task
 from nnunet_uhf.evaluation.statistics import RESAMPLES, compare_paired
 from nnunet_uhf.stages import State
 
@@ -60,7 +61,7 @@ def scores(settings: Settings, task: Task, places: Places, state: State) -> list
     for case in subjects(settings, task, places)["test"]:
         truth = np.asarray(nib.load(places.labels(task) / f"{case}.nii.gz").dataobj).astype(np.int16)
         for name, labels, seed in runs(settings, state):
-            for severity in settings.tested(CONDITIONS[name].dataset):
+            for severity in settings.tested(CONDITIONS[name].test_images):
                 path = places.prediction(name, labels, seed) / f"{case}_{severity}.nii.gz"
                 predicted = np.asarray(nib.load(path).dataobj).astype(np.int16)
                 found += [
@@ -105,16 +106,8 @@ def interval(gains: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def is_control(condition: str) -> bool:
-    """Whether it has a keeper and trains on low-field labels, as the guided network does; no gate is one."""
-    return bool(CONDITIONS[condition].keeper) and CONDITIONS[condition].dataset == LOW
-
-
 def row(found: list[Score], condition: str, baseline: str) -> dict[str, Any]:
-    """One line of a table, from the scores of one label count and severity.
-
-    `guided_minus` holds the guided network against a control: what it is there for.
-    """
+    """One line of a table, from the scores of one label count and severity."""
     own = [score for score in found if score.condition == condition]
     seeds = sorted({score.seed for score in own})
     per_seed = subject_means(found, condition, seeds).mean(axis=1)
@@ -129,7 +122,6 @@ def row(found: list[Score], condition: str, baseline: str) -> dict[str, Any]:
         "mean": float(per_seed.mean()),
         "sd_seeds": float(per_seed.std(ddof=1)) if len(seeds) > 1 else None,
         "difference": difference(found, condition, baseline),
-        "guided_minus": difference(found, "guided", condition) if is_control(condition) else None,
     }
 
 
@@ -170,8 +162,7 @@ def print_tables(settings: Settings, lines: dict[str, list[dict[str, Any]]], con
         structures = list(rows[0]["structures"]) if len(rows[0]["structures"]) <= MANY else []
         for heading in ("condition", "seeds", *structures, "mean (SD of seeds)"):
             table.add_column(heading)
-        for heading in ("minus its baseline [95 % CI] by seed", "guided minus it [95 % CI] by seed"):
-            table.add_column(heading)
+        table.add_column("minus its baseline [95 % CI] by seed")
         for line in rows:
             spread = "" if line["sd_seeds"] is None else f" ({line['sd_seeds']:.2f})"
             table.add_row(
@@ -179,15 +170,17 @@ def print_tables(settings: Settings, lines: dict[str, list[dict[str, Any]]], con
                 str(len(line["seeds"])),
                 *(f"{line['structures'][name]:.2f}" for name in structures),
                 f"{line['mean']:.2f}{spread}",
-                _written(line["difference"]),
-                _written(line["guided_minus"]),
+                _against(line["difference"]),
             )
         console.print(table)
 
 
-def _written(found: dict[str, Any] | None) -> str:
-    if found is None:
-        return ""
+def _against(found: dict[str, Any] | None) -> str:
+    return "" if found is None else f"{written(found)} to {found['to']}"
+
+
+def written(found: dict[str, Any]) -> str:
+    """A difference for people."""
     bounds = "" if found["ci"] is None else f" [{found['ci'][0]:+.2f}, {found['ci'][1]:+.2f}]"
     return f"{found['mean']:+.2f}{bounds} {' '.join(f'{value:+.2f}' for value in found['by_seed'])}"
 
@@ -195,20 +188,23 @@ def _written(found: dict[str, Any] | None) -> str:
 def report(
     settings: Settings,
     found: list[Score],
-    gates: list[dict[str, Any]],
+    further: dict[str, list[dict[str, Any]]],
     places: Places,
     state: State,
     *,
     console: Console,
 ) -> None:
-    """Print the tables of everything that is finished; write results.csv (one Dice a line) and results.json."""
+    """Print the tables of everything that is finished; write results.csv (one Dice a line) and results.json.
+
+    `further` is what results.json holds beside the tables, by name.
+    """
     lines = tables(settings, found)
     print_tables(settings, lines, console)
     with (places.out / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(asdict(found[0])) if found else ["condition"])
         writer.writeheader()
         writer.writerows(asdict(score) for score in found)
-    content = {"settings": asdict(settings), "headroom": gates, "tables": lines, "seconds": state.finished}
+    content = {"settings": asdict(settings), **further, "tables": lines, "seconds": state.finished}
     _write(places.out / "results.json", content)
 
 

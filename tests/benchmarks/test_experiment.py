@@ -25,7 +25,9 @@ from nnunet_uhf.stages import State
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    names = ("run", "settings", "data", "tables", "gates")
+    names = (
+        "run", "chain", "runs", "conditions", "settings", "data", "pairs", "tables", "gates", "controls", "drift",
+    )  # fmt: skip
     return SimpleNamespace(**{name: importlib.import_module(f"experiment.{name}") for name in names})
 
 
@@ -73,7 +75,7 @@ def task(benchmark: SimpleNamespace, places: Any) -> Any:
 
 
 def chain(benchmark: SimpleNamespace, chosen: Any, task: Any, places: Any, conditions: list[str]) -> list[Any]:
-    return benchmark.run.chain(chosen, task, places, conditions=conditions, seeds=[0, 1], device="cpu")
+    return benchmark.chain.chain(chosen, task, places, conditions=conditions, seeds=[0, 1], device="cpu")
 
 
 def test_keeper_labelled_and_test_subjects_are_disjoint(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
@@ -86,9 +88,9 @@ def test_keeper_labelled_and_test_subjects_are_disjoint(benchmark: SimpleNamespa
 def test_the_gate_of_all_labels_has_those_of_the_keepers_subjects(
     benchmark: SimpleNamespace, task: Any, places: Any
 ) -> None:
-    chosen, conditions = settings(benchmark), benchmark.settings.CONDITIONS
-    low, both = benchmark.settings.LOW, benchmark.settings.BOTH
-    for dataset in (low, benchmark.settings.HIGH, both):
+    chosen, conditions = settings(benchmark), benchmark.conditions.CONDITIONS
+    low, both = benchmark.conditions.LOW, benchmark.conditions.BOTH
+    for dataset in (low, benchmark.conditions.HIGH, both):
         (places.out / "nnUNet_preprocessed" / dataset).mkdir(parents=True)
     benchmark.data.write_splits(chosen, task, places)
     folds = {
@@ -163,9 +165,9 @@ def test_few_labelled_subjects_are_among_the_many_of_the_same_seed(benchmark: Si
 
 
 def test_every_fold_holds_the_subjects_it_says(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
-    chosen, conditions = settings(benchmark), benchmark.settings.CONDITIONS
-    low, high = benchmark.settings.LOW, benchmark.settings.HIGH
-    for dataset in (low, high, benchmark.settings.BOTH):
+    chosen, conditions = settings(benchmark), benchmark.conditions.CONDITIONS
+    low, high = benchmark.conditions.LOW, benchmark.conditions.HIGH
+    for dataset in (low, high, benchmark.conditions.BOTH):
         (places.out / "nnUNet_preprocessed" / dataset).mkdir(parents=True)
     benchmark.data.write_splits(chosen, task, places)
     folds = {
@@ -187,12 +189,19 @@ def test_every_fold_holds_the_subjects_it_says(benchmark: SimpleNamespace, task:
 def test_every_condition_is_trained_and_predicted_for_every_label_count_and_seed(
     benchmark: SimpleNamespace, task: Any, places: Any
 ) -> None:
-    conditions = list(benchmark.settings.CONDITIONS)
+    conditions = list(benchmark.conditions.CONDITIONS)
     stages = chain(benchmark, settings(benchmark), task, places, conditions)
     keys = [stage.key for stage in stages]
     assert len(set(keys)) == len(keys)
-    expected = [f"run_{name}_{labels}_{seed}" for seed in (0, 1) for labels in (2, 4) for name in conditions]
-    assert keys[-len(expected) :] == expected
+    runs = [key for key in keys if key.startswith("run_")]
+    expected = {f"run_{name}_{labels}_{seed}" for seed in (0, 1) for labels in (2, 4) for name in conditions}
+    assert set(runs) == expected
+    assert [key[-1] for key in runs] == sorted(key[-1] for key in runs)  # whole seeds
+    for name, one in benchmark.conditions.CONDITIONS.items():
+        for other in one.needs:
+            assert keys.index(f"run_{other}_2_0") < keys.index(f"run_{name}_2_0")
+    for name in ("pseudo_labels", "self_labels"):
+        assert keys.index(f"labels_{name}_2_0") == keys.index(f"run_{name}_2_0") - 1
 
 
 def test_preparing_ends_with_the_keepers(
@@ -214,13 +223,12 @@ def test_every_trainer_of_the_chain_exists(
 ) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment" / "trainers"))
     trainers = importlib.import_module("experiment_trainers")
-    stages = chain(benchmark, settings(benchmark), task, places, list(benchmark.settings.CONDITIONS))
+    stages = chain(benchmark, settings(benchmark), task, places, list(benchmark.conditions.CONDITIONS))
     commands = [stage.command for stage in stages if "-tr" in stage.command]
     names = {command[command.index("-tr") + 1] for command in commands}
-    names |= {condition.trainer for condition in benchmark.settings.CONDITIONS.values()}
-    assert len(names) == 8 + 4
+    names |= {condition.trainer for condition in benchmark.conditions.CONDITIONS.values()}
     datasets = {command[1] for command in commands if command[0] == "nnUNetv2_train"}
-    assert datasets == {"201", "205"}
+    assert datasets == {"201", "202", "205", "206"}
     assert names == set(trainers.__all__)
     assert all(getattr(trainers, name).__name__ == name for name in names)
 
@@ -229,7 +237,7 @@ def test_a_run_has_its_own_seed_keeper_and_model_folder(
     benchmark: SimpleNamespace, task: Any, places: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, str]] = []
-    monkeypatch.setattr(benchmark.run, "train_and_predict", lambda **_: seen.append(dict(os.environ)))
+    monkeypatch.setattr(benchmark.runs, "train_and_predict", lambda **_: seen.append(dict(os.environ)))
     before = dict(os.environ)
     stages = {s.key: s for s in chain(benchmark, settings(benchmark), task, places, ["plain", "guided", "efficient"])}
     for key in ("run_plain_2_0", "run_guided_4_1", "run_efficient_2_0"):
@@ -257,7 +265,7 @@ def test_labels_that_tell_sides_apart_are_not_mirrored(
 ) -> None:
     seen: list[str] = []
     monkeypatch.setattr(
-        benchmark.run, "train_and_predict", lambda **_: seen.append(os.environ["UHF_EXPERIMENT_MIRRORING"])
+        benchmark.runs, "train_and_predict", lambda **_: seen.append(os.environ["UHF_EXPERIMENT_MIRRORING"])
     )
     numbered = {"background": 0, **{name: value for value, name in enumerate(names, start=1)}}
     chain(benchmark, settings(benchmark), replace(task, names=numbered), places, ["plain"])[-1].function()
@@ -292,8 +300,8 @@ def test_a_given_keeper_is_taken_and_no_pairs_are_made(
 
 def test_only_models_of_high_field_labels_are_tested_at_high_field(benchmark: SimpleNamespace) -> None:
     chosen = settings(benchmark)
-    assert chosen.tested(benchmark.settings.LOW) == ["r3n4", "r4n8"]
-    assert chosen.tested(benchmark.settings.HIGH) == ["r3n4", "r4n8", "high"]
+    assert chosen.tested(benchmark.conditions.LOW) == ["r3n4", "r4n8"]
+    assert chosen.tested(benchmark.conditions.HIGH) == ["r3n4", "r4n8", "high"]
 
 
 @pytest.mark.parametrize(("text", "values"), [("3,10", [3, 10]), ("0", [0])])
@@ -307,10 +315,14 @@ def test_other_lists_are_refused(benchmark: SimpleNamespace, text: str) -> None:
         benchmark.run.numbers(text, "--labels")
 
 
-def test_an_odd_severity_is_refused(benchmark: SimpleNamespace) -> None:
-    assert benchmark.settings.Severity.parse("3:4").name == "r3n4"
-    with pytest.raises(UHFError, match="RATIO:NOISE"):
-        benchmark.settings.Severity.parse("three")
+def test_severities_are_read_and_odd_ones_refused(benchmark: SimpleNamespace) -> None:
+    parse = benchmark.settings.Severity.parse
+    assert parse("3:4").name == "r3n4"
+    assert parse("6:12:0.3:0.5").name == "r6n12b0.3c0.5"
+    assert parse("6:12:0:0.5").options[-2:] == ("--kspace-crop", "0.5")
+    for odd in ("three", "3", "3:4:0:0:0", "3:x"):
+        with pytest.raises(UHFError, match="RATIO:NOISE"):
+            parse(odd)
 
 
 def test_dice_is_that_of_two_hand_counted_maps(benchmark: SimpleNamespace) -> None:
@@ -341,7 +353,6 @@ def test_a_known_shift_is_found_and_no_shift_is_none(benchmark: SimpleNamespace)
         assert found["ci"] == pytest.approx((shift, shift))
         assert found["ci_subjects"] == pytest.approx((shift, shift))
         assert found["by_seed"] == pytest.approx([shift, shift])
-        assert line["guided_minus"] is None
         assert line["mean"] == pytest.approx(50 + 3.5 + 3 + 5.5 + shift)
         assert line["sd_seeds"] == pytest.approx(7 / np.sqrt(2))
         assert line["structures"]["GM"] == pytest.approx(50 + 3.5 + 3 + 11 + shift)
@@ -349,11 +360,26 @@ def test_a_known_shift_is_found_and_no_shift_is_none(benchmark: SimpleNamespace)
 
 def test_guided_is_held_against_every_control(benchmark: SimpleNamespace) -> None:
     found = made_scores(benchmark, 2.0)
-    control = [benchmark.tables.Score(**{**vars(s), "condition": "random"}) for s in found if s.condition == "plain"]
-    line = benchmark.tables.row(found + control, "random", "plain")
-    assert line["difference"]["mean"] == pytest.approx(0)
-    assert line["guided_minus"]["mean"] == pytest.approx(2)
-    assert line["guided_minus"]["to"] == "random"
+    for name, gain in (("random", 0.0), ("same_field", 3.0)):
+        plain = [vars(score) for score in found if score.condition == "plain"]
+        found += [benchmark.tables.Score(**{**s, "condition": name, "dice": s["dice"] + gain}) for s in plain]
+    lines = benchmark.controls.against_controls(settings(benchmark), found)
+    assert [(line["condition"], line["control"]) for line in lines] == [("guided", "same_field"), ("guided", "random")]
+    assert [line["minus"]["mean"] for line in lines] == pytest.approx([-1, 2])
+    assert [line["verdict"] for line in lines] == ["worse", "better"]
+    one_seed = [score for score in found if score.seed == 0]
+    assert benchmark.controls.against_controls(settings(benchmark), one_seed)[0]["verdict"] == "one seed: not known"
+    assert benchmark.controls.verdict({"ci": (-1.0, 1.0)}) == "not told apart"
+
+
+def test_every_hypothesis_has_its_control_and_every_control_is_a_condition(benchmark: SimpleNamespace) -> None:
+    conditions, controls = benchmark.conditions.CONDITIONS, benchmark.conditions.CONTROLS
+    assert {name for pair in controls.items() for name in (pair[0], *pair[1])} <= set(conditions)
+    assert {"segmented", "from_baseline", "frozen_baseline", "one_target", "privileged"} <= set(controls)
+    guided = {name for name, one in conditions.items() if one.keeper and name not in controls}
+    assert guided - {"true_guides"} <= {name for names in controls.values() for name in names}
+    for name in ("from_baseline", "frozen_baseline_same_field", "from_baseline_random"):
+        assert benchmark.conditions.BASELINES[name] == "plain_longer"
 
 
 def test_only_seeds_of_both_conditions_are_compared(benchmark: SimpleNamespace) -> None:
@@ -380,15 +406,117 @@ def test_the_report_reads_what_is_finished(
     state = State(places.out / "stages.json", {}, {"run_plain_2_0": 1.0, "run_guided_2_0": 1.0})
     for name in ("plain", "guided"):
         for case in benchmark.data.subjects(chosen, task, places)["test"]:
-            for severity in chosen.tested(benchmark.settings.LOW):
+            for severity in chosen.tested(benchmark.conditions.LOW):
                 truth = places.data / "labels_tissue" / f"{case}.nii.gz"
                 target = places.prediction(name, 2, 0) / f"{case}_{severity}.nii.gz"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(truth.read_bytes())
     found = benchmark.tables.scores(chosen, task, places, state)
-    benchmark.tables.report(chosen, found, [], places, state, console=Console(width=160))
+    benchmark.tables.report(chosen, found, {"headroom": []}, places, state, console=Console(width=160))
     assert "+0.00" in capsys.readouterr().out
     written = json.loads((places.out / "results.json").read_text())
+    assert written["headroom"] == []
     assert [line["condition"] for line in written["tables"]["2 labels, tested at r4n8"]] == ["plain", "guided"]
     assert written["tables"]["2 labels, tested at r3n4"][1]["mean"] == 100
     assert len((places.out / "results.csv").read_text().splitlines()) == 1 + 2 * 3 * 2 * 3
+
+
+def test_the_severities_of_one_clean_target_reach_from_mild_to_severe(benchmark: SimpleNamespace) -> None:
+    found = benchmark.pairs.wide_severities(settings(benchmark, wide_draws=24))
+    assert {severity.ratio for severity in found} == {1, 2, 3, 4, 5, 6}
+    for name, most in (("noise", 12), ("bias", 0.5), ("crop", 0.5)):
+        values = np.sort([getattr(severity, name) for severity in found])
+        assert np.abs(values - most * (np.arange(24) + 0.5) / 24).max() <= most / 48 + 0.006  # one in each 24th
+    assert len({severity.name for severity in found}) == 24
+
+
+def test_pairs_of_one_clean_target_have_every_severity_and_the_same_target(
+    benchmark: SimpleNamespace, task: Any, places: Any
+) -> None:
+    chosen = settings(benchmark)
+    (places.out / "nnUNet_raw").mkdir(parents=True)
+    benchmark.data.copy_images(chosen, task, places)
+    for group, severity, seed in benchmark.pairs.wide_simulations(chosen):
+        for path in (places.images("high") / group).glob("*.nii.gz"):
+            image = nibabel.load(path)
+            file = benchmark.data.simulated_folder(places, group, severity, seed) / path.name
+            write_image(file, image.get_fdata(dtype=np.float32) + severity.noise, image.affine)
+    benchmark.pairs.write_wide_pairs(chosen, task, places)
+    dataset = benchmark.conditions.WIDE_PAIRS
+    raw, ready = places.out / "nnUNet_raw" / dataset, places.out / "nnUNet_preprocessed" / dataset
+    ready.mkdir(parents=True)
+    benchmark.pairs.write_wide_split(chosen, task, places)
+    (fold,) = json.loads((ready / "splits_final.json").read_text())
+    assert len(fold["train"]) == 3 * chosen.wide_draws
+    assert not {name.split("_wide")[0] for name in fold["train"]} & {name.split("_wide")[0] for name in fold["val"]}
+    noise = [severity.noise for severity in benchmark.pairs.wide_severities(chosen)]
+    for index, expected in enumerate(noise):
+        low, high = (nibabel.load(raw / "imagesTr" / f"case_00_wide{index}_000{n}.nii.gz").get_fdata() for n in (0, 1))
+        np.testing.assert_allclose(low - high, expected, atol=1e-5)
+    assert json.loads((raw / "dataset.json").read_text())["uhf"]["route"] == "simulated"
+
+
+def test_only_what_is_needed_is_made_before_the_seeds(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
+    def keys(*conditions: str) -> list[str]:
+        made = [stage.key for stage in chain(benchmark, settings(benchmark), task, places, list(conditions))]
+        return [key for key in made[made.index("splits") + 1 :] if not key.startswith("run_")]
+
+    assert keys("plain", "plain_longer") == []
+    assert keys("masked") == ["keeper_fold", "masked"]
+    assert keys("privileged")[-1] == "privileged"
+    assert keys("one_target")[-3:] == ["teacher_wide", "keeper_wide", "file_wide"]
+    assert [key for key in keys("one_target") if key.startswith("simulate_wide_")]
+    assert keys("from_baseline") == keys("guided")
+
+
+def test_a_start_is_the_model_of_the_same_seed_and_labels(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
+    def variables(name: str) -> dict[str, str]:
+        return benchmark.runs.variables(settings(benchmark), task, places, name, 4, 1)
+
+    start = Path(variables("from_baseline")["UHF_EXPERIMENT_START"])
+    assert start.is_relative_to(places.results("plain", 1))
+    assert start.name.startswith("nnUNetTrainer_experiment__")
+    masked = variables("masked")
+    assert Path(masked["UHF_EXPERIMENT_START"]) == places.masked
+    assert masked["UHF_EXPERIMENT_MASKED_FOLD"] == str(2 * benchmark.settings.SEEDS * 2)
+    assert variables("plain")["UHF_EXPERIMENT_START"] == ""
+    pseudo = variables("pseudo_labels")
+    assert Path(pseudo["nnUNet_preprocessed"]).is_relative_to(places.pseudo("high_plain", 4, 1))
+    assert Path(pseudo["nnUNet_results"]) == places.results("pseudo_labels", 1)
+    fold = settings(benchmark).fold
+    conditions = benchmark.conditions.CONDITIONS
+    assert fold(conditions["pseudo_labels"], 4, 1) == fold(conditions["low_all"], 4, 1)
+
+
+def test_the_fold_of_pretraining_has_the_keepers_subjects_alone(
+    benchmark: SimpleNamespace, task: Any, places: Any
+) -> None:
+    chosen, low = settings(benchmark), benchmark.conditions.LOW
+    for dataset in (low, benchmark.conditions.HIGH, benchmark.conditions.BOTH):
+        (places.out / "nnUNet_preprocessed" / dataset).mkdir(parents=True)
+    benchmark.data.write_splits(chosen, task, places)
+    for _ in range(2):
+        benchmark.data.write_keeper_fold(chosen, task, places)
+        folds = json.loads((places.out / "nnUNet_preprocessed" / low / "splits_final.json").read_text())
+        assert len(folds) == chosen.keeper_fold + 1
+        assert folds[-1]["train"] == benchmark.data.subjects(chosen, task, places)["keeper"]
+
+
+def test_folders_of_runs_before_the_wide_severities_go_on(benchmark: SimpleNamespace) -> None:
+    stored = settings(benchmark).stored()
+    assert "wide_draws" not in stored
+    assert stored["trained"] == {"ratio": 3, "noise": 4}
+    assert settings(benchmark, wide_draws=9).stored()["wide_draws"] == 9
+    severity = benchmark.settings.Severity(2, 3, 0.4)
+    assert settings(benchmark, tests=(severity,)).stored()["tests"] == ({"ratio": 2, "noise": 3, "bias": 0.4},)
+
+
+def test_drift_is_nothing_for_the_same_maps_and_the_root_of_two_for_unrelated_ones(benchmark: SimpleNamespace) -> None:
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(5, 3, (20000, 4)).astype(np.float32) for _ in range(2))
+    drift = benchmark.drift.drift
+    assert drift(first, first) == 0
+    assert drift(first, second) == pytest.approx(np.sqrt(2), abs=0.03)
+    assert drift(first, first + 3) == pytest.approx(1, abs=0.02)
+    first[:, 0] = 1  # a dead map
+    assert drift(first, second) == pytest.approx(np.sqrt(2), abs=0.03)

@@ -22,7 +22,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder of the benchmarks: nnU-Net imports this file
 
+from experiment.masked import MaskedPretraining
 from experiment.resident import Resident
+from experiment.starts import FrozenBackbone, StartsFromCondition, StartsFromWeights
 
 from nnunet_uhf.keepers.trained_teacher import TeacherMaps, read_trained_teacher
 from nnunet_uhf.networks.blocks import crop_levels
@@ -36,10 +38,12 @@ from nnunet_uhf.trainers import (
     SeededTraining,
     UHFKeeperTrainer,
     UHFKeeperTrainerSameField,
+    UHFPrivilegedTrainer,
     UHFTeacherTrainer,
     UHFTeacherTrainerSameField,
     UHFTrainer,
     UHFTrainerEnhancedInput,
+    UHFTrainerFromBaseline,
     UHFTrainerRandomKeeper,
     UHFTrainerTrainableKeeper,
     UHFTrainerUnfrozenKeeper,
@@ -74,7 +78,7 @@ class Sized(nnUNetTrainer):
 
 
 class Pretraining(Resident, Sized):
-    """Mixin for teacher and keeper: every generator that nnU-Net draws from starts from the seed."""
+    """Mixin for what is trained before: every generator that nnU-Net draws from starts from the seed."""
 
     resident = LANE == "resident"
 
@@ -163,6 +167,39 @@ class UHFTrainerUnfrozenKeeper_experiment(Experiment, UHFTrainerUnfrozenKeeper):
 
 class UHFTrainerEnhancedInput_experiment(Experiment, UHFTrainerEnhancedInput):
     """Control."""
+
+
+class nnUNetTrainerGoesOn_experiment(StartsFromWeights, Experiment):
+    """Control: plain nnU-Net that goes on from a finished one, for as long as what starts from the same."""
+
+
+class UHFTrainerFromBaseline_experiment(Experiment, StartsFromCondition, UHFTrainerFromBaseline):
+    """Guided from a finished plain model on."""
+
+
+class UHFTrainerFrozenBaseline_experiment(FrozenBackbone, UHFTrainerFromBaseline_experiment):
+    """The same, and the plain model stays as it is."""
+
+
+class UHFTrainerRandomKeeperFromBaseline_experiment(Experiment, StartsFromCondition, UHFTrainerRandomKeeper):
+    """Control of the first."""
+
+    keeper_seed = SEED
+
+
+class UHFPrivilegedTrainer_experiment(Experiment, UHFPrivilegedTrainer):
+    """Hears the teacher's maps of the true high-field image in a share of the batches, and predicts without."""
+
+
+class nnUNetTrainerMasked_experiment(Pretraining, MaskedPretraining):
+    """A masked autoencoder of the keeper subjects' low-field images."""
+
+
+class nnUNetTrainerFromMasked_experiment(StartsFromWeights, Experiment):
+    """Plain nnU-Net that starts from it; its heads start from their own."""
+
+    fold_of_start = int(os.environ.get("UHF_EXPERIMENT_MASKED_FOLD", "0"))
+    with_heads = False
 
 
 class UHFTrainerTrueGuides_experiment(Experiment):

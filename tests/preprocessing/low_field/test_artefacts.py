@@ -154,9 +154,13 @@ def test_the_simulator_disturbs_the_signal_before_it_adds_noise_and_repeats_itse
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"bias_field": -0.1}, {"motion_probability": 1.5}, {"movements": 0}, {"spikes": 21}, {"motion_degrees": 90.0},
+        {"bias_field": -0.1},
+        {"motion_probability": 1.5},
+        {"movements": 0},
+        {"spikes": 21},
+        {"motion_degrees": 90.0},
         {"kspace_crop": 0.95},
-    ],  # fmt: skip
+    ],
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UHFError, match=next(iter(wrong))):
