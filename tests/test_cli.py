@@ -39,6 +39,7 @@ VERBS = (
     "normalise",
     "plan",
     "pretrain",
+    "prolong",
     "qc",
     "simulate",
     "synthesise",

@@ -18,6 +18,7 @@ from nnunet_uhf.networks.distillation import losses
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer, UHFKeeperTrainerNoAdversarial
 from nnunet_uhf.trainers.distillation.pretrain import pretrain
 from nnunet_uhf.trainers.image_to_image.pair_source import Pair
+from nnunet_uhf.trainers.prolong import prolong
 
 
 def test_the_teacher_is_bit_identical_after_the_keepers_training(teacher: Any, keeper: Any) -> None:
@@ -66,6 +67,18 @@ def test_without_the_adversarial_term_there_is_no_discriminator(teacher: Any, pa
     assert trainer.distillation.discriminator is None
     assert part(final_weights(trainer), "discriminator") == {}
     assert set(trainer.logger.get_value("train_terms", step=0)) == {"features", "statistics", "image"}
+
+
+def test_a_finished_keeper_is_prolonged_with_its_teacher_and_its_discriminator(keeper: Any, pairs: TinyDataset) -> None:
+    plans = keeper.plans_manager.plans_name
+    prolong(pairs.name, "2d", 0, trainer="UHFKeeperTrainer", epochs=2, plans=plans)
+    trainer = tiny_trainer("UHFKeeperTrainer_2epochs", pairs, "2d", iterations=1, epochs=2, continue_training=True)
+    trainer.load_checkpoint(str(Path(trainer.output_folder) / "checkpoint_latest.pth"))
+    before, began = final_weights(keeper), trainer.network.state_dict()
+    assert all(torch.equal(began[name], before[name]) for name in before)
+    fit(trainer)
+    assert len(trainer.logger.get_value("train_losses", step=None)) == 2
+    assert trainer.block.teacher_of("test").sha256 == keeper.block.teacher_of("test").sha256
 
 
 def test_a_keepers_summary_carries_the_teachers_ceiling(teacher: Any, keeper: Any) -> None:
