@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,7 @@ def train_one(
     draws: Annotated[int, typer.Option(min=1, help="Pairs of each map, without the head.")] = 3,
     heads: Annotated[int, typer.Option(min=0, help="Pairs of each whole head.")] = 1,
     device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
+    minutes: Annotated[float, typer.Option(help="Stop at the next checkpoint then; the same command goes on.")] = inf,
 ) -> None:
     """Simulate the pairs, where they are not there yet, and train."""
     make_pairs(
@@ -64,7 +66,7 @@ def train_one(
         dim=2 if configuration == "2d" else 3, width=width, taught_by=taught_by, steps=steps, batch=batch, patch=patch
     )
     folder = out / name
-    train(lesson, training, held_out, folder, device=torch.device(device))
+    train(lesson, training, held_out, folder, device=torch.device(device), seconds=60 * minutes)
     (folder / "lesson.json").write_text(json.dumps(asdict(lesson), indent=1))
 
 

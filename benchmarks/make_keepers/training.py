@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,9 +88,18 @@ class Pupil(nn.Module):
 
 
 def train(
-    lesson: Lesson, training: Sequence[Draw], held_out: Sequence[Draw], folder: Path, *, device: torch.device
+    lesson: Lesson,
+    training: Sequence[Draw],
+    held_out: Sequence[Draw],
+    folder: Path,
+    *,
+    device: torch.device,
+    seconds: float = math.inf,
 ) -> Pupil:
-    """Train, or go on where a training of the folder was stopped; `log.json` holds the held-out losses."""
+    """Train, or go on where a training of the folder was stopped; `log.json` holds the held-out losses.
+
+    After so many `seconds` of this process it stops at the next checkpoint, for a machine that is shared.
+    """
     torch.manual_seed(lesson.seed)
     folder.mkdir(parents=True, exist_ok=True)
     pupil = Pupil(lesson).to(device)
@@ -103,7 +113,7 @@ def train(
         schedule.load_state_dict(state["schedule"])
         log, first = state["log"], state["step"]
     patch = (lesson.patch,) * lesson.dim
-    start = time.process_time()
+    before, start = log[-1]["cpu_seconds"] if log else 0.0, time.process_time()
     for step in range(first, lesson.steps):
         rng = np.random.default_rng((lesson.seed, step))
         batch = on(draw_batch(training, rng, size=lesson.batch, patch=patch), device)
@@ -120,8 +130,8 @@ def train(
         schedule.step()
         if (step + 1) % EVERY == 0 or step + 1 == lesson.steps:
             found = held_out_losses(pupil, held_out, lesson, device)
-            seconds = time.process_time() - start
-            log.append({"step": step + 1, "cpu_seconds": seconds, **found})
+            used = time.process_time() - start
+            log.append({"step": step + 1, "cpu_seconds": before + used, **found})
             print(json.dumps(log[-1]), flush=True)
             with written_whole(checkpoint) as temporary:
                 torch.save(
@@ -134,6 +144,8 @@ def train(
                     },
                     temporary,
                 )
+            if used > seconds:
+                break
     (folder / "log.json").write_text(json.dumps(log, indent=1))
     return pupil.eval()
 
