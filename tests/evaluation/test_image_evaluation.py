@@ -270,3 +270,17 @@ def test_cases_that_cannot_be_compared_are_rows_of_their_own_and_status_1(
     odd = {row["case"]: row["region"] for row in rows(root / "again" / "per_case.csv") if not row["psnr"]}
     assert list(odd) == ["anna", "carl"]
     assert all(region.startswith("not measured: ") for region in odd.values())
+
+
+def test_an_interval_of_few_cases_comes_with_a_warning(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["evaluate-images", "-ref", str(root / "truth"), "-pred", str(root / "made")]
+    with pytest.raises(SystemExit):
+        main([*words, "-o", str(root / "few")])
+    told = " ".join(capsys.readouterr().err.split())
+    assert "3 cases: intervals of the means are drawn from so few that they say next to nothing" in told
+    monkeypatch.setattr("nnunet_uhf.evaluation.images.FEW_CASES", len(NAMES))
+    with pytest.raises(SystemExit):
+        main([*words, "-o", str(root / "enough")])
+    assert "next to nothing" not in capsys.readouterr().err

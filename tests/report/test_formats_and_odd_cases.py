@@ -122,3 +122,36 @@ def test_the_scores_of_the_others_are_what_they_are_without_the_odd_case(tmp_pat
     assert list(odd.reasons) == [FEW[0]]
     assert with_odd["results"] == without["results"]
     assert with_odd["summaries"] == without["summaries"]
+
+
+def test_a_named_dataset_json_counts_before_that_of_the_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = write_labels(tmp_path / "labelsTr", {case: truth(case) for case in FEW[:2]})
+    folders = [
+        write_labels(tmp_path / name, {case: spoiled(case, part) for case in FEW[:2]})
+        for name, part in (("a", 0.2), ("b", 0.1))
+    ]
+    beside = {"labels": {"background": 0, "x": 1, "y": 2, "z": 3}, "channel_names": {"0": "LF"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(beside))
+    named = tmp_path / "named.json"
+    named.write_text(
+        json.dumps({"labels": {"background": 0, "fluid": 1, "brain": [2, 3]}, "regions_class_order": [1, 2]})
+    )
+    words = ["compare", "-pred", *map(str, folders), "-ref", str(reference), "-np", "1"]
+    found = []
+    for number, more in enumerate(([], ["-djson", str(named)])):
+        out = tmp_path / f"out{number}"
+        with pytest.raises(SystemExit) as left:
+            main([*words, *more, "-o", str(out)])
+        assert left.value.code == 0
+        record = json.loads((out / "compare.json").read_text())
+        found.append({row["structure"] for row in record["summaries"]} - {"mean"})
+    assert found == [{"x", "y", "z"}, {"fluid", "brain"}]
+    capsys.readouterr()
+    named.write_text("{}")
+    with pytest.raises(SystemExit) as left:
+        main([*words, "-djson", str(named), "-o", str(tmp_path / "none")])
+    assert left.value.code == 2
+    assert "named.json" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
