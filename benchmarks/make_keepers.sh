@@ -17,7 +17,5 @@ teach() {
 }
 for by in image structures both; do teach $by "$short" "${configuration}_${by}_$short"; done
 teach both "$steps" "${configuration}_both_long"
-if [ "$configuration" = 2d ]; then
-  python "$here/make_keepers" measure --data "$data" --out "$out" 2d_image_"$short" 2d_structures_"$short" \
-    2d_both_"$short" 2d_both_long
-fi
+python "$here/make_keepers" measure --data "$data" --out "$out" "${configuration}_image_$short" \
+  "${configuration}_structures_$short" "${configuration}_both_$short" "${configuration}_both_long"

@@ -74,15 +74,15 @@ def train_one(
 def measure(
     data: Data,
     out: Out,
-    names: Annotated[list[str], typer.Argument(help="Trainings of one width.")],
+    names: Annotated[list[str], typer.Argument(help="Trainings of one dimension and width.")],
 ) -> None:
-    """Measure 2D trainings and a random network of the same width on real scans; writes measured.json."""
+    """Measure trainings and a random network of their kind on real scans; writes measured_2d.json, or _3d.json."""
     pupils = {name: trained(out / name) for name in names}
     torch.manual_seed(0)
     networks: dict[str, EnhancementNet] = {"random": network_of(Pupil(next(iter(pupils.values()))[1]))}
     networks |= {name: network_of(pupil) for name, (pupil, _) in pupils.items()}
     found = measure_networks(networks, data / "ixi_hh_2mm")
-    (out / "measured.json").write_text(json.dumps(found, indent=1))
+    (out / f"measured_{next(iter(pupils.values()))[1].dim}d.json").write_text(json.dumps(found, indent=1))
 
 
 @app.command(name="ship")
@@ -100,10 +100,13 @@ def ship_one(
 
 
 def trained(folder: Path) -> tuple[Pupil, Lesson]:
-    """What a training has made."""
+    """What a finished training has made."""
     lesson = Lesson(**json.loads((folder / "lesson.json").read_text()))
+    state = torch.load(folder / "latest.pth", map_location="cpu", weights_only=True)
+    if state["step"] != lesson.steps:
+        raise typer.BadParameter(f"{folder} has {state['step']} of {lesson.steps} steps: train it to its end first")
     pupil = Pupil(lesson)
-    pupil.load_state_dict(torch.load(folder / "latest.pth", map_location="cpu", weights_only=True)["pupil"])
+    pupil.load_state_dict(state["pupil"])
     return pupil.eval(), lesson
 
 

@@ -16,9 +16,9 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 from make_keepers.batches import Draw, draw_batch, over_whole_image, read_draws
 from make_keepers.maps import CLASSES, class_indices
-from make_keepers.measure import merged
+from make_keepers.measure import Subject, images_of, linear_probes, maps_of, merged
 from make_keepers.pairs import deep_grey, draw_source, plain_signals, simulate_pair
-from make_keepers.shipping import KINDS, ship
+from make_keepers.shipping import KINDS, network_of, ship
 from make_keepers.training import Lesson, Pupil, train
 
 sys.path.pop(0)
@@ -133,6 +133,46 @@ def test_a_lesson_reaches_what_it_is_about_alone(draws: list[Draw], taught_by: s
     assert any(name.startswith("keeper") for name in changed)
     assert any(name.startswith("decoder") for name in changed) == (taught_by == "image")
     assert any(name.startswith("structures") for name in changed) == (taught_by == "structures")
+
+
+def test_a_training_that_may_take_no_longer_goes_on_from_its_checkpoint(
+    draws: list[Draw], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("make_keepers.training.EVERY", 1)
+    lesson = Lesson(dim=2, width=8, taught_by="both", steps=2, batch=1, patch=64)
+    for steps in ([1], [1, 2]):
+        train(lesson, draws, draws[2:3], tmp_path, device=torch.device("cpu"), seconds=0)
+        assert [each["step"] for each in json.loads((tmp_path / "log.json").read_text())] == steps
+
+
+def test_a_keeper_of_cubes_learns_from_every_map(draws: list[Draw]) -> None:
+    pupil = Pupil(Lesson(dim=3, width=8, taught_by="both", steps=1, batch=1, patch=64))
+    batch = draw_batch(draws, np.random.default_rng(0), size=1, patch=(64, 64, 64))
+    assert batch.structures.shape == (1, 64, 64, 64)
+    torch.stack(list(pupil.losses(batch).values())).sum().backward()
+    assert all(float(head.weight.grad.abs().max()) > 0 for head in pupil.structures.heads)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_image_and_maps_of_a_scan_lie_where_its_slices_are(dim: int) -> None:
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in (30, 32, 32)), indexing="ij")
+    volume = np.where(sum(axis**2 for axis in axes) < 0.7, 2 + np.sin(4 * axes[0] + 3 * axes[1] + axes[2]), 0)
+    chosen = [6, 12, 15]
+    regions = np.where(volume[chosen] > 0, 1 + (volume[chosen] > 2), 0).astype(np.uint8)
+    one = Subject(volume.astype(np.float32), chosen, volume[chosen], regions, regions)
+    pupil = Pupil(Lesson(dim=dim, width=8, taught_by="both", steps=1, batch=1, patch=32))
+    with torch.no_grad():  # its image is then the image that it is given
+        pupil.decoder.output.weight[:, : pupil.decoder.width] = 0
+        pupil.decoder.output.bias.zero_()
+    network = network_of(pupil)
+    assert np.corrcoef(images_of(network, one)[regions > 0], one.source[regions > 0])[0, 1] > 0.99
+    maps = maps_of(network.keeper)(one)
+    assert maps.shape == (*one.source.shape, sum(network.keeper.channels))
+    folded = maps[..., 8 : 8 + 2**dim].mean(axis=-1)  # the finest map carries the image
+    assert np.corrcoef(folded[regions > 0], one.source[regions > 0])[0, 1] > 0.99
+    scores = linear_probes(maps_of(network.keeper), [one] * 6)
+    assert len(scores["regions"]) == 1
+    assert scores["regions"][0] > 0.8
 
 
 def test_sides_and_numbers_of_the_maps_become_one_class() -> None:
