@@ -1,9 +1,10 @@
-"""Verbs that convert scans with label maps: convert ibsr, malc, freesurfer, bids."""
+"""Verbs that convert scans with label maps: convert folders, ibsr, malc, freesurfer, bids."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,11 +47,48 @@ def add_to(app: typer.Typer) -> None:
     """Give `app`, the verb convert, the verbs of this module."""
     add_verbs(
         app,
+        ("folders", folders, "folders -i IMAGES --labels LABELS -o $nnUNet_raw/Dataset102_Mine --mapping names.json"),
         ("ibsr", ibsr, "ibsr -i IBSR_nifti_stripped -o $nnUNet_raw/Dataset111_IBSR --test 10 11 12"),
         ("malc", malc, "malc -i MICCAI-2012-Multi-Atlas-Challenge-Data -o $nnUNet_raw/Dataset112_MALC"),
         ("freesurfer", freesurfer, "freesurfer -i $SUBJECTS_DIR -o $nnUNet_raw/Dataset113_Aseg --image brain"),
         ("bids", bids, "bids -i STUDY -o $nnUNet_raw/Dataset114_Study --contrast T1w FLAIR --field 3"),
         parent="convert",
+    )
+
+
+def folders(
+    images: Annotated[
+        list[Path], typer.Option("-i", metavar="FOLDER...", help="Images, a folder for each channel; names as labels.")
+    ],
+    labels: Annotated[Path, typer.Option("--labels", metavar="FOLDER", help="Label maps on the grids of the images.")],
+    output: Output,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option("--channel", metavar="NAME...", help="Of each folder; keepers are matched to it. Default: T1w."),
+    ] = None,
+    image_suffix: Annotated[
+        list[str] | None,
+        typer.Option("--image-suffix", metavar="TEXT...", help="Behind the case in the names of each folder: _T1w."),
+    ] = None,
+    label_suffix: Annotated[
+        str, typer.Option("--label-suffix", metavar="TEXT", help="Behind the case in the names of label maps: _seg.")
+    ] = "",
+    test: Test = None,
+    mapping: Mapping = None,
+    same_voxels: SameVoxels = False,
+    skip_incomplete: SkipIncomplete = False,
+) -> None:
+    """A folder of images and a folder of label maps with the same names."""
+    from nnunet_uhf.preprocessing.labelled.folders import convert_folders
+
+    _run(
+        partial(convert_folders, images),
+        labels,
+        output,
+        channels=channel or ("T1w",),
+        image_suffixes=image_suffix or (),
+        label_suffix=label_suffix,
+        options=_options(test, mapping, skip_incomplete, same_voxels=same_voxels),
     )
 
 

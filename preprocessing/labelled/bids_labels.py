@@ -40,7 +40,7 @@ def bids_table(files: Mapping[str, BidsFile], *, derivatives: Path, mapping: Pat
         UHFError: neither is there, or two cases disagree.
     """
     if mapping is not None:
-        return _table_of(read_mapping(mapping), mapping)
+        return LabelTable.of_numbers(read_mapping(mapping), where=mapping)
     agreed: dict[int, str | None] = {}
     first: Path | None = None
     for file in files.values():
@@ -52,16 +52,7 @@ def bids_table(files: Mapping[str, BidsFile], *, derivatives: Path, mapping: Pat
             agreed, first = numbers, tables[-1]
         elif numbers != agreed:
             raise UHFError(f"{tables[-1]} and {first} name the labels differently: make them one, or give --mapping")
-    return _table_of(agreed, first or derivatives)
-
-
-def _table_of(numbers: Mapping[int, str | None], path: Path) -> LabelTable:
-    """Structures in the order of their numbers; numbers of one name are one structure."""
-    numbers = {number: name for number, name in numbers.items() if number}
-    structures = tuple(dict.fromkeys(name for name in numbers.values() if name is not None))
-    if not structures:
-        raise UHFError(f"{path} names no structure: give at least one number a name")
-    return LabelTable(structures, numbers)
+    return LabelTable.of_numbers(agreed, where=first or derivatives)
 
 
 def _read_tsv(path: Path) -> dict[int, str | None]:

@@ -37,6 +37,19 @@ class LabelTable:
     structures: tuple[str, ...]
     numbers: Mapping[int, str | None]
 
+    @classmethod
+    def of_numbers(cls, numbers: Mapping[int, str | None], *, where: Path) -> LabelTable:
+        """Structures in the order of their numbers; numbers of one name are one structure.
+
+        Raises:
+            UHFError: none of them has a name.
+        """
+        numbers = {number: name for number, name in numbers.items() if number}
+        structures = tuple(dict.fromkeys(name for name in numbers.values() if name is not None))
+        if not structures:
+            raise UHFError(f"{where} names no structure: give at least one number a name")
+        return cls(structures, numbers)
+
     @property
     def label_names(self) -> dict[str, int]:
         """nnU-Net's `labels`: background 0, then the structures."""
@@ -71,7 +84,7 @@ class LabelTable:
         Raises:
             UHFError: fractional or negative values, or a number that the table does not have.
         """
-        numbers = _whole_numbers(source)
+        numbers = label_numbers(source)
         present = np.flatnonzero(np.bincount(numbers.ravel(), minlength=1))
         unknown = [int(number) for number in present if number and int(number) not in self.numbers]
         if unknown:
@@ -147,8 +160,8 @@ def _structure_name(path: Path, key: str, name: Any) -> str | None:
     return None if name.strip().lower() == "background" else name.strip()
 
 
-def _whole_numbers(source: SourceImage) -> npt.NDArray[np.int32]:
-    """Label numbers as integers."""
+def label_numbers(source: SourceImage) -> npt.NDArray[np.int32]:
+    """Label numbers of a file as integers; UHFError for fractional, negative or huge ones."""
     numbers = whole_numbers(source.path, source.data)
     if numbers.min() < 0 or numbers.max() > HIGHEST_NUMBER:
         wrong = numbers.min() if numbers.min() < 0 else numbers.max()

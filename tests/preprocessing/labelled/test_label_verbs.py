@@ -1,4 +1,4 @@
-"""`nnunet-uhf convert ibsr|malc|freesurfer|bids` on the command line."""
+"""`nnunet-uhf convert folders|ibsr|malc|freesurfer|bids` on the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny_data import write_image
 from nnunet_uhf.cli import main
 
-VERBS = ("ibsr", "malc", "freesurfer", "bids")
+VERBS = ("folders", "ibsr", "malc", "freesurfer", "bids")
 
 
 def run(*arguments: str | Path) -> int:
