@@ -42,7 +42,7 @@ class Job:
     training_subjects: int = 24
     held_out_subjects: int = 4
     preset: str = "tiny"
-    patch: tuple[int, int] = (96, 72)
+    patch: tuple[int, int] = (72, 96)
     batch: int = 2
     epochs: int = 10
     rate: float = 0.01

@@ -127,7 +127,7 @@ class SliceVolumes:
             told = {"delta": place - first, "slices": wanted.slices, "spacing_mm": wanted.spacing_mm}
             self.asked.ask(
                 known.condition(wanted.target, list(sources), **told),  # type: ignore[arg-type]
-                known.weights(wanted.target, list(sources), delta=place - first, present=present),
+                known.weights(wanted.target, list(sources), present=present, **told),  # type: ignore[arg-type]
                 half_pixel=half_pixel,
             )
             made.append(self.predictor.predict_image(data[:, None])[0, 0].numpy())

@@ -21,6 +21,7 @@ _SWITCHES = {
     "conditions": True,
     "profile": True,
     "interpolation": True,
+    "slice_filter": True,
     "several_sources": False,
     "no_identity": True,
     "position": True,
@@ -97,6 +98,8 @@ def _read(declared: Mapping[str, Any], dataset_json: Mapping[str, Any], where: s
         targets=targets,
         ratio=_read_range(thickness.get("ratio", [1, 8]), "ratio", 1, LARGEST_RATIO, where),
         gap=_read_range(thickness.get("gap", [0, 0.34]), "gap", 0, LARGEST_GAP, where),
+        # thin slices lie where they are, with nothing to undo
+        slice_filter=extensions["slice_filter"] and extensions["interpolation"] and extensions["profile"],
         **{name: extensions[name] for name in ("conditions", "interpolation", "several_sources", "position")},
     )
     if modalities.ratio[1] == 1 and not any(s != t for s in sources for t in targets):

@@ -110,7 +110,8 @@ class AskedCase:
         draw, known, mm = self.draw, self.task.modalities, self.spacing_mm
         slices = Slices(distance_mm=draw.ratio * mm, thickness_mm=draw.ratio * (1 - draw.gap) * mm)
         condition = known.condition(draw.target, draw.sources, delta=delta, slices=slices, spacing_mm=mm)
-        return [condition, known.weights(draw.target, draw.sources, delta=delta, present=present)]
+        weights = known.weights(draw.target, draw.sources, delta=delta, present=present, slices=slices, spacing_mm=mm)
+        return [condition, weights]
 
     def _neighbour(self, index: int, delta: float) -> tuple[int, float]:
         """The slice beside it that the same four slices can answer, and its place; itself where there is none."""

@@ -17,6 +17,7 @@ from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock, Trai
 from nnunet_uhf.networks.unicoal.adversarial import AdversarialNet, finite_gradients
 from nnunet_uhf.networks.unicoal.discriminator import Discriminator
 from nnunet_uhf.networks.unicoal.kind import KIND
+from nnunet_uhf.networks.unicoal.modalities import Modalities
 from nnunet_uhf.networks.unicoal.network import UniCOAL, architecture_of, decoder_of
 from nnunet_uhf.networks.unicoal.perceptual import VARIABLE, SAMPrior, read_sam
 from nnunet_uhf.networks.unicoal.presets import DiscriminatorArguments, asked_sizes
@@ -254,12 +255,16 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
     def check_checkpoint(self, checkpoint: Path) -> None:
         """UHFError when a checkpoint learnt from other modalities or with another prior."""
         plans = load_checkpoint_weights(checkpoint)["init_args"]["plans"]
-        before = TrainingBlock.of(plans, self.configuration_name, where=checkpoint).networks.part("modalities")
-        now = self.block.networks.part("modalities")
-        if before != now:
+        before = TrainingBlock.of(plans, self.configuration_name, where=checkpoint)
+        then, now = (block.networks.part("modalities") for block in (before, self.block))
+        assert then is not None
+        assert now is not None
+        # by what they mean: a file of version 0.2.0 says nothing of switches that were off
+        if (Modalities.of(then), then["sam_sha256"]) != (Modalities.of(now), now["sam_sha256"]):
             raise UHFError(
                 f"{checkpoint}: trained with other modalities, slices or SAM weights than dataset.json and {VARIABLE} "
-                "have now; restore them, or train anew without --c"
+                "have now; restore them, or train anew without --c (version 0.2.0 had no slice_filter: set it to false "
+                "in uhf.extensions to go on with its trainings)"
             )
 
 

@@ -22,12 +22,15 @@ from nnunet_uhf.networks.unicoal.question import (
     interpolation_weights,
     numbers_of,
 )
+from nnunet_uhf.networks.unicoal.slice_filter import slice_filter
 
 MOST = 16
 """Modalities of one network."""
 LARGEST_RATIO = 16.0
 LARGEST_GAP = 0.8
 _SWITCHES = ("conditions", "interpolation", "several_sources", "position")
+_LATER = frozenset({"slice_filter"})
+"""Switches that files of version 0.2.0 do not have; there they are off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,8 @@ class Modalities:
         interpolation: where the target is among the sources, the network adds to the spline through its slices (E3).
         several_sources: every source has slices of its own, and any of them may be given together (E4).
         position: the waves of the network follow the place of a window in the slice (E6).
+        slice_filter: what the network adds to is the best linear estimate under the profile of the slices, in the place
+            of a spline (E11).
     """
 
     tesla: Mapping[str, float]
@@ -69,6 +74,7 @@ class Modalities:
     interpolation: bool = True
     several_sources: bool = False
     position: bool = True
+    slice_filter: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Ready for JSON; :meth:`of` gives it back."""
@@ -139,12 +145,31 @@ class Modalities:
         )
         return torch.cat([code, encoded(torch.tensor([numbers[: NUMBERS if self.conditions else 1]]))[0]])
 
-    def weights(self, target: str, sources: Sequence[str], *, delta: float, present: Sequence[bool]) -> Tensor:
-        """Weights of the slices in the image that the network adds to, `(in_channels,)`."""
+    def weights(
+        self,
+        target: str,
+        sources: Sequence[str],
+        *,
+        delta: float,
+        present: Sequence[bool],
+        slices: Slices,
+        spacing_mm: float,
+    ) -> Tensor:
+        """Weights of the slices in the image that the network adds to, `(in_channels,)`; see :meth:`condition`."""
         weights = torch.zeros(self.in_channels)
         if self.interpolation and target in sources:
             first = SLICES * self.slot(target)
-            weights[first : first + SLICES] = torch.tensor(interpolation_weights(delta, present))
+            if self.slice_filter:
+                found = slice_filter(
+                    delta,
+                    present,
+                    distance_mm=slices.distance_mm,
+                    thickness_mm=slices.thickness_mm,
+                    spacing_mm=spacing_mm,
+                )
+            else:
+                found = interpolation_weights(delta, present)
+            weights[first : first + SLICES] = torch.tensor(found)
         return weights
 
 
@@ -161,13 +186,14 @@ def is_modalities(content: object) -> bool:
         and _is_increasing(content.get("ratio"), 1, LARGEST_RATIO)
         and _is_increasing(content.get("gap"), 0, LARGEST_GAP)
         and all(isinstance(content.get(name), bool) for name in _SWITCHES)
+        and all(isinstance(content.get(name, False), bool) for name in _LATER)
     )
 
 
 def is_described(content: object, *, is_hash: Callable[[object], bool]) -> bool:
     """Whether a JSON object is all that a header says of modalities: also the prior, and intensities of the targets."""
     own = {field.name for field in fields(Modalities)}
-    if not isinstance(content, dict) or content.keys() != own | {"sam_sha256", "intensity"}:
+    if not isinstance(content, dict) or content.keys() | _LATER != own | {"sam_sha256", "intensity"}:
         return False
     known, sam, intensity = is_modalities(content), content["sam_sha256"], content["intensity"]
     return (

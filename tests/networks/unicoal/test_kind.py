@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
 
 from helpers.unicoal_samples import made_generator
 from nnunet_uhf.networks.kinds import KINDS, guide_of
-from nnunet_uhf.networks.unicoal.modalities import Modalities, Slices, is_modalities
+from nnunet_uhf.networks.unicoal.modalities import Modalities, Slices, is_described, is_modalities
 from nnunet_uhf.networks.unicoal.network import decoder_of
 
 KIND = KINDS["unicoal"]
@@ -64,8 +65,23 @@ def test_a_question_tells_source_fields_and_spacing_only_with_the_conditions() -
     assert not torch.equal(asked, finer)
 
 
-def test_the_network_adds_to_the_spline_of_its_own_modality_alone() -> None:
+def test_the_network_adds_to_what_is_known_of_its_own_modality_alone() -> None:
+    place: dict[str, Any] = {
+        "delta": 0.0, "present": [True] * 4, "slices": Slices(distance_mm=8, thickness_mm=6), "spacing_mm": 2.0,
+    }  # fmt: skip
     known = made_modalities()
-    assert known.weights("T1w", ["T1w"], delta=0.0, present=[True] * 4).tolist() == [0, 1, 0, 0]
-    assert not known.weights("T1w_7T", ["T1w"], delta=0.0, present=[True] * 4).any()
-    assert not made_modalities(interpolation=False).weights("T1w", ["T1w"], delta=0.0, present=[True] * 4).any()
+    assert known.weights("T1w", ["T1w"], **place).tolist() == [0, 1, 0, 0]
+    assert not known.weights("T1w_7T", ["T1w"], **place).any()
+    assert not made_modalities(interpolation=False).weights("T1w", ["T1w"], **place).any()
+    sharpened = made_modalities(slice_filter=True).weights("T1w", ["T1w"], **place)
+    assert sharpened[1] > 1 > 0 > sharpened[2]
+
+
+def test_a_description_of_version_0_2_0_has_a_spline() -> None:
+    earlier = made_modalities().as_json()
+    del earlier["slice_filter"]
+    assert is_modalities(earlier)
+    assert not Modalities.of(earlier).slice_filter
+    earlier |= {"sam_sha256": None, "intensity": {name: [0.0, 1.0] for name in earlier["targets"]}}
+    assert is_described(earlier, is_hash=lambda _: True)
+    assert not is_described({**earlier, "unheard": True}, is_hash=lambda _: True)
