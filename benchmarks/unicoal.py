@@ -42,10 +42,12 @@ class Job:
     training_subjects: int = 24
     held_out_subjects: int = 4
     preset: str = "tiny"
+    layers: int = 4
+    base_channels: int = 1024
     patch: tuple[int, int] = (72, 96)
     batch: int = 2
     epochs: int = 10
-    rate: float = 0.01
+    rate: float = 0.03
     ratio: tuple[float, float] = (2.0, 4.0)
     gap: tuple[float, float] = (0.25, 0.25)
     contrasts: bool = False
@@ -78,7 +80,7 @@ def write_dataset(job: Job, places: Places) -> None:
         uhf={
             "modalities": dict.fromkeys(channels, 3.0),
             "thickness": {"ratio": list(job.ratio), "gap": list(job.gap)},
-            "architecture": {"preset": job.preset},
+            "architecture": {"preset": job.preset, "layers": job.layers, "base_channels": job.base_channels},
             "training": {"learning_rate": {"generator": job.rate}},
         },
     )
