@@ -251,6 +251,10 @@ def enhance(
         bool,
         typer.Option("--uncertainty", help="Also write NAME_uncertainty, of a Masksembles model or of several planes."),
     ] = False,
+    changes: Annotated[
+        bool,
+        typer.Option("--changes", help="Also write NAME_changes: what is more than a change of brightness."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is already there.")] = False,
 ) -> None:
     """Write the high-field-like image of every scan, in the scan's own geometry; more slices from thick ones.
@@ -268,6 +272,11 @@ def enhance(
     if to is not None or source is not None or spacing is not None:
         if uncertainty:
             raise UHFError("--uncertainty is for Masksembles models, --to, --from and --spacing for Uni-COAL models")
+        if changes:
+            raise UHFError(
+                "--changes compares an image with its scan, and another modality or other slices are changed all over: "
+                "leave it away with --to, --from and --spacing"
+            )
         written = enhance_modality(
             images,
             output,
@@ -292,6 +301,7 @@ def enhance(
             folds=chosen,
             overwrite=overwrite,
             spread=uncertainty,
+            changes=changes,
             console=console,
         )
     else:
@@ -304,6 +314,7 @@ def enhance(
             overwrite=overwrite,
             axis=axis,
             uncertainty=uncertainty,
+            changes=changes,
             console=console,
         )
     sys.stdout.write(f"wrote {len(written)} images to {output}\n")

@@ -16,25 +16,12 @@ from sklearn.mixture import GaussianMixture
 from nnunet_uhf.evaluation.image_metrics import WINDOW
 from nnunet_uhf.types import Mask
 
-QUANTILES = 512
 TISSUES = 3
 """Classes of intensity in a brain: fluid, grey and white matter."""
 _UPSAMPLING = 10
 _MIXTURE_VOXELS = 20_000
 
 Translated = NDArray[np.float64]
-
-
-def histogram_matched(image: ArrayLike, mask: Mask, reference: ArrayLike) -> Translated:
-    """An image whose values in the mask are distributed as reference values, any number of them; order is kept.
-
-    The strongest baseline that knows no structure: whoever translates should be better.
-    """
-    volume, values = np.asarray(image, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    steps = np.linspace(0, 1, QUANTILES)
-    own, wanted = np.quantile(volume[mask], steps), np.quantile(values, steps)
-    own, first = np.unique(own, return_index=True)
-    return np.where(mask, np.interp(volume, own, wanted[first]), volume)
 
 
 def mean_shift(image: ArrayLike, other: ArrayLike, mask: Mask) -> float:

@@ -22,11 +22,12 @@ from nnunet_uhf.imageio.nifti import write_volume
 from nnunet_uhf.imageio.orientation import Turn
 from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.imageio.restore import restore_grid
-from nnunet_uhf.inference.enhance import Enhancer, load_enhancer, origin_of_image
+from nnunet_uhf.inference.enhancer import Enhancer, load_enhancer
 from nnunet_uhf.inference.every_scan import EveryScan, Report
 from nnunet_uhf.inference.inputs import Scan, scans_and_outputs
 from nnunet_uhf.inference.modality_geometry import AskedGeometry, asked_geometry
 from nnunet_uhf.inference.modality_request import ModalityRequest, modalities_of, modality_request
+from nnunet_uhf.inference.notes import origin_of_image
 from nnunet_uhf.inference.orientation import not_turned, stored_as, turn_of
 from nnunet_uhf.inference.preprocess import managers, preprocess_image
 from nnunet_uhf.inference.slice_volumes import NOISE_SEED, SliceVolumes, Wanted

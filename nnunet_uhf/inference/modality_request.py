@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.inference.enhance import Enhancer
+from nnunet_uhf.inference.enhancer import Enhancer
 from nnunet_uhf.keepers.header import InputChannel, KeeperHeader
 from nnunet_uhf.networks.unicoal.modalities import Modalities, Slices
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.inference.enhance import Enhancer
+from nnunet_uhf.inference.enhancer import Enhancer
 from nnunet_uhf.keepers.file import network_from_state, weights_sha256
 from nnunet_uhf.keepers.trained import read_trained_keeper
 from nnunet_uhf.keepers.training_block import TrainingBlock

@@ -6,14 +6,12 @@ The spread says where the members disagree. It is no error bar: members share mo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.files import case_name
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.networks.kinds import KINDS
 
@@ -46,9 +44,3 @@ def with_spread(network: nn.Module, *, header: KeeperHeader) -> MeanAndSpread:
 def wrapped(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of the network as one of :class:`MeanAndSpread`."""
     return {PREFIX + name: value for name, value in parameters.items()}
-
-
-def uncertainty_path(image: Path) -> Path:
-    """Where the map of an image's uncertainty lies: beside it."""
-    name = case_name(image)
-    return image.with_name(f"{name}_uncertainty{image.name[len(name) :]}")

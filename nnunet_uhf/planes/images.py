@@ -5,23 +5,25 @@ Their deviation from each other is no error bar: models of one training set err 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 from nnunet_uhf.devices import checked_device
-from nnunet_uhf.errors import Odd, UHFError
-from nnunet_uhf.imageio.files import note_path
-from nnunet_uhf.imageio.nifti import read_volume, write_volume
-from nnunet_uhf.imageio.output import working_folder, written_whole
-from nnunet_uhf.inference.enhance import Enhancer, enhance, load_enhancer
-from nnunet_uhf.inference.inputs import scans_and_outputs
-from nnunet_uhf.inference.uncertainty import uncertainty_path
+from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.nifti import read_volume
+from nnunet_uhf.inference.changes import change_map
+from nnunet_uhf.inference.enhancer import Enhancer, load_enhancer
+from nnunet_uhf.inference.every_scan import EveryScan, Report
+from nnunet_uhf.inference.inputs import Scan, scans_and_outputs
+from nnunet_uhf.inference.maker import ImageMaker, ReadScan, ScanGeometry
+from nnunet_uhf.inference.outputs import CHANGES, IMAGE, UNCERTAINTY, Outputs
+from nnunet_uhf.types import FloatArray
+
+SPREAD_OF = "standard deviation over the models of several planes; not an error bar"
 
 
 def enhance_planes(
@@ -33,7 +35,9 @@ def enhance_planes(
     folds: Sequence[int | str] | None = None,
     overwrite: bool = False,
     spread: bool = False,
+    changes: bool = False,
     console: Console | None = None,
+    progress: bool = True,
 ) -> list[Path]:
     """Write the mean of the images that several models make of every scan, in the scan's geometry.
 
@@ -45,7 +49,9 @@ def enhance_planes(
         folds: of the model folders, averaged; all finished ones by default.
         overwrite: write anew what is there.
         spread: also write ``NAME_uncertainty``, the standard deviation over the models.
-        console: for progress.
+        changes: also write ``NAME_changes``, how far the mean is from its input beyond a change of intensities.
+        console: for what is to be told, and progress.
+        progress: whether a bar is shown.
 
     Returns:
         The images written.
@@ -60,20 +66,49 @@ def enhance_planes(
     console = console or Console(stderr=True)
     enhancers = [load_enhancer(model, folds=folds) for model in models]
     _require_alike(enhancers, models)
-    tasks = scans_and_outputs(Path(inputs), Path(output), enhancers[0].headers[0])
-    odd, written = Odd(), list[Path]()
-    with Progress(console=console) as bar:
-        task = bar.add_task("enhance in several planes", total=len(tasks))
-        for scan, target in tasks:
-            wanted = [target, uncertainty_path(target)] if spread else [target]
-            if overwrite or not all(path.exists() for path in wanted):
-                with odd.kept(scan[0].name):
-                    _enhance_one(scan[0], target, enhancers, device=device, spread=spread)
-                    written.append(target)
-            bar.advance(task)
-    odd.require_others(len(tasks))
-    odd.tell()
-    return written
+    header = enhancers[0].headers[0]
+    tasks = scans_and_outputs(Path(inputs), Path(output), header)
+    outputs = Outputs(uncertainty=spread, changes=changes, spread_of=SPREAD_OF)
+    outputs.require_apart([target for _, target in tasks])
+    # maps are of the mean, not of an image that it is made of
+    makers = [ImageMaker(enhancer, Outputs(), device=device, console=console) for enhancer in enhancers]
+    makers[0].tell_of_inputs()
+
+    def prepare(scan: Scan) -> list[ScanGeometry]:
+        return [maker.prepare(scan) for maker in makers]
+
+    def read(scan: Scan, prepared: list[ScanGeometry]) -> list[ReadScan]:
+        return [maker.read(scan, one) for maker, one in zip(makers, prepared, strict=True)]
+
+    def write(target: Path, given: list[ReadScan], report: Report) -> None:
+        scan = given[0].scan[0]
+        images = _mean(makers, given, report)
+        if changes:
+            images[CHANGES] = change_map(images[IMAGE], read_volume(scan).data)
+        notes = [maker.note(one) for maker, one in zip(makers, given, strict=True)]
+        note = {
+            **notes[0],
+            "keepers": [keeper for one in notes for keeper in one["keepers"]],
+            "mean_of": [one["model"] for one in notes],
+        }
+        outputs.write(target, images, note, scan=scan)
+
+    scans = EveryScan(tasks, prepare=prepare, dim=header.dim)
+    there = None if overwrite else outputs.all_there
+    return scans.make(read, write, there=there, console=console, progress=progress)
+
+
+def _mean(makers: Sequence[ImageMaker], given: Sequence[ReadScan], report: Report) -> dict[str, FloatArray]:
+    """Mean and standard deviation over the models."""
+    made = []
+    for number, (maker, one) in enumerate(zip(makers, given, strict=True)):
+
+        def of_all(done: int, total: int, before: int = number) -> None:
+            report(before * total + done, len(makers) * total)
+
+        made.append(maker.images(one, of_all)[IMAGE])
+    stack = np.stack(made)
+    return {IMAGE: stack.mean(axis=0), UNCERTAINTY: stack.std(axis=0)}
 
 
 def _require_alike(enhancers: Sequence[Enhancer], models: Sequence[Path]) -> None:
@@ -90,31 +125,3 @@ def _require_alike(enhancers: Sequence[Enhancer], models: Sequence[Path]) -> Non
     planes = [enhancer.headers[0].transpose_forward[0] for enhancer in enhancers]
     if len(set(planes)) < len(planes):
         raise UHFError("two of the models slice along the same axis: give one model a plane (-m)")
-
-
-def _enhance_one(
-    source: Path, target: Path, enhancers: Sequence[Enhancer], *, device: torch.device, spread: bool
-) -> None:
-    quiet = Console(quiet=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with working_folder(target) as temporary:
-        made = [temporary / f"{number}{''.join(target.suffixes)}" for number in range(len(enhancers))]
-        for path, enhancer in zip(made, enhancers, strict=True):
-            enhance(source, path, enhancer, device=device, console=quiet, progress=False)
-        notes = [json.loads(note_path(path).read_text()) for path in made]
-        volumes = [read_volume(path) for path in made]
-    stack = np.stack([volume.data for volume in volumes])
-    note = {**notes[0], "keepers": [keeper for one in notes for keeper in one["keepers"]]}
-    note["mean_of"] = [one["model"] for one in notes]
-    images = {target: stack.mean(axis=0)}
-    if spread:
-        note["uncertainty"] = {
-            "file": uncertainty_path(target).name,
-            "meaning": "standard deviation over the models of several planes; not an error bar",
-        }
-        images[uncertainty_path(target)] = stack.std(axis=0)
-    with written_whole(note_path(target)) as path:
-        path.write_text(json.dumps(note, indent=2) + "\n")
-    for place, image in images.items():
-        with written_whole(place) as path:
-            write_volume(path, image, header=volumes[0].header)

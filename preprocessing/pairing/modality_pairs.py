@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.inference.enhance import load_enhancer
+from nnunet_uhf.inference.enhancer import load_enhancer
 from nnunet_uhf.inference.modality_enhance import enhance_modality
 from nnunet_uhf.inference.modality_request import modalities_of
 from nnunet_uhf.keepers.header import KeeperHeader

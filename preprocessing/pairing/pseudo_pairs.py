@@ -13,7 +13,8 @@ from rich.console import Console
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import read_volume, write_volume
-from nnunet_uhf.inference.enhance import enhance, load_enhancer
+from nnunet_uhf.inference.enhance import enhance
+from nnunet_uhf.inference.enhancer import load_enhancer
 from nnunet_uhf.inference.translators import way_back
 from nnunet_uhf.keepers.trained import read_trained_keeper
 from nnunet_uhf.nnunet.files import read_json

@@ -7,7 +7,6 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from nnunet_uhf.evaluation.translation import (
-    histogram_matched,
     local_correlation,
     mean_of,
     mean_shift,
@@ -53,14 +52,6 @@ def test_contrast_is_that_of_the_two_brighter_classes() -> None:
     }
     assert found["clear"] == pytest.approx(10, rel=0.1)
     assert found["faint"] == pytest.approx(4, rel=0.15)
-
-
-def test_matching_histograms_undoes_any_rising_map_and_leaves_the_outside() -> None:
-    image = volume()
-    reference = np.exp(image[BRAIN])
-    matched = histogram_matched(image, BRAIN, reference)
-    np.testing.assert_allclose(matched[BRAIN], np.exp(image[BRAIN]), rtol=0.05, atol=0.01)
-    assert np.array_equal(matched[~BRAIN], image[~BRAIN])
 
 
 def test_means_are_of_what_all_cases_have() -> None:

@@ -19,7 +19,8 @@ from scipy.ndimage import gaussian_filter
 from helpers.support import tiny_keeper
 from nnunet_uhf import __version__
 from nnunet_uhf.errors import LeftOutError, UHFError
-from nnunet_uhf.inference.enhance import describe_image, enhance
+from nnunet_uhf.inference.enhance import enhance
+from nnunet_uhf.inference.notes import describe_image
 from nnunet_uhf.keepers.file import build_enhancer, read_header, read_keeper
 
 AFFINE = np.array([[-1.1, 0, 0, 20], [0, 0, 1.0, -30], [0, -0.9, 0, 12], [0, 0, 0, 1]])
@@ -108,7 +109,7 @@ def test_no_image_is_ever_without_its_note(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nnunet_uhf.inference.enhance._write_note", killed)
+        patch.setattr("nnunet_uhf.inference.maker.ImageMaker.note", killed)
         with pytest.raises(KeyboardInterrupt):
             quiet(save(tmp_path / "in" / "a.nii.gz", scan()), tmp_path / "out", keepers[2])
     assert not (tmp_path / "out").exists()

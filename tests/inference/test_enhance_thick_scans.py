@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from helpers.keeper_samples import anisotropic, make_header
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import note_path
-from nnunet_uhf.inference.enhance import Enhancer, enhance
+from nnunet_uhf.inference.enhance import enhance
+from nnunet_uhf.inference.enhancer import Enhancer
 from nnunet_uhf.keepers.file import write_keeper
 from nnunet_uhf.keepers.header import KeeperHeader
 from nnunet_uhf.networks.siqt.unet import AnisotropicUNet

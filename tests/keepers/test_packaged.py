@@ -17,8 +17,9 @@ from helpers.workspace import Workspace
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import KeeperFileError, UHFError
 from nnunet_uhf.guidance.choice import choose_keeper
-from nnunet_uhf.inference.enhance import describe_image, enhance
+from nnunet_uhf.inference.enhance import enhance
 from nnunet_uhf.inference.features import features
+from nnunet_uhf.inference.notes import describe_image
 from nnunet_uhf.keepers import packaged
 from nnunet_uhf.keepers.file import find_keepers, keeper_files, read_keeper, weights_sha256, write_keeper
 from nnunet_uhf.keepers.origin import LABEL_MAPS, MADE_FROM

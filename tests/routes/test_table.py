@@ -10,7 +10,7 @@ import pytest
 
 from helpers.keeper_samples import make_header, refused, rewrite_header, write
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.inference.enhance import describe_image
+from nnunet_uhf.inference.notes import describe_image
 from nnunet_uhf.keepers.file import read_header
 from nnunet_uhf.keepers.trained import SAME_FIELD
 from nnunet_uhf.routes.entries import channel_index, check_entries, read_tesla

@@ -23,7 +23,6 @@ from nnunet_uhf.evaluation.image_metrics import fitted_quality, image_quality
 from nnunet_uhf.evaluation.image_sets import CaseSlices, case_slices, set_metrics
 from nnunet_uhf.evaluation.multiscale import ms_ssim
 from nnunet_uhf.evaluation.translation import (
-    histogram_matched,
     local_correlation,
     mean_of,
     mean_shift,
@@ -31,6 +30,7 @@ from nnunet_uhf.evaluation.translation import (
     tissue_contrast,
 )
 from nnunet_uhf.imageio.restore import restore_grid, write_image
+from nnunet_uhf.inference.changes import histogram_matched
 from nnunet_uhf.inference.neighbours import with_neighbours
 from nnunet_uhf.inference.predictor import ImagePredictor
 from nnunet_uhf.trainers.pta.slices import labelled_values
@@ -182,8 +182,7 @@ class HeldOutTranslations:
         }
 
     def _matched(self, source: FloatArray, brain: Mask) -> FloatArray:
-        matched: FloatArray = histogram_matched(source, brain, self.high_field_values).astype(np.float32)
-        return matched
+        return histogram_matched(source, brain, self.high_field_values)
 
     def _predicted(self, network: nn.Module, image: FloatArray, slices: int) -> FloatArray:
         predictor = ImagePredictor(device=self.device)

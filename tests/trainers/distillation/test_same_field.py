@@ -14,7 +14,7 @@ from helpers.guided_runs import refused
 from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import TinyDataset
 from helpers.workspace import Workspace, environment
-from nnunet_uhf.inference.enhance import describe_image
+from nnunet_uhf.inference.notes import describe_image
 from nnunet_uhf.keepers.file import read_keeper
 from nnunet_uhf.trainers import UHFKeeperTrainerSameField, UHFTeacherTrainer, UHFTeacherTrainerSameField
 from nnunet_uhf.trainers.distillation.finished_teacher import teacher_names

@@ -97,7 +97,18 @@ def test_several_planes_give_their_mean_and_how_far_they_are_apart(
     models = [contrastive.path, other]
     for number, model in enumerate(models):
         enhance(source, tmp_path / f"{number}.nii.gz", model, device="cpu", progress=False)
-    words = ["-i", source, "-o", tmp_path / "mean.nii.gz", "-m", *models, "-device", "cpu", "--uncertainty"]
+    words = [
+        "-i",
+        source,
+        "-o",
+        tmp_path / "mean.nii.gz",
+        "-m",
+        *models,
+        "-device",
+        "cpu",
+        "--uncertainty",
+        "--changes",
+    ]
     with pytest.raises(SystemExit) as end:
         main(["enhance", *map(str, words)])
     assert end.value.code in (0, None)
@@ -109,6 +120,7 @@ def test_several_planes_give_their_mean_and_how_far_they_are_apart(
     )
     note = json.loads((tmp_path / "mean.json").read_text())
     assert len(note["mean_of"]) == len(note["keepers"]) == 2
+    assert float(image_of(tmp_path / note["changes"]["file"]).max()) > 0
     with pytest.raises(UHFError, match="slice along the same axis"):
         enhance_planes(source, tmp_path / "no.nii.gz", [models[0], models[0]], device="cpu")
 
