@@ -43,7 +43,9 @@ ARCHITECTURE = {
     "widths": [8, 16, 32, 64, 64],
     "encoder": {"width": 64, "depth": 3, "heads": 4, "embedding": 64, "side": 64},
 }
-PRETEXTS = ("SGPTrainer", "LSCTrainer")
+PRETEXTS = {"SGPTrainer": "slice-gap perception", "LSCTrainer": "local structure"}
+ALONE = "CUTTrainer"
+"""Needs no pretext network."""
 ROWS = {"input": "input", "matched": "histogram-matched input", "prediction": "PTA"}
 METRICS = (("mae_brain", 3), ("psnr_brain", 2), ("ssim_brain", 3))
 
@@ -159,6 +161,7 @@ def chain(job: Job, places: Places, trainer: str, device: str) -> list[Stage]:
             *going_on(fold(job, places, name)),
         )  # fmt: skip
 
+    pretexts = {} if trainer == ALONE else PRETEXTS
     stages = [Stage("scans", "scans at 3.3 mm", function=lambda: shrink(job, places))]
     if job.contrast == Contrast.SIMULATED:
         stages.append(Stage("simulate", "simulated low field", simulate))
@@ -169,8 +172,7 @@ def chain(job: Job, places: Places, trainer: str, device: str) -> list[Stage]:
         Stage("describe", "held-out pairs", function=lambda: describe(job, places)),
         Stage("plan", "plan and preprocess", plan),
         Stage("plans", "small patches", function=lambda: change_plans(places)),
-        Stage("gap", "slice-gap perception", train("SGPTrainer"), epochs=job.epochs),
-        Stage("structure", "local structure", train("LSCTrainer"), epochs=job.epochs),
+        *(Stage(name, title, train(name), epochs=job.epochs) for name, title in pretexts.items()),
         Stage(trainer, trainer, train(trainer), epochs=job.epochs),
     ]
 
@@ -189,9 +191,10 @@ def tables(job: Job, places: Places, trainer: str) -> dict[str, Any]:
             cells.append(f"{np.mean(values):.{digits}f} ({np.std(values, ddof=1):.{digits}f})")
         shown.add_row(title, *cells)
     console.print(shown)
-    gap, structure = (json.loads(fold(job, places, name).summary.read_text())["mean"] for name in PRETEXTS)
-    console.print(gap, structure, summary["mean"]["translation"], summary["mean"]["high_field"])
-    return {"translation": summary["mean"], "gap": gap, "structure": structure}
+    summaries = {name: fold(job, places, name).summary for name in PRETEXTS}
+    pretexts = {name: json.loads(path.read_text())["mean"] for name, path in summaries.items() if path.is_file()}
+    console.print(pretexts, summary["mean"]["translation"], summary["mean"]["high_field"])
+    return {"translation": summary["mean"], "pretexts": pretexts}
 
 
 @app.command()

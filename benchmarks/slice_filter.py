@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from nnunet_uhf.evaluation.image_metrics import fitted_quality
+from nnunet_uhf.evaluation.image_metrics import linear_fit, psnr
 from nnunet_uhf.networks.unicoal.question import SLICES, interpolation_weights
 from nnunet_uhf.networks.unicoal.slice_filter import slice_filter
 from nnunet_uhf.preprocessing.low_field.slice_profile import fill_slices, profile_weights
@@ -110,7 +110,8 @@ def main(
         for volume, brain in judged:
             made = images(volume, ratio, gap, best)
             kept = len(made["filter"])
-            rows.append([fitted_quality(volume[:kept], made[name][:kept], brain[:kept])["psnr_brain"] for name in ways])
+            truth, inside = volume[:kept], brain[:kept]
+            rows.append([psnr(truth, linear_fit(truth, made[name][:kept], inside), mask=inside) for name in ways])
         values = np.array(rows)
         gains = values - values[:, :1]
         cells = [

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.guidance.stated import StatedGuidance
 from nnunet_uhf.imageio.volumes import volume_files
+from nnunet_uhf.keepers.training_block import TrainingRole
 from nnunet_uhf.nnunet.files import read_json, stated_settings
 from nnunet_uhf.nnunet.model_folder import (
     DATASET_JSON,
@@ -21,7 +22,7 @@ from nnunet_uhf.nnunet.model_folder import (
     ModelFolder,
     description_of,
 )
-from nnunet_uhf.nnunet.plans_block import block_of
+from nnunet_uhf.nnunet.plans_block import block_of, role_of
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,11 @@ def read_model(folder: Path) -> Entry:
     warning.
 
     Raises:
-        UHFError: no model folder, no validated fold, a case in two folds.
+        UHFError: no model folder, a model that makes images, no validated fold, a case in two folds.
     """
     model = ModelFolder.parse(folder)
     plans, dataset_json = model.plans(advice=LIKE), model.dataset_json(advice=LIKE)
+    _require_segmentation(folder, plans)
     folds = model.folds
     warnings = []
     if "all" in folds and len(folds) > 1:
@@ -138,6 +140,18 @@ def read_model(folder: Path) -> Entry:
     return Entry(
         str(model.name), folder, files, fold_of, plans, dataset_json, trainer, configuration, used, tuple(warnings)
     )
+
+
+def _require_segmentation(folder: Path, plans: Mapping[str, Any]) -> None:
+    """UHFError when what a folder's model makes are images: keepers, translations, super-resolution."""
+    configurations = plans.get("configurations")
+    settings = configurations.values() if isinstance(configurations, Mapping) else ()
+    roles = {role_of(block_of(one)) for one in settings if isinstance(one, Mapping)}
+    if roles & set(get_args(TrainingRole)):
+        raise UHFError(
+            f"{folder} is a model that makes images, no label maps: measure what it makes with nnunet-uhf "
+            "evaluate-images, without a truth of the same subjects with --unpaired"
+        )
 
 
 def read_predictions(folder: Path) -> Entry:

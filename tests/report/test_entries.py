@@ -84,6 +84,16 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
         read_model(tmp_path / "made")
 
 
+@pytest.mark.parametrize("role", ["teacher", "keeper"])
+def test_a_model_that_makes_images_is_refused_with_what_measures_them(tmp_path: Path, role: str) -> None:
+    folder = write_model(tmp_path, "PTATrainer", LABELS)
+    plans = json.loads((folder / "plans.json").read_text())
+    plans["configurations"]["2d"]["uhf"] = {"role": role}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(UHFError, match=r"evaluate-images.*--unpaired"):
+        read_model(folder)
+
+
 def test_parameters_that_share_memory_are_counted_once_and_buffers_not_at_all(tmp_path: Path) -> None:
     entry = read_model(write_model(tmp_path, "UHFTrainer", LABELS))
     cost = cost_of(entry, read_trainings(entry))
