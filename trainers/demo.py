@@ -12,6 +12,7 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoM
 )
 from torch.optim import AdamW
 
+from nnunet_uhf.trainers.base import SafeCheckpoints
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.guided.controls import DrawnKeeper
@@ -95,7 +96,7 @@ class UHFKeeperTrainer_demo(DemoLength, UHFKeeperTrainer):
     learning_rate = 3e-3
 
 
-class nnUNetTrainer_demo(SeededTraining, DemoSegmentation):
+class nnUNetTrainer_demo(SeededTraining, SafeCheckpoints, DemoSegmentation):
     """nnU-Net's trainer, demo length: what the guided one is held against; of one seed both have the same start."""
 
 

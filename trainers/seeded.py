@@ -25,6 +25,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunet_uhf.errors import UHFError, exit_on_user_error
 from nnunet_uhf.nnunet.checkpoints import SEED
 from nnunet_uhf.seeds import derived_seed
+from nnunet_uhf.trainers.base import SafeCheckpoints
 
 SEED_VARIABLE = "nnUNet_UHF_SEED"
 LARGEST_SEED = 2**31 - 1
@@ -131,7 +132,7 @@ class SeededTraining(nnUNetTrainer):
             raise UHFError(f"{Path(self.output_folder)}: this training began {with_seed}; to go on, {wanted}")
 
 
-class nnUNetTrainerSeeded(SeededTraining):
+class nnUNetTrainerSeeded(SeededTraining, SafeCheckpoints):
     """nnU-Net's default trainer with a seed: what a guided trainer of the same ``nnUNet_UHF_SEED`` is held against."""
 
     @exit_on_user_error

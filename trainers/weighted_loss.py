@@ -10,6 +10,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
 from nnunet_uhf.networks.weighted_loss import WeightedCrossEntropy, median_frequency_weights
+from nnunet_uhf.trainers.base import SafeCheckpoints
 from nnunet_uhf.trainers.guided.guidance import UHFTrainer
 
 CASES = 50
@@ -63,5 +64,5 @@ class UHFTrainerWeightedLoss(WeightedLoss, UHFTrainer):
     """UHFTrainer with the weighted loss."""
 
 
-class nnUNetTrainerWeightedLoss(WeightedLoss, nnUNetTrainer):
+class nnUNetTrainerWeightedLoss(WeightedLoss, SafeCheckpoints):
     """Plain nnU-Net with the weighted loss: what UHFTrainerWeightedLoss is to be held against."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import signal
@@ -10,17 +11,38 @@ from typing import Any
 
 import pytest
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from helpers.children import ended, fork
 from helpers.saving import Saving
 from helpers.support import fit, only_line, tiny_trainer
 from helpers.workspace import Workspace
+from nnunet_uhf import trainers
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.nnunet.model_folder import CHECKPOINT, LATEST
 from nnunet_uhf.trainers.base import SafeCheckpoints
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 
 TRAINERS = pytest.mark.parametrize("trainer", [SafeCheckpoints, UHFTeacherTrainer])
+
+
+MIXINS = {"SeededTraining", "StartFromBaseline", "UHFGuidance", "WeightedLoss"}
+HOOKS = (
+    "do_split", "load_checkpoint", "on_epoch_start", "on_train_start", "run_training", "save_checkpoint", "train_step",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(trainers.__all__) - MIXINS))
+def test_every_trainer_is_watched_and_none_of_its_hooks_leaves_that_out(name: str) -> None:
+    trainer = getattr(trainers, name)
+    order = inspect.getmro(trainer)
+    assert SafeCheckpoints in order
+    assert order.index(SafeCheckpoints) < order.index(nnUNetTrainer)
+    for cls in order[: order.index(SafeCheckpoints)]:
+        for hook in set(HOOKS) & set(vars(cls)):
+            body = inspect.getsource(vars(cls)[hook])
+            handed_on = f"super().{hook}(" in body or (hook == "train_step" and "self.after_step(" in body)
+            assert handed_on, f"{cls.__name__}.{hook}"
 
 
 def poison(network: torch.nn.Module) -> None:

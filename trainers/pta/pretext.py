@@ -13,8 +13,8 @@ from nnunet_uhf.keepers.file import weights_sha256
 from nnunet_uhf.keepers.training_block import TrainingBlock
 from nnunet_uhf.networks.pta.parts import PretextPart
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.model_folder import ModelFolder
-from nnunet_uhf.nnunet.training_data import TrainingData
+from nnunet_uhf.nnunet.model_folder import FoldFolder, ModelFolder
+from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes
 from nnunet_uhf.trainers.image_to_image.image_trainer import Asked
 from nnunet_uhf.trainers.lengths import base_and_length, suffix_of_length
 
@@ -50,7 +50,7 @@ def find_pretext(default: str, own: str, asked: Asked) -> Pretext:
         asked: dataset, plans, configuration and fold.
 
     Raises:
-        UHFError: there is none, or it learnt from cases that are held out here.
+        UHFError: there is none.
     """
     plans, configuration, fold = str(asked.plans["plans_name"]), asked.configuration, asked.fold
     length = base_and_length(own)
@@ -73,10 +73,12 @@ def find_pretext(default: str, own: str, asked: Asked) -> Pretext:
     )
 
 
-def require_same_fold(pretext: Pretext, data: TrainingData) -> None:
-    """UHFError when a pretext network learnt from cases that are held out now."""
-    seen = set(pretext.data.training if pretext.data is not None else ()) & set(data.validation)
-    if seen:
-        raise UHFError(
-            f"{pretext.checkpoint}: it learnt from {sorted(seen)[0]}, which is held out now; train it on this split"
-        )
+def require_same_data(pretext: Pretext, data: TrainingData) -> None:
+    """UHFError when a pretext network learnt from another split, or from images that were others or made ready otherwise."""
+    refuse_changes(
+        pretext.data,
+        data,
+        summary=FoldFolder(pretext.checkpoint.parent).summary,
+        where=pretext.checkpoint,
+        advice=f"{pretext.trainer} has to be of the same data: restore what changed, or train it anew",
+    )

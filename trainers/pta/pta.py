@@ -31,7 +31,7 @@ from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
 from nnunet_uhf.trainers.image_to_image.image_trainer import Asked
 from nnunet_uhf.trainers.image_to_image.players import Outcome
 from nnunet_uhf.trainers.pta.partners import nearest_partners
-from nnunet_uhf.trainers.pta.pretext import Pretext, find_pretext, require_same_fold
+from nnunet_uhf.trainers.pta.pretext import Pretext, find_pretext, require_same_data
 from nnunet_uhf.trainers.pta.slice_gap import Embedder, embedders
 from nnunet_uhf.trainers.pta.slice_loader import Domain, DomainSliceLoader
 from nnunet_uhf.trainers.pta.translation import GENERATOR, JUDGE, TranslationTrainer
@@ -144,12 +144,12 @@ class PTATrainer(TranslationTrainer):
 
     @exit_on_user_error
     def on_train_start(self) -> None:
-        """As nnU-Net, once it is sure that the pretext networks have not seen what is held out."""
+        """As nnU-Net, once it is sure that the pretext networks are of the same split and images."""
         if not self.was_initialized:
             self.initialize()
         self.do_split()
         for pretext in self.pretexts.values():
-            require_same_fold(pretext, self.data)
+            require_same_data(pretext, self.data)
         super().on_train_start()
 
     @exit_on_user_error

@@ -97,6 +97,32 @@ def test_the_structure_network_stays_as_it_was_trained_and_travels_in_the_checkp
     assert trainer.pools["target"].images
 
 
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [("splits_final.json", "splits_final.json now holds out"), ("dataset_fingerprint.json", "the images or their")],
+)
+def test_pretext_networks_of_other_data_are_never_used(
+    file: str, told: str, pretrained: TinyDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = pretrained.preprocessed / file
+    before = path.read_text()
+    content = json.loads(before)
+    if file == "splits_final.json":
+        content[0] = content[1]
+    else:
+        content["spacings"][0][0] += 1
+    try:
+        path.write_text(json.dumps(content))
+        trainer = tiny_trainer("PTATrainer", pretrained, "2d")
+        capsys.readouterr()
+        error = only_line(capsys, trainer.run_training)
+    finally:
+        path.write_text(before)
+    assert "LSCTrainer__nnUNetPlans__2d" in error
+    assert told in error
+    assert "train it anew" in error
+
+
 def one_step(trainer: Any, batch: dict[str, Any], *, seed: int) -> None:
     torch.manual_seed(seed)  # of corrupted blocks
     trainer.network.train()
