@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import torch
 from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.imageio.nifti import read_volume
 from nnunet_uhf.inference.enhancer import load_enhancer
 from nnunet_uhf.inference.modality_enhance import enhance_modality
 from nnunet_uhf.inference.modality_request import modalities_of
@@ -69,7 +69,7 @@ def modality_pairs(
     ending = str(description["file_ending"])
     suffix = f"_{names.index(source):04d}{ending}"
     scans = {path.name.removesuffix(suffix): path for path in sorted((dataset / "imagesTr").glob(f"*{suffix}"))}
-    scans = {case: path for case, path in scans.items() if np.ptp(np.asarray(nibabel.load(path).dataobj)) > 0}
+    scans = {case: path for case, path in scans.items() if np.ptp(read_volume(path).data) > 0}
     if not scans:
         raise UHFError(f"{dataset}: no case has a scan of {source}")
     block = paired_block(

@@ -12,8 +12,10 @@ import numpy as np
 
 from faults.datasets import Commands, layouts
 from faults.tally import Fault, of_command
+from faults.translating import translating
 from helpers.bad_images import EDITS, write_bad_image
 from helpers.known_keepers import knowing
+from helpers.workspace import environment
 
 SIZE = 24
 
@@ -34,7 +36,7 @@ class Verbs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("images", "others"):
+        for name in ("images", "others", "given"):
             _image(root / name / "case.nii.gz")
         for name in ("labels", "truth", "second"):
             _image(root / name / "case.nii.gz", labels=True)
@@ -50,13 +52,16 @@ class Verbs:
         content = {"channel_names": {"0": "LF"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
         (raw / "dataset.json").write_text(json.dumps(content))
         self.keeper = knowing(root / "keeper", 2)
-        self.converted = layouts(root, _image, str(root / "out"))
+        self.further = {
+            **layouts(root, _image, str(root / "out")),
+            **translating(root, _image, str(root / "out")),
+        }
 
     def commands(self) -> Commands:
         """By verb: the spoilt file, and the arguments."""
         at = {
             name: str(self.root / name)
-            for name in ("images", "others", "labels", "truth", "second", "segmented", "out", "Dataset301_Raw")
+            for name in ("images", "others", "given", "labels", "truth", "second", "segmented", "out", "Dataset301_Raw")
         }
         pairs = [
             "-o",
@@ -70,6 +75,7 @@ class Verbs:
         ]
         simulated = ["simulate", "-i", at["images"], "-o", at["out"], "--preset", "t1w_0.36T_probable"]
         evaluated = ["evaluate-images", "-ref", at["others"], "-pred", at["images"], "-o", at["out"]]
+        unpaired = [*evaluated, "--unpaired", "-input", at["given"]]
         return {
             "enhance": (
                 "images/case.nii.gz",
@@ -89,6 +95,11 @@ class Verbs:
             "evaluate-images, image": ("images/case.nii.gz", evaluated),
             "evaluate-images, reference": ("others/case.nii.gz", evaluated),
             "evaluate-images, mask": ("labels/case.nii.gz", [*evaluated, "-mask", at["labels"]]),
+            "evaluate-images --unpaired, image": ("images/case.nii.gz", unpaired),
+            "evaluate-images --unpaired, reference": ("others/case.nii.gz", unpaired),
+            "evaluate-images --unpaired, input": ("given/case.nii.gz", unpaired),
+            "evaluate-images --unpaired, mask": ("labels/case.nii.gz", [*unpaired, "-mask", at["labels"]]),
+            "bids": ("labels/case.nii.gz", ["bids", "-i", at["labels"], "-o", at["out"]]),
             "volumes": ("labels/case.nii.gz", ["volumes", "-i", at["labels"], "-o", at["out"] + "/volumes.csv"]),
             "synthesise": (
                 "segmented/case.nii.gz",
@@ -107,22 +118,27 @@ class Verbs:
                 ["qc", "-i", at["Dataset301_Raw"], "-o", at["out"]],
             ),
             "qc, labels": ("Dataset301_Raw/labelsTr/case.nii.gz", ["qc", "-i", at["Dataset301_Raw"], "-o", at["out"]]),
-            **self.converted,
+            **self.further,
         }
 
 
-def bad_inputs(root: Path, *, every: int = 1) -> Iterator[Fault]:
+def bad_inputs(root: Path, *, every: int = 1, sound: bool = True) -> Iterator[Fault]:
     """Each verb on each kind of bad image, or on every so-many-th; before that on a sound one, which has to pass."""
     verbs = Verbs(root)
     out = root / "out"
+    with environment(nnUNet_raw=str(root / "raw")):
+        yield from _spoilt(verbs, out, every, sound=sound)
+
+
+def _spoilt(verbs: Verbs, out: Path, every: int, *, sound: bool) -> Iterator[Fault]:
     for index, (verb, (name, arguments)) in enumerate(verbs.commands().items()):
         fault = Fault(f"{verb}: a bad file", "one line, no result of it")
-        spoilt = root / name
+        spoilt = verbs.root / name
         kept = spoilt.read_bytes()
         produced: Callable[[], bool] = lambda: any(out.rglob("*.nii*"))  # noqa: E731
         shutil.rmtree(out, ignore_errors=True)
-        outcome, note = _sound(arguments)
-        if outcome:
+        refused, note = _refused(arguments) if sound else (False, "")
+        if refused:
             fault.saw("wrong", f"a sound input is refused: {note}")
         for number, wrong in enumerate(EDITS):
             if (number + index) % every:
@@ -135,6 +151,6 @@ def bad_inputs(root: Path, *, every: int = 1) -> Iterator[Fault]:
         yield fault
 
 
-def _sound(arguments: list[str]) -> tuple[bool, str]:
+def _refused(arguments: list[str]) -> tuple[bool, str]:
     outcome, note = of_command(arguments, produced=lambda: True)
     return not (outcome == "wrong" and note.startswith("status 0,")), note

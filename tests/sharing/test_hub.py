@@ -2,122 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import logging
-import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import yaml
 
+from helpers.hub import COMMIT, TOKEN, StandIn, serving
 from helpers.support import only_line, tiny_keeper
 from nnunet_uhf.cli import main
 from nnunet_uhf.keepers.file import read_keeper
 from nnunet_uhf.sharing.card import literal
 
-COMMIT = "c" * 40
-TOKEN = "hf_secretsecretsecret"
-
-
-class StandIn:
-    """One repository of one commit."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.authorised: list[str] = []
-        self.status: int | None = None
-
-
-class Handler(BaseHTTPRequestHandler):
-    """What huggingface_hub asks of a server."""
-
-    hub: StandIn
-
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    @property
-    def home(self) -> str:
-        return f"http://{self.headers['Host']}"
-
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        self.note()
-        found = re.fullmatch(r"/lab/keepers/resolve/([^/]+)/(.+)", self.path)
-        if self.hub.status is not None:
-            self.answer(self.hub.status)
-        elif found is None:
-            self.answer(404, X_Error_Code="RepoNotFound")
-        elif found[1] not in ("main", COMMIT):
-            self.answer(404, X_Error_Code="RevisionNotFound")
-        elif found[2] not in self.hub.files:
-            self.answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
-        else:
-            content = self.hub.files[found[2]]
-            self.answer(200, content, X_Repo_Commit=COMMIT, ETag=f'"{hashlib.sha256(content).hexdigest()}"')
-
-    def do_POST(self) -> None:
-        self.note()
-        body = self.body()
-        if self.hub.status is not None:
-            self.answer(self.hub.status, json.dumps({"error": f"token {TOKEN}"}).encode())
-        elif self.path == "/api/repos/create":
-            self.tell({"url": f"{self.home}/lab/keepers", "name": "lab/keepers"})
-        elif self.path == "/api/validate-yaml":
-            self.tell({"warnings": [], "errors": []})
-        elif self.path.endswith("/preupload/main"):
-            names = [one["path"] for one in json.loads(body)["files"]]
-            files = [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]
-            self.tell({"files": files})
-        elif self.path.endswith("/commit/main"):
-            for line in body.splitlines():
-                entry = json.loads(line)
-                if entry["key"] == "file":
-                    self.hub.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
-            self.tell({"success": True, "commitOid": COMMIT, "commitUrl": f"{self.home}/lab/keepers/commit/{COMMIT}"})
-        else:
-            self.answer(404)
-
-    def note(self) -> None:
-        self.hub.authorised.append(self.headers.get("Authorization") or "")
-
-    def tell(self, content: dict[str, Any]) -> None:
-        self.answer(200, json.dumps(content).encode(), Content_Type="application/json")
-
-    def log_message(self, *args: Any) -> None:
-        """Nothing on stderr."""
-
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    hub = StandIn()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True, raising=False)
     monkeypatch.chdir(tmp_path)
-    yield hub
-    server.shutdown()
-    server.server_close()
+    with serving(StandIn(), cache=tmp_path / "cache") as hub:
+        yield hub
 
 
 def command(*words: str) -> None:

@@ -74,7 +74,7 @@ def find_pretext(default: str, own: str, asked: Asked) -> Pretext:
 
 
 def require_same_data(pretext: Pretext, data: TrainingData) -> None:
-    """UHFError when a pretext network learnt from another split, or from images that were others or made ready otherwise."""
+    """UHFError when a pretext network learnt from another split, other images, or another preprocessing."""
     refuse_changes(
         pretext.data,
         data,

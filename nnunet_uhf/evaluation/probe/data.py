@@ -96,7 +96,7 @@ def read_probe_data(dataset: str | int, *, labelled: int, tested: int | None, se
     if len(training) < labelled or len(tests) < 2:
         raise UHFError(
             f"{folder} has {len(training)} labelled subjects and {len(tests)} to test beside {labelled} to learn from; "
-            "a probe tests two or more: ask for fewer labelled ones (--labelled)"
+            "a probe tests two or more: add some, or ask for fewer labelled ones (--labelled)"
         )
     return ProbeData(
         dataset=name,
