@@ -66,11 +66,11 @@ def prolong(
         raise UHFError(
             f"{begun.path} has been trained already; go on there with --c, or move that folder away to prolong anew"
         )
+    best = _read(finished.path / BEST) if (finished.path / BEST).is_file() else None
     _copy_descriptions(source, target)
     begun.path.mkdir(parents=True, exist_ok=True)
-    best = finished.path / BEST
-    if best.is_file():
-        _write(_read(best), begun.path / BEST, target)
+    if best is not None:
+        _write(best, begun.path / BEST, target)
     _write(last, begun.path / LATEST, target)  # last: by this file the fold counts as begun
     return target
 

@@ -104,6 +104,8 @@ def _of_pairs(root: Path, out: Path, preprocessed: Path) -> Iterator[Cut]:
     yield "pretrain: the teacher's checkpoint", teacher / final, pretrain
     yield "pretrain: the plans", preprocessed / "nnUNetPlans.json", pretrain
     yield "pretrain: the split", splits, pretrain
+    longer = ["prolong", "-d", "505", "-c", "2d", "-f", "0", "-tr", "UHFTeacherTrainer", "--epochs", "9000"]
+    yield "prolong: the checkpoint", teacher / final, longer
     enhance = ["enhance", "-i", OLD / "scan.nii.gz", "-m", keeper, "-o", out / "e.nii.gz", "-device", "cpu"]
     yield "enhance: a model's checkpoint", keeper / final, enhance
     yield "enhance: a model's plans", keeper / "plans.json", enhance

@@ -118,17 +118,23 @@ def test_what_cannot_be_prolonged_is_refused_in_one_line_and_leaves_nothing(data
         assert sorted(path.name for path in model(dataset, SHORT).path.parent.iterdir()) == before
 
 
-def test_a_checkpoint_without_its_optimiser_goes_nowhere(dataset: TinyDataset, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_optimiser_or_a_damaged_one_goes_nowhere(dataset: TinyDataset, tmp_path: Path) -> None:
     place = model(dataset, SHORT).fold(0).checkpoint
     content = checkpoint(model(dataset, SHORT).path)
-    whole = place.read_bytes()
+    best = place.with_name("checkpoint_best.pth")
+    whole, whole_best = place.read_bytes(), best.read_bytes()
     try:
+        best.write_bytes(whole_best[:-100])
+        with pytest.raises(UHFError, match=r"checkpoint_best\.pth"):
+            asked(dataset, epochs=7)
+        assert not model(dataset, "UHFTrainer_7epochs").path.exists()
         torch.save({name: value for name, value in content.items() if name != "optimizer_state"}, place)
         with pytest.raises(UHFError, match="it lacks optimizer_state"):
             asked(dataset, epochs=7)
         assert not model(dataset, "UHFTrainer_7epochs").path.exists()
     finally:
         place.write_bytes(whole)
+        best.write_bytes(whole_best)
 
 
 def test_every_trainer_of_a_length_has_a_longer_one() -> None:
