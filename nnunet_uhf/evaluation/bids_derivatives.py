@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from nnunet_uhf import __version__
 from nnunet_uhf.errors import Odd, UHFError
 from nnunet_uhf.evaluation.volumes import measure_volumes
 from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.label_maps import label_volume
+from nnunet_uhf.imageio.nifti import write_labels
 from nnunet_uhf.imageio.output import appearing_together
 from nnunet_uhf.nnunet.files import read_json
 from nnunet_uhf.nnunet.labels import names_of_values, read_structures
@@ -76,8 +77,8 @@ def write_derivatives(
             stem = f"{'_'.join(places[case])}_desc-{desc}_dseg"
             where = folder.joinpath(*places[case], "anat")
             where.mkdir(parents=True)
-            ending = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-            shutil.copyfile(path, where / f"{stem}{ending}")
+            volume = label_volume(path)
+            write_labels(where / f"{stem}.nii.gz", volume.data, header=volume.header)
             _write_json(where / f"{stem}.json", {"Manual": False, "SpatialReference": "orig"})
         _write_tsv(folder / f"desc-{desc}_dseg.tsv", ("index", "name"), [(0, "background"), *sorted(names.items())])
         _write_tsv(

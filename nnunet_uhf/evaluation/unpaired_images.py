@@ -32,7 +32,7 @@ from nnunet_uhf.evaluation.translation import (
     tissue_contrast,
 )
 from nnunet_uhf.evaluation.unpaired_page import unpaired_page
-from nnunet_uhf.imageio.files import case_files
+from nnunet_uhf.imageio.files import case_files, case_name
 from nnunet_uhf.imageio.label_maps import inside
 from nnunet_uhf.imageio.nifti import read_volume, require_same_grid
 from nnunet_uhf.imageio.output import appearing_together, write_table
@@ -201,12 +201,7 @@ class _Reader:
         if self.folder is None:
             mask = volume.data > 0
         else:
-            (name,) = (
-                partner
-                for _, partner in partners(
-                    {path.name.split(".nii")[0]: path}, self.masks, f"{self.folder} holds no mask"
-                )
-            )
+            ((_, name),) = partners({case_name(path): path}, self.masks, f"{self.folder} holds no mask")
             require_same_grid(path, self.masks[name])
             mask = inside(read_volume(self.masks[name]).data)
         if not mask.any():

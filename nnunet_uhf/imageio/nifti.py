@@ -126,9 +126,11 @@ def write_volume(
 
 
 def write_labels(path: Path, labels: NDArray[Any], *, header: Any, step: Affine | None = None) -> None:
-    """:func:`write_volume` for a label map: uint8, or int16 where values go beyond."""
-    small = labels.min() >= 0 and labels.max() < 256
-    write_volume(path, labels, header=header, step=step, dtype=np.uint8 if small else np.int16)
+    """:func:`write_volume` for a label map: uint8, or int16 or int32 where values go beyond."""
+    kinds: tuple[type[np.integer[Any]], ...] = (np.uint8, np.int16, np.int32)
+    low, high = labels.min(), labels.max()
+    dtype = next((one for one in kinds if np.iinfo(one).min <= low and high <= np.iinfo(one).max), np.int32)
+    write_volume(path, labels, header=header, step=step, dtype=dtype)
 
 
 def require_same_grid(first: Path, second: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -42,9 +43,21 @@ def test_predictions_become_a_derivative_dataset_with_names_and_volumes(predicti
     (white,) = (float(row[3]) for row in rows if row[:3] == ["sub-02", "n/a", "WM"])
     assert white == pytest.approx(voxel * np.sum(truth("case_02") == 3))
     assert ["sub-01", "ses-a", "GM"] in [row[:3] for row in rows]
-    original = (predictions / "sub-02.nii.gz").read_bytes()
-    assert (out / "sub-02/anat/sub-02_desc-guided_dseg.nii.gz").read_bytes() == original
+    written = nibabel.load(out / "sub-02/anat/sub-02_desc-guided_dseg.nii.gz")
+    np.testing.assert_array_equal(written.get_fdata(), truth("case_02"))
+    np.testing.assert_allclose(written.affine, AFFINE, atol=1e-5)
     assert not list(out.glob("volumes.*"))
+
+
+def test_label_maps_are_packed_whole_numbers_however_they_were_stored(predictions: Path, tmp_path: Path) -> None:
+    labels = truth("case_01")
+    write_image(predictions / "sub-04.nii.gz", (labels * 1.0001).astype(np.float32)[..., None], AFFINE)
+    (predictions / "sub-02.nii.gz").rename(predictions / "sub-02.NII.GZ")
+    write_derivatives(predictions, tmp_path / "out")
+    for case, expected in (("sub-04", labels), ("sub-02", truth("case_02"))):
+        written = nibabel.load(tmp_path / f"out/{case}/anat/{case}_desc-nnunet_dseg.nii.gz")
+        assert written.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(np.asarray(written.dataobj), expected)
 
 
 def test_two_cases_of_one_subject_are_refused_and_nothing_is_written(predictions: Path, tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ def test_voxels_of_another_size_are_compared_at_one(folders: dict[str, Path], tm
     assert 0 < record["sets"]["made"]["ms_ssim_diversity"] < 1
 
 
+def test_the_mask_of_an_image_is_found_whatever_the_capitals_of_their_endings(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    made, masks = tmp_path / "made", tmp_path / "masks"
+    write(made, "m0", head(20))
+    for name in ("m0", *(path.name.removesuffix(".nii.gz") for path in folders["high"].iterdir())):
+        write(masks, name, np.ones((40, 44, 12)))
+    (made / "m0.nii.gz").rename(made / "m0.NII.GZ")
+    record = evaluate_unpaired(folders["high"], made, tmp_path / "out", mask=masks)
+    assert [row["case"] for row in record["metric_per_case"]["made"]] == ["m0"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -22,8 +22,9 @@ from nnunet_uhf.keepers.file import read_keeper
 from nnunet_uhf.networks.guided.network import KeeperNet, build_guided_net
 from nnunet_uhf.nnunet.build import trained_network
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
-from nnunet_uhf.nnunet.model_folder import ModelFolder
+from nnunet_uhf.nnunet.model_folder import FoldFolder, ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, put_block
+from nnunet_uhf.nnunet.training_data import TrainingData, refuse_changes
 from nnunet_uhf.trainers.guided.guidance import UHFGuidance
 
 GUIDANCE_PREFIXES = ("keeper.", "fusions.")
@@ -90,6 +91,20 @@ class StartFromBaseline(UHFGuidance):
         if self.baseline_checkpoint is not None:
             load_backbone(self.guided_network, self.baseline_checkpoint)
             self.print_to_log_file(f"The backbone starts from {self.baseline_checkpoint}")
+
+    @exit_on_user_error
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's split, which has to be that of the model it starts from: what that has seen is not held out."""
+        split = super().do_split()
+        if self.baseline_checkpoint is not None and self._loaded is None and self.current_epoch == 0:
+            refuse_changes(
+                TrainingData.recorded(load_checkpoint_weights(self.baseline_checkpoint)["init_args"]),
+                self.data,
+                summary=FoldFolder(self.baseline_checkpoint.parent).summary,
+                where=self.baseline_checkpoint,
+                advice="the plain model has to be of this training's split: restore what changed, or train it anew",
+            )
+        return split
 
     @exit_on_user_error
     def on_train_start(self) -> None:

@@ -14,7 +14,16 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from helpers.guided_runs import KEEPER_VARIABLE, brief, checkpoint, forget_keeper, model_folder, train, use_keeper
+from helpers.guided_runs import (
+    KEEPER_VARIABLE,
+    brief,
+    checkpoint,
+    forget_keeper,
+    model_folder,
+    refused,
+    train,
+    use_keeper,
+)
 from helpers.support import fit, predict_folder, tiny_keeper, tiny_trainer
 from helpers.tiny_data import TinyDataset
 from helpers.workspace import Workspace, environment
@@ -102,6 +111,17 @@ def test_after_training_the_keeper_is_intact_and_the_run_continues_without_the_p
     forget_keeper()
     train(brief(UHFTrainerFromBaseline, epochs=2), plain.dataset, "2d", continue_training=True)
     assert checkpoint(folder)["current_epoch"] == 2
+
+
+def test_a_plain_model_of_another_split_is_no_start(plain: PlainModel, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = plain.folder / "fold_0" / "validation" / "summary.json"
+    content = json.loads(summary.read_text())
+    content["metric_per_case"][0]["prediction_file"] = "validation/case_04.nii.gz"
+    summary.write_text(json.dumps(content))
+    trainer = tiny_trainer(UHFTrainerFromBaseline, plain.dataset, "2d")
+    with refused(capsys, "its validation was of case_04", "the plain model has to be of this training's split"):
+        trainer.run_training()
+    assert not (Path(trainer.output_folder) / FINAL).exists()
 
 
 def test_a_checkpoint_to_continue_from_is_not_overwritten_by_the_plain_model(plain: PlainModel) -> None:
