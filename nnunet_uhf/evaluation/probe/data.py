@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files
+from nnunet_uhf.imageio.files import CHANNEL_SUFFIX, case_files, check_nifti_header, is_nifti
 from nnunet_uhf.imageio.volumes import volume_files
-from nnunet_uhf.inference.inputs import Scan
+from nnunet_uhf.inference.inputs import Scan, require_one_grid
 from nnunet_uhf.inference.map_source import MapSource
 from nnunet_uhf.nnunet.dataset_json import channel_names
 from nnunet_uhf.nnunet.files import dataset_name, read_json, root_folder
@@ -43,6 +43,14 @@ class ProbeData:
     task: Labels
     labelled: list[ProbedSubject]
     tested: list[ProbedSubject]
+
+    def require_sound(self) -> None:
+        """UHFError, before anything is computed, for an image that can be none, or labels that lie elsewhere."""
+        for subject in (*self.labelled, *self.tested):
+            files = (*subject.channels.values(), subject.labels)
+            for path in filter(is_nifti, files):
+                check_nifti_header(path, dim=2)  # or a single slice
+            require_one_grid(tuple(filter(is_nifti, files)))
 
     def scan(self, subject: ProbedSubject, source: MapSource) -> Scan:
         """The images that a source reads of a subject.

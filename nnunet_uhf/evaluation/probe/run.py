@@ -112,6 +112,7 @@ def probe(
     used = checked_device(device)
     arms = _arms(models, names, seed=seed, fold=fold, device=used)
     data = read_probe_data(dataset, labelled=labelled, tested=tested, seed=seed)
+    data.require_sound()
     return probe_arms(arms, data, seed=seed, console=console)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -177,3 +178,21 @@ def test_what_cannot_be_probed_is_told(there: Path, tmp_path: Path) -> None:
     assert "name of its own" in told_of([keeper, keeper])
     assert "2 names were given for 1" in told_of([keeper], names=["a", "b"])
     assert "ask for fewer labelled ones" in told_of([keeper], labelled=4)
+
+
+@pytest.mark.parametrize(
+    ("part", "affine", "told"),
+    [
+        ("imagesTr/s0_0000", np.diag([60.0, 60.0, 60.0, 1.0]), "s0_0000.nii.gz"),
+        ("labelsTr/s0", np.diag([1.5, 1.0, 1.0, 1.0]), "differ in voxel size"),
+    ],
+)
+def test_an_image_that_can_be_none_is_refused_before_anything_is_computed(
+    part: str, affine: np.ndarray, told: str, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(raw, tmp_path / "raw")
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    monkeypatch.setattr("nnunet_uhf.evaluation.probe.run.probe_arms", pytest.fail)
+    path = tmp_path / "raw" / NAME / f"{part}.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), affine), path)
+    assert told in told_of([tiny_keeper(tmp_path, 2)], labelled=2)
