@@ -227,8 +227,7 @@ def _check_agreement(content: Mapping[str, Any], where: str) -> None:
     more = further or any(content.get(name) is not None for name in _OPTIONAL)
     if content["format_version"] == 4 and not (more or _says_more(content, KINDS[network])):
         raise _bad(where, "its header field 'further_channels' must not be empty in format 4")
-    if (content.get("modalities") is None) == KINDS[network].answers_questions:
-        raise _bad(where, f"its header field 'modalities' does not belong to a {network}")
+    _check_modalities(content.get("modalities"), architecture, where=where, network=network)
     names = [content["channel"], *(one["channel"] for one in further)]
     wanted = KINDS[network].in_channels(architecture)
     if len(names) != wanted or len({name.casefold() for name in names}) != wanted:
@@ -245,6 +244,18 @@ def _check_agreement(content: Mapping[str, Any], where: str) -> None:
         channels = KINDS[network].channels(architecture)
         if tuple(len(level["mean"]) for level in statistics["levels"]) != channels:
             raise _bad(where, f"its header field 'feature_statistics' must be of {channels} channels")
+
+
+def _check_modalities(
+    modalities: Mapping[str, Any] | None, architecture: Mapping[str, Any], *, where: str, network: str
+) -> None:
+    """Hold what a header says of modalities against its network, which is of them or is not."""
+    kind = KINDS[network]
+    if (modalities is None) == kind.answers_questions:
+        raise _bad(where, f"its header field 'modalities' does not belong to a {network}")
+    disagreement = None if modalities is None else kind.question_problem(architecture, modalities)
+    if disagreement is not None:
+        raise _bad(where, disagreement)
 
 
 def check_architecture(

@@ -13,7 +13,7 @@ from torch import Tensor
 from nnunet_uhf.errors import KeeperFileError, UHFError, first_line
 from nnunet_uhf.keepers.file import KeeperHeader, joined, network_from_state, weights_sha256
 from nnunet_uhf.keepers.header import ARCHITECTURES, check_architecture, header_json, parse_header
-from nnunet_uhf.keepers.training_block import NetworksEntry, TrainingBlock
+from nnunet_uhf.keepers.training_block import REMEDY, NetworksEntry, TrainingBlock
 from nnunet_uhf.networks.contract import Decoder, EnhancementNet, Keeper, NetworkKind
 from nnunet_uhf.networks.kinds import KINDS
 from nnunet_uhf.nnunet.checkpoints import load_checkpoint_weights
@@ -57,7 +57,7 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     """Read one fold of a results folder, without nnUNet_raw or nnUNet_preprocessed.
 
     The header's target intensity is that of the labelled voxels in the plans; cases and metrics are empty.
-    Raises UHFError when files are missing or the folder is not that of a keeper trainer.
+    Raises UHFError when files are missing or damaged, or the folder is not that of a keeper trainer.
     """
     model = ModelFolder(folder)
     path = model.fold(fold).checkpoint
@@ -66,7 +66,11 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
     configuration = checkpoint["init_args"]["configuration"]
     block = _keeper_block(plans, configuration, folder)
     data = TrainingData.recorded(checkpoint["init_args"])
-    described = describe_keeper(block, plans, configuration, dataset_json, fold=fold, where=folder)
+    try:
+        described = describe_keeper(block, plans, configuration, dataset_json, fold=fold, where=folder)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        reason = first_line(error, kind=False)
+        raise UHFError(f"{model.plans_file}: its uhf block describes no model ({reason}); {REMEDY}") from error
     network = _network(block.networks, checkpoint["network_weights"], path, dim=described.dim)
     header = replace(
         described,
@@ -76,6 +80,9 @@ def read_trained_keeper(folder: Path, fold: int | str) -> TrainedKeeper:
         decoder_sha256=weights_sha256(network.decoder.state_dict()),
         orientation=None if data is None else data.orientation,
     )
+    fault = _fault_of(header, folder)
+    if fault is not None:
+        raise UHFError(f"{model.plans_file}: its uhf block is damaged: {fault}; {REMEDY}")
     return TrainedKeeper(header, network, block, data)
 
 
@@ -162,15 +169,20 @@ def require_describable(header: KeeperHeader, *, where: str) -> None:
     Raises:
         UHFError: a file with it would be refused; begins with ``where``.
     """
+    fault = _fault_of(replace(header, sha256=_NO_HASH, decoder_sha256=_NO_HASH), where)
+    if fault is not None:
+        raise UHFError(f"{where}: no keeper file could be made of this training: {fault}; correct that first")
+
+
+def _fault_of(header: KeeperHeader, where: Path | str) -> str | None:
+    """What a keeper file may not say; None where it may."""
     try:
-        parse_header(header_json(replace(header, sha256=_NO_HASH, decoder_sha256=_NO_HASH)), where=where)
+        parse_header(header_json(header), where=str(where))
     except KeeperFileError as error:
-        reason = error.problem or str(error)
+        return error.problem or str(error)
     except (TypeError, ValueError) as error:
-        reason = first_line(error, kind=False)
-    else:
-        return
-    raise UHFError(f"{where}: no keeper file could be made of this training: {reason}; correct that first")
+        return first_line(error, kind=False)
+    return None
 
 
 def _kind(networks: NetworksEntry, where: Path | str) -> NetworkKind:

@@ -113,6 +113,7 @@ class NetworkKind:
         thick_slices: axis and ratio of a network that makes ``ratio`` slices of one; None where it keeps the grid.
         members: of an ensemble in one network, whose enhancer has ``forward_all()``; None for none.
         answers_questions: such a network is asked for one modality of others, and headers name its modalities.
+        question_problem: how arguments of a keeper and the modalities of a header disagree, or None.
         trained_keeper: where the network of the trainer has the keeper.
         trained_decoder: where it has the decoder.
         unsaid: arguments of keeper or decoder that version 0.1.0 did not have, and what its networks were. Files and
@@ -137,6 +138,7 @@ class NetworkKind:
     thick_slices: Callable[[Arguments], tuple[int, int] | None] = _nothing
     members: Callable[[Arguments], int | None] = _nothing
     answers_questions: bool = False
+    question_problem: Callable[[Arguments, Mapping[str, Any]], str | None] = _nothing
     trained_keeper: str = "keeper."
     trained_decoder: str = "decoder."
     unsaid: Arguments = field(default_factory=dict)

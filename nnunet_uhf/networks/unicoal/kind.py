@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nnunet_uhf.checks import DIM, Check, is_int, is_number
 from nnunet_uhf.networks.contract import Arguments, NetworkKind
 from nnunet_uhf.networks.unicoal.encoder import ImageEncoder
+from nnunet_uhf.networks.unicoal.modalities import Modalities
 from nnunet_uhf.networks.unicoal.network import UniCOAL, decoder_of
 from nnunet_uhf.networks.unicoal.synthesis import Synthesis
 
@@ -59,6 +63,15 @@ def _enhancer(architecture: Arguments, decoder: Arguments) -> UniCOAL:
     return UniCOAL(architecture, decoder)
 
 
+def _question_problem(architecture: Arguments, modalities: Mapping[str, Any]) -> str | None:
+    """Why questions about these modalities are none to this encoder; None when they are."""
+    known = Modalities.of(modalities)
+    for name, wanted in (("in_channels", known.in_channels), ("code", known.code), ("numbers", known.numbers)):
+        if architecture[name] != wanted:
+            return f"its modalities ask for {name} {wanted}, its architecture has {architecture[name]}"
+    return None
+
+
 def _one_image(_: Arguments) -> int:
     """The header's own channel is the first source; all sources are among its modalities."""
     return 1
@@ -82,6 +95,7 @@ KIND = NetworkKind(
     no_guide=_no_guide,
     in_channels=_one_image,
     answers_questions=True,
+    question_problem=_question_problem,
     trained_keeper="average.keeper.",
     trained_decoder="average.decoder.",
 )

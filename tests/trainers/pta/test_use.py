@@ -14,6 +14,7 @@ import torch
 from nnunetv2.model_sharing.model_export import export_pretrained_model
 from nnunetv2.model_sharing.model_import import install_model_from_zip_file
 
+from helpers.damaged_models import told_or_the_same
 from helpers.support import fit, only_line, tiny_trainer
 from helpers.tiny_data import PAIRS, TinyDataset
 from helpers.unpaired_samples import described_otherwise
@@ -60,6 +61,11 @@ def test_a_model_of_one_direction_makes_pairs_from_low_field_alone(
         pseudo_pairs(pretrained.raw, tmp_path / "Dataset534_A", contrastive.path, device="cpu")
     pseudo_pairs(pretrained.raw, tmp_path / "Dataset535_B", contrastive.path, direction="source", device="cpu")
     assert list((tmp_path / "Dataset535_B" / "imagesTr").glob("LF_*_0001.nii.gz"))
+
+
+def test_a_damaged_description_of_a_translation_is_told_in_one_line(contrastive: ModelFolder) -> None:
+    found = told_or_the_same(contrastive.path, ("target_intensity",))
+    assert [way for way in found if "1000000000000" not in way and "-1" not in way] == []  # these are numbers, too
 
 
 def test_the_archive_of_a_translation_enhances_as_the_model_does(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.damaged_models import told_or_the_same
 from helpers.support import fit, tiny_trainer
 from helpers.tiny_data import PAIRS
 from helpers.two_ranks import OnCpu, on_two_ranks, one_of_two
@@ -76,6 +77,10 @@ def test_validation_has_a_row_for_every_task_and_files_in_the_geometry_of_the_sc
     image = nibabel.load(folder / f"{case}_SR_x2_T1w.nii.gz")
     assert image.shape == scan.shape
     np.testing.assert_allclose(image.affine, scan.affine, atol=1e-5)
+
+
+def test_a_damaged_description_of_modalities_is_told_in_one_line(trained: Any) -> None:
+    assert told_or_the_same(Path(trained.output_folder).parent, ("modalities",)) == []
 
 
 def test_the_log_says_what_is_trained_and_that_the_prior_is_off(trained: Any) -> None:
