@@ -33,7 +33,10 @@ def layouts(root: Path, image: Image, out: str) -> Commands:
     def convert(layout: str, *words: str) -> list[str]:
         return ["convert", layout, *words, "-o", f"{out}/Dataset303_Made"]
 
+    folders = convert("folders", "-i", str(root / "images"), "--labels", str(root / "labels"))
     return {
+        "convert folders, image": ("images/case.nii.gz", folders),
+        "convert folders, labels": ("labels/case.nii.gz", folders),
         "convert ibsr, image": (ibsr[0], convert("ibsr", "-i", str(root / "ibsr"))),
         "convert ibsr, labels": (ibsr[1], convert("ibsr", "-i", str(root / "ibsr"))),
         "convert malc, image": (malc[0], convert("malc", "-i", str(root / "malc"))),
