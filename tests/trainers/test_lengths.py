@@ -73,3 +73,8 @@ def test_plain_nnunet_is_there_at_every_length_beside_the_guided_one() -> None:
     assert issubclass(plain, nnUNetTrainer)
     assert not issubclass(plain, trainers.UHFGuidance)
     assert recursive_find_trainer_class_by_name("nnUNetTrainer_7epochs") is plain
+    with environment(nnUNet_extTrainer=trainer_path()):
+        seeded = recursive_find_trainer_class_by_name("nnUNetTrainerSeeded_7epochs")
+    assert seeded is trainers.nnUNetTrainerSeeded_7epochs
+    assert issubclass(seeded, trainers.nnUNetTrainerSeeded)
+    assert seeded.length == 7

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.optimizer.nnUNetTrainerAdam import nnUNetTrainerAdam
 
 from helpers.guided_runs import checkpoint, model_folder, use_keeper
 from helpers.support import fit, only_line, tiny_trainer
 from helpers.workspace import Workspace, environment
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.trainers import UHFTrainer, nnUNetTrainerSeeded
+from nnunet_uhf.trainers import SeededTraining, UHFGuidance, UHFTrainer, nnUNetTrainerSeeded
 from nnunet_uhf.trainers.seeded import SEED_VARIABLE, training_seed
 
 
@@ -34,17 +35,34 @@ def equal(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def seeded(trainer: type, nnunet: Workspace, seed: int = 3, **options: Any) -> Any:
+def seeded(trainer: type, nnunet: Workspace, seed: int = 3, key: str = "single", **options: Any) -> Any:
     with environment(**{SEED_VARIABLE: str(seed)}):
-        return tiny_trainer(trainer, nnunet.dataset("single"), "2d", **options)
+        return tiny_trainer(trainer, nnunet.dataset(key), "3d_fullres" if key == "resenc" else "2d", **options)
 
 
+class SeededAdam(SeededTraining, nnUNetTrainerAdam):
+    """A plain trainer of another kind, seeded."""
+
+
+class GuidedAdam(UHFGuidance, nnUNetTrainerAdam):
+    """The same, guided."""
+
+
+@pytest.mark.parametrize(
+    ("key", "trainers"),
+    [
+        ("single", (nnUNetTrainerSeeded, UHFTrainer)),
+        ("resenc", (nnUNetTrainerSeeded, UHFTrainer)),
+        ("single", (SeededAdam, GuidedAdam)),
+    ],
+    ids=["default", "residual encoder", "Adam"],
+)
 def test_plain_and_guided_begin_with_the_same_backbone_and_see_the_same_batches(
-    nnunet: Workspace, tmp_path: Path
+    nnunet: Workspace, tmp_path: Path, key: str, trainers: tuple[type, type]
 ) -> None:
-    use_keeper(tmp_path, 2)
-    plain, guided = (seeded(trainer, nnunet) for trainer in (nnUNetTrainerSeeded, UHFTrainer))
-    other = seeded(nnUNetTrainerSeeded, nnunet, seed=4)
+    use_keeper(tmp_path, 3 if key == "resenc" else 2)
+    plain, guided = (seeded(trainer, nnunet, key=key) for trainer in trainers)
+    other = seeded(trainers[0], nnunet, seed=4, key=key)
     drawn = [batches(trainer) for trainer in (plain, guided, other)]
     backbone = plain.network.state_dict()
     assert all(torch.equal(value, guided.network.state_dict()[key]) for key, value in backbone.items())
@@ -106,6 +124,23 @@ def test_a_guided_training_that_goes_on_ends_with_the_numbers_of_one_that_was_ne
     assert all(torch.equal(value, present["network_weights"][key]) for key, value in weights.items())
     assert present["logging"]["train_losses"] == expected["logging"]["train_losses"]
     assert present["logging"]["loudness"] == expected["logging"]["loudness"]
+
+
+def test_a_gradient_scaler_scales_backbone_and_fusions_alike_and_its_state_goes_on(
+    nnunet: Workspace, tmp_path: Path
+) -> None:
+    use_keeper(tmp_path, 2)
+    usual = fit(seeded(UHFTrainer, nnunet)).network.state_dict()
+    scaled = seeded(UHFTrainer, nnunet)
+    scaled.grad_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)  # as on a card
+    fit(scaled)
+    for name, value in scaled.network.state_dict().items():
+        torch.testing.assert_close(value, usual[name], rtol=1e-3, atol=1e-5)
+    assert all(bool((fusion.scale != 0).all()) for fusion in scaled.guided_network.fusions)
+    going_on = seeded(UHFTrainer, nnunet, continue_training=True)
+    going_on.grad_scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    going_on.load_checkpoint(str(Path(scaled.output_folder) / "checkpoint_final.pth"))
+    assert going_on.grad_scaler.get_scale() == 2.0**10
 
 
 def test_a_training_goes_on_with_its_own_seed_alone(
