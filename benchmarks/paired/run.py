@@ -3,6 +3,10 @@
 Works in the folder of a demo, a main job or an experiment, which have data, plans and keepers. Every training of a
 seed has the same first backbone and the same batches (`trainers/seeded.py`), so their differences are paired; each is
 tested on whole held-out scans. One JSON line a training; a stopped run goes on.
+
+It stands beside `experiment/run.py`, which makes data and keepers, knows one 2d configuration and tests finished models
+by their files: this one looks at trainings while they run, of any dataset and configuration. Dice, folders and the
+conditions' data are the same.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
 
+import numpy as np
 import torch
 import typer
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -26,7 +31,12 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of the benchmarks, as for those beside it
 
+import commands
+from experiment.tables import dice
+
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.guidance.keeper_files import KEEPER_VARIABLE
+from nnunet_uhf.trainers.seeded import SEED_VARIABLE
 from paired.tables import draw, table
 from paired.trainers import CONDITIONS, EPOCHS
 
@@ -39,16 +49,14 @@ console = Console()
 
 def environment(work: Path, results: Path, keeper: Path | None, seed: int) -> dict[str, str]:
     """nnU-Net's folders, the keeper, the seed; one process."""
-    folders = {f"nnUNet_{name}": str(work / f"nnUNet_{name}") for name in ("raw", "preprocessed")}
-    keepers = {} if keeper is None else {"nnUNet_UHF_KKN": str(keeper)}
-    return {
-        **folders,
-        "nnUNet_results": str(results),
-        "nnUNet_n_proc_DA": "0",
-        "nnUNet_compile": "f",
-        "nnUNet_UHF_SEED": str(seed),
-        **keepers,
-    }
+    return commands.environment(
+        work,
+        processes=1,
+        nnUNet_results=str(results),
+        nnUNet_n_proc_DA="0",
+        **{SEED_VARIABLE: str(seed)},
+        **({} if keeper is None else {KEEPER_VARIABLE: str(keeper)}),
+    )
 
 
 def title_of(job: dict[str, Any]) -> str:
@@ -63,8 +71,8 @@ class Tests:
         self.truth = truth
         self.groups = {name: _scans(folder) for name, folder in groups.items()}
 
-    def dice(self, trainer: nnUNetTrainer) -> dict[str, list[list[float]]]:
-        """Dice in percent: by group, of every scan, of every label; 100 where truth and prediction have none."""
+    def dice(self, trainer: nnUNetTrainer) -> dict[str, list[list[float | None]]]:
+        """Dice in percent: by group, of every scan, of every label; None where truth and prediction have none."""
         predictor = nnUNetPredictor(use_mirroring=False, device=trainer.device, allow_tqdm=False)
         network, plans = trainer.network, trainer.plans_manager
         predictor.manual_initialization(
@@ -74,7 +82,7 @@ class Tests:
         was_training = network.training
         network.eval()
         trainer.set_deep_supervision_enabled(False)
-        found: dict[str, list[list[float]]] = {}
+        found: dict[str, list[list[float | None]]] = {}
         for group, scans in self.groups.items():
             found[group] = []
             for path in scans:
@@ -88,7 +96,7 @@ class Tests:
                     )
                 truth = reader.read_seg(str(candidates[0]))[0][0]
                 found[group].append(
-                    [_dice(predicted == label, truth == label) for label in trainer.label_manager.foreground_labels]
+                    [_known(dice(truth, predicted, label)) for label in trainer.label_manager.foreground_labels]
                 )
         trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
         network.train(was_training)
@@ -104,9 +112,9 @@ def _scans(place: Path) -> list[Path]:
     return scans
 
 
-def _dice(first: Any, second: Any) -> float:
-    size = first.sum() + second.sum()
-    return 100.0 if size == 0 else float(200 * (first & second).sum() / size)
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(value) else value
 
 
 def train(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rich.table import Table
-from scipy import stats
+
+from nnunet_uhf.report.repeats import paired_trainings
 
 BASELINE = "plain"
 PAIRS = (("guided", "random"), ("guided", "same_field"), ("guided", "zero"), ("random", "zero"))
@@ -21,19 +21,26 @@ def scores(trainings: Sequence[dict[str, Any]], group: str) -> dict[str, dict[in
     """Mean Dice over labels and scans by condition, seed and step."""
     found: dict[str, dict[int, dict[int, float]]] = {}
     for each in trainings:
-        curve = {int(step): float(np.mean(tests[group])) for step, tests in each["curve"].items()}
+        curve = {int(step): mean_dice(tests[group]) for step, tests in each["curve"].items()}
         found.setdefault(each["condition"], {})[each["seed"]] = curve
     return found
+
+
+def mean_dice(scans: Sequence[Sequence[float | None]]) -> float:
+    """Over labels and scans, without labels that are neither in truth nor in prediction."""
+    return float(np.nanmean(np.array(scans, dtype=float)))
 
 
 def difference(first: dict[int, float], second: dict[int, float]) -> str:
     """``+3.0 ± 1.5 [0.6, 5.4] (4)``: mean and standard deviation over the seeds, 95 % interval (Student's t)."""
     seeds = sorted(first.keys() & second.keys())
-    values = np.array([first[seed] - second[seed] for seed in seeds])
-    if len(values) < 2:
-        return "" if not len(values) else f"{values[0]:+.2f} (1)"
-    mean, half = values.mean(), half_interval(values)
-    return f"{mean:+.2f} ± {values.std(ddof=1):.2f} [{mean - half:+.2f}, {mean + half:+.2f}] ({len(values)})"
+    if not seeds:
+        return ""
+    pairs = paired_trainings(np.array([first[seed] - second[seed] for seed in seeds]), seeds)
+    if pairs.ci is None:
+        return f"{pairs.mean:+.2f} (1)"
+    low, high = pairs.ci
+    return f"{pairs.mean:+.2f} ± {np.std(pairs.differences, ddof=1):.2f} [{low:+.2f}, {high:+.2f}] ({len(seeds)})"
 
 
 def table(trainings: Sequence[dict[str, Any]], group: str) -> Table:
@@ -77,9 +84,11 @@ def draw(trainings: Sequence[dict[str, Any]], path: Path) -> None:
         shift = (index - (len(found) - 1) / 2) * 0.012 * steps[-1]
         points = []
         for step in steps:
-            values = [curve[step] - plain[seed][step] for seed, curve in by_seed.items() if step in plain.get(seed, {})]
+            seeds = [seed for seed, curve in by_seed.items() if step in curve.keys() & plain.get(seed, {}).keys()]
+            values = [by_seed[seed][step] - plain[seed][step] for seed in seeds]
             axes.plot([step + shift] * len(values), values, "o", color=f"C{index}", alpha=0.4, markersize=4)
-            points.append((float(np.mean(values)), half_interval(np.array(values))))
+            pairs = paired_trainings(np.array(values), seeds)
+            points.append((pairs.mean, 0.0 if pairs.ci is None else pairs.ci[1] - pairs.mean))
         means, halves = zip(*points, strict=True)
         at = [step + shift for step in steps]
         axes.errorbar(at, means, yerr=halves, color=f"C{index}", marker="s", capsize=4, label=name)
@@ -90,10 +99,3 @@ def draw(trainings: Sequence[dict[str, Any]], path: Path) -> None:
     axes.set_ylabel("Dice, points above plain nnU-Net of the same seed")
     axes.legend(loc="upper left")
     figure.savefig(path, dpi=90)
-
-
-def half_interval(values: NDArray[np.float64]) -> float:
-    """Half the width of the 95 % interval of a mean, Student's t; 0 of a single value."""
-    if len(values) < 2:
-        return 0.0
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))

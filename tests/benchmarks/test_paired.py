@@ -36,10 +36,10 @@ def test_a_difference_is_that_of_the_seeds_both_have(benchmark: SimpleNamespace)
     assert benchmark.tables.difference({1: 2.0}, {2: 1.0}) == ""
 
 
-def test_dice_of_nothing_in_truth_and_prediction_is_perfect(benchmark: SimpleNamespace) -> None:
-    nothing, half = np.zeros(4, bool), np.array([True, True, False, False])
-    assert benchmark.run._dice(nothing, nothing) == 100
-    assert benchmark.run._dice(half, np.roll(half, 1)) == 50
+def test_labels_in_neither_truth_nor_prediction_do_not_count(benchmark: SimpleNamespace) -> None:
+    assert benchmark.tables.mean_dice([[50.0, None], [70.0, 90.0]]) == pytest.approx(70)
+    assert benchmark.run._known(float("nan")) is None
+    assert benchmark.run._known(12.5) == 12.5
 
 
 def test_a_run_tests_every_condition_of_every_seed_and_goes_on_where_it_stopped(
@@ -69,7 +69,9 @@ def test_a_run_tests_every_condition_of_every_seed_and_goes_on_where_it_stopped(
         assert [(each["seed"], each["condition"]) for each in trainings] == [
             (1, "plain"), (1, "random"), (2, "plain"), (2, "random"),
         ]  # fmt: skip
-    assert all(0 <= score <= 100 for each in trainings for score in np.ravel(each["curve"]["10"]["few"]))
+    found = np.array([each["curve"]["10"]["few"] for each in trainings], dtype=float)  # trainings, scans, labels
+    assert found.shape == (4, 1, 3)
+    assert ((found[:, :, 0] >= 0) & (found[:, :, 0] <= 100)).all()  # the only label that is in the truth
     assert [len(each["loudness"]) for each in trainings] == [0, 3, 0, 3]
     assert all(loud > 0 for loud in trainings[1]["loudness"][:2])
     assert trainings[1]["loudness"][2] == 0  # not one of the two that are guided
