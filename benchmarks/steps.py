@@ -1,7 +1,7 @@
 """How the light preset came about: what each step saves, and what was tried and left out, in one table.
 
-Every row is a guided network, as a ratio to the plain one. Rows are timed in turn, repeat by repeat, so that a machine
-that grows slower hits all of them.
+With `--presets` the same table of the presets as they are. Every row is a guided network, as a ratio to the plain one.
+Rows are timed in turn, repeat by repeat, so that a machine that grows slower hits all of them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nnunet_uhf.networks.blocks import ConvNd
 from nnunet_uhf.networks.guided.network import UHFGuidedNet
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK
 from nnunet_uhf.networks.presets import PRESETS
 
 REFERENCE, LIGHT_PRESET = PRESETS["reference"], PRESETS["light"]
@@ -141,6 +142,7 @@ class Step:
     fusion: Mapping[str, Any] = field(default_factory=lambda: NARROW)
     change: Callable[[UHFGuidedNet], None] | None = None
     spacing_ratio: float | None = None
+    network: str = DEFAULT_NETWORK
 
 
 TAKEN = (
@@ -170,11 +172,28 @@ TRIED = (
     Step(name="reference, not at the finest stage", against="reference", fusion=REFERENCE.fusion, change=spare_finest),
     Step(name="reference, recomputed", against="reference", fusion=REFERENCE.fusion, change=recompute),
 )
+OF_PRESETS = tuple(
+    Step(
+        name=name,
+        against="" if name == "reference" else "reference",
+        keeper=PRESETS[name].keeper,
+        fusion=PRESETS[name].fusion,
+        network=PRESETS[name].network,
+    )
+    for name in ("reference", "light", "efficient")
+)
 
 
 def build(step: Step, plain: nn.Module, setting: Setting) -> UHFGuidedNet:
     """The guided network of a row."""
-    net = guide(plain, setting, keeper=step.keeper, fusion=step.fusion, spacing_ratio=step.spacing_ratio)
+    net = guide(
+        plain,
+        setting,
+        keeper=step.keeper,
+        fusion=step.fusion,
+        network=step.network,
+        spacing_ratio=step.spacing_ratio,
+    )
     if step.change is not None:
         step.change(net)
     return net
@@ -207,6 +226,8 @@ Examples:
 python benchmarks/steps.py --patch 48x48x48 --repeats 5 --threads 1 --clock processor
 
 python benchmarks/steps.py --patch 160x160 --batch 4 --stages 6 --taken
+
+python benchmarks/steps.py --patch 48x48x48 --presets --threads 1 --clock processor
 """
 
 
@@ -219,17 +240,18 @@ def main(
     taken: Annotated[
         bool, typer.Option("--taken", help="Only the steps of the preset, not what was left out.")
     ] = False,
+    presets: Annotated[bool, typer.Option("--presets", help="The presets in place of the steps.")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 5,
     device: Annotated[str, typer.Option("--device", "-device", help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
     clock: Annotated[str, typer.Option(help="wall or processor; see overhead.py.")] = "wall",
 ) -> None:
-    """Print what every step from the reference to the light preset costs and saves."""
+    """Print what every step from the reference to the light preset, or every preset, costs and saves."""
     set_up(clock=clock, device=device, threads=threads)
     target = torch.device(device)
     setting = Setting(tuple(int(n) for n in patch.split("x")), batch, 1, None)
     plain = default_network(setting, stages=stages, features=features)
-    steps = TAKEN if taken else TAKEN + TRIED
+    steps = OF_PRESETS if presets else TAKEN if taken else TAKEN + TRIED
     makers = {"plain": lambda: deepcopy(plain)} | {s.name: lambda s=s: build(s, plain, setting) for s in steps}
     costs = {name: counted(make(), setting) for name, make in makers.items()}
     image = torch.randn(batch, 1, *setting.patch, device=target)

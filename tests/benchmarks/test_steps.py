@@ -39,6 +39,7 @@ def test_the_steps_lead_from_one_preset_to_the_other(steps: ModuleType) -> None:
 def test_every_row_is_held_against_one_that_is_there(steps: ModuleType) -> None:
     names = {step.name for step in steps.TAKEN}
     assert all(step.against in names for step in (*steps.TAKEN[1:], *steps.TRIED))
+    assert [step.name for step in steps.OF_PRESETS if not step.against] == ["reference"]
 
 
 def test_what_was_tried_runs_and_gives_the_networks_outputs(steps: ModuleType) -> None:
@@ -47,7 +48,7 @@ def test_what_was_tried_runs_and_gives_the_networks_outputs(steps: ModuleType) -
     plain = steps.default_network(setting, stages=3, features=8)
     image = torch.randn(1, 1, 32, 32)
     wanted = [output.shape for output in plain(image)]
-    for step in steps.TRIED:
+    for step in (*steps.TRIED, *steps.OF_PRESETS):
         network = steps.build(step, plain, setting)
         outputs = network(image)
         assert [output.shape for output in outputs] == wanted
