@@ -1,6 +1,7 @@
 """Every chain of the package once on a graphics card: does it run there, and give what it gives elsewhere?
 
 Made phantoms, trainings of moments: nothing is said of quality. A step that fails does not stop those that can go on.
+A run that was stopped goes on in its folder: what went well is not done again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rich.console import Console
 
 from nnunet_uhf.demo import prepare
 from nnunet_uhf.demo.settings import PAIRS, PAIRS_ID, PLANS, TISSUES_DATASET, TISSUES_ID, DemoSettings, Folders
+from nnunet_uhf.imageio.output import written_whole
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 
 TRAINERS = Path(__file__).with_name("cuda_check_trainers")
@@ -51,6 +53,13 @@ class Check:
     iterations: int
     settings: DemoSettings
     rows: list[tuple[str, str, float, str]] = field(default_factory=list)
+    before: dict[str, tuple[str, str, float, str]] = field(default_factory=dict)
+
+    def take_up(self) -> None:
+        """Know what went well in a run before, in the same folder."""
+        if self.record.is_file():
+            rows = [tuple(row) for row in json.loads(self.record.read_text())]
+            self.before = {row[0]: row for row in rows if row[1] == "ok"}
 
     @property
     def folders(self) -> Folders:
@@ -96,8 +105,16 @@ class Check:
         """A keeper file."""
         return self.out / f"{preset}_{configuration}.safetensors"
 
+    @property
+    def record(self) -> Path:
+        """What came of each step so far."""
+        return self.out / "steps.json"
+
     def step(self, name: str, run: Callable[[], str | None]) -> None:
-        """Run one step, and write down how it went."""
+        """Run one step, unless it went well before, and write down how it went."""
+        if name in self.before:
+            self.rows.append(self.before[name])
+            return
         start = time.monotonic()
         try:
             state, note = "ok", run() or ""
@@ -105,6 +122,8 @@ class Check:
             state, note = "FAILED", str(error).replace("\n", " ")[:300]
         self.rows.append((name, state, time.monotonic() - start, note))
         console.print(f"{state:6} {name} ({self.rows[-1][2]:.0f} s) {note}", markup=False, soft_wrap=True)
+        with written_whole(self.record) as temporary:
+            temporary.write_text(json.dumps(self.rows, indent=1))
 
 
 def command(entry: str, *words: str | Path) -> list[str]:
@@ -333,7 +352,7 @@ def table(rows: Sequence[tuple[str, str, float, str]]) -> str:
 
 @app.command()
 def main(
-    out: Annotated[Path, typer.Option(help="Folder for the work; must be empty or not there.")],
+    out: Annotated[Path, typer.Option(help="Folder for the work; empty, not there, or of a run that goes on.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="On the CPU, with next to no training.")] = False,
 ) -> None:
     """Run everything once; status 1 when a step failed.
@@ -342,8 +361,8 @@ def main(
     """
     if not dry_run and not torch.cuda.is_available():
         raise typer.BadParameter("no CUDA device here; --dry-run runs on the CPU")
-    if out.exists() and any(out.iterdir()):
-        raise typer.BadParameter(f"{out} is not empty")
+    if out.exists() and any(out.iterdir()) and not (out / "steps.json").is_file():
+        raise typer.BadParameter(f"{out} is not empty and no run of this script")
     out.mkdir(parents=True, exist_ok=True)
     features = {"2d": 8, "3d_fullres": 8} if dry_run else {"2d": 12, "3d_fullres": 12}
     size: dict[str, Any] = {"features": features, "patch_part": {"2d": 0.8, "3d_fullres": 0.8}}
@@ -358,11 +377,11 @@ def main(
         iterations=1 if dry_run else 50,
         settings=DemoSettings(shape=shape, **size),
     )
-    start = time.monotonic()
+    check.take_up()
     run_all(check)
     card = "CPU, dry run" if dry_run else torch.cuda.get_device_name()
     failed = [row[0] for row in check.rows if row[1] != "ok"]
-    console.print(f"\n{card}, torch {torch.__version__}, {time.monotonic() - start:.0f} s\n", markup=False)
+    console.print(f"\n{card}, torch {torch.__version__}, {sum(row[2] for row in check.rows):.0f} s\n", markup=False)
     console.print(table(check.rows), markup=False, soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 
