@@ -12,10 +12,24 @@ WIDE_PAIRS = "Dataset206_ExperimentWidePairs"
 
 @dataclass(frozen=True)
 class PretrainedKeeper:
-    """How a keeper file comes about: pairs, and what stands behind UHFTeacherTrainer and UHFKeeperTrainer."""
+    """How a keeper file comes about.
+
+    Attributes:
+        dataset: of its pairs.
+        suffix: behind the names of its trainers.
+        taught: by a teacher; else it learns from image to image, and is a space-to-depth keeper.
+    """
 
     dataset: str = PAIRS
     suffix: str = ""
+    taught: bool = True
+
+    @property
+    def trainers(self) -> dict[str, str]:
+        """By what each makes, in order; the last one's keeper is exported."""
+        if not self.taught:
+            return {"keeper": f"UHFKeeperTrainerDirect{self.suffix}_experiment"}
+        return {role.lower(): f"UHF{role}Trainer{self.suffix}_experiment" for role in ("Teacher", "Keeper")}
 
 
 HF_KEEPER, SAME_KEEPER = "high_field", "same_field"
@@ -23,6 +37,8 @@ SEGMENTED_KEEPER, LABELS_KEEPER = "segmented", "labels_only"
 """Of a teacher that segments high-field images, and of one that segments low-field images with the same labels."""
 WIDE_KEEPER, WIDE_SAME_KEEPER = "wide", "wide_same_field"
 """Of low field from mild to severe, with one clean target, and with the low-field image itself as the target."""
+DIRECT_KEEPER, DIRECT_SAME_KEEPER = "direct", "direct_same_field"
+"""A U-Net of the efficient preset from image to image, and the same without a higher field."""
 SAME_FIELD = "SameField"
 KEEPERS = {
     HF_KEEPER: PretrainedKeeper(),
@@ -31,6 +47,8 @@ KEEPERS = {
     LABELS_KEEPER: PretrainedKeeper(LABELLED_PAIRS, SAME_FIELD),
     WIDE_KEEPER: PretrainedKeeper(WIDE_PAIRS),
     WIDE_SAME_KEEPER: PretrainedKeeper(WIDE_PAIRS, SAME_FIELD),
+    DIRECT_KEEPER: PretrainedKeeper(taught=False),
+    DIRECT_SAME_KEEPER: PretrainedKeeper(suffix=SAME_FIELD, taught=False),
 }
 MASKED_START = "masked autoencoder"
 """A start that is no condition: the backbone of the masked autoencoder."""
@@ -102,6 +120,9 @@ CONDITIONS = {
     "one_target_same_field": Condition(GUIDED, WIDE_SAME_KEEPER),
     # privileged guides
     "privileged": Condition("UHFPrivilegedTrainer_experiment", HF_KEEPER, dataset=BOTH, tested_on=LOW, teacher=True),
+    # another keeper
+    "direct": Condition(GUIDED, DIRECT_KEEPER, variables=(("nnUNet_UHF_PRESET", "efficient"),)),
+    "direct_same_field": Condition(GUIDED, DIRECT_SAME_KEEPER, variables=(("nnUNet_UHF_PRESET", "efficient"),)),
     # other uses of the keeper subjects' images
     "masked": Condition("nnUNetTrainerFromMasked_experiment", starts_from=MASKED_START),
     "random": Condition("UHFTrainerRandomKeeper_experiment", HF_KEEPER),
@@ -135,6 +156,7 @@ CONTROLS = {
     "frozen_baseline": ("frozen_baseline_same_field", "from_baseline"),
     "one_target": ("one_target_same_field", "guided", "random"),
     "privileged": ("guided", "same_field"),
+    "direct": ("direct_same_field", "efficient", "guided"),
     "light": ("guided",),
     "efficient": ("guided",),
     "high_guided": ("high_same_field",),

@@ -106,14 +106,14 @@ def taken(places: Places, name: str, given: str) -> Stage:
 
 
 def keeper_of(settings: Settings, places: Places, name: str, device: str) -> Iterator[Stage]:
-    """Teacher, keeper and export."""
-    dataset, suffix = KEEPERS[name].dataset, KEEPERS[name].suffix
-    for role in ("Teacher", "Keeper"):
-        trainer = f"UHF{role}Trainer{suffix}_experiment"
-        yield trained(settings, f"{role.lower()}_{name}", dataset, trainer, 0, settings.pretraining_epochs, device)
+    """Teacher, keeper and export; a keeper without a teacher is trained as long as both."""
+    dataset, trainers = KEEPERS[name].dataset, KEEPERS[name].trainers
+    for role, trainer in trainers.items():
+        epochs = 2 * settings.pretraining_epochs // len(trainers)
+        yield trained(settings, f"{role}_{name}", dataset, trainer, 0, epochs, device)
     export = (
         "nnunet-uhf", "export-keeper", "-d", number(dataset), "-c", CONFIGURATION, "-f", "0", "-p", PLANS,
-        "-tr", f"UHFKeeperTrainer{suffix}_experiment", "-o", str(places.keeper(name)), "--overwrite",
+        "-tr", trainers["keeper"], "-o", str(places.keeper(name)), "--overwrite",
     )  # fmt: skip
     yield Stage(f"file_{name}", f"keeper file {name}", export)
 

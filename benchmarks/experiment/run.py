@@ -22,7 +22,7 @@ from nnunet_uhf.stages import open_folder, run_stages
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of the benchmarks, as for those beside it
 
 from experiment.chain import chain
-from experiment.conditions import CONDITIONS, KEEPERS, LABELLED_PAIRS, SAME_KEEPER, USUAL, with_needed
+from experiment.conditions import CONDITIONS, HF_KEEPER, KEEPERS, LABELLED_PAIRS, PAIRS, SAME_KEEPER, USUAL, with_needed
 from experiment.controls import against_controls, print_controls
 from experiment.drift import drift_of_keepers, print_drift
 from experiment.gates import headroom, print_headroom
@@ -48,7 +48,8 @@ def numbers(text: str, option: str) -> list[int]:
 def needs_pairs(condition: str) -> bool:
     """Whether it needs what is made from the pairs of the high-field keeper, beside that keeper's file."""
     one = CONDITIONS[condition]
-    return one.teacher or (one.keeper is not None and KEEPERS[one.keeper].dataset == LABELLED_PAIRS)
+    given = (None, HF_KEEPER, SAME_KEEPER)
+    return one.teacher or (one.keeper not in given and KEEPERS[one.keeper].dataset in (PAIRS, LABELLED_PAIRS))
 
 
 @app.command()

@@ -467,6 +467,20 @@ def test_only_what_is_needed_is_made_before_the_seeds(benchmark: SimpleNamespace
     assert keys("one_target")[-3:] == ["teacher_wide", "keeper_wide", "file_wide"]
     assert [key for key in keys("one_target") if key.startswith("simulate_wide_")]
     assert keys("from_baseline") == keys("guided")
+    assert keys("direct") == ["keeper_direct", "file_direct"]
+
+
+def test_a_keeper_without_a_teacher_is_trained_as_long_as_both(
+    benchmark: SimpleNamespace, task: Any, places: Any
+) -> None:
+    chosen = settings(benchmark, pretraining_epochs=3)
+    epochs = {stage.key: stage.epochs for stage in chain(benchmark, chosen, task, places, ["guided", "direct"])}
+    assert epochs["teacher_high_field"] + epochs["keeper_high_field"] == epochs["keeper_direct"] == 6
+
+
+def test_a_keeper_that_is_given_brings_no_pairs_for_others(benchmark: SimpleNamespace) -> None:
+    needing = {name for name in benchmark.conditions.CONDITIONS if benchmark.run.needs_pairs(name)}
+    assert needing == {"true_guides", "privileged", "segmented", "labels_only", "direct", "direct_same_field"}
 
 
 def test_a_start_is_the_model_of_the_same_seed_and_labels(benchmark: SimpleNamespace, task: Any, places: Any) -> None:

@@ -25,7 +25,16 @@ from nnunet_uhf.stages import Stage, State
 from nnunet_uhf.trainers.distillation.finished_teacher import ACCEPT_WORSE
 
 SHAPE = (32, 32, 32)
-CONDITIONS = ("from_baseline", "frozen_baseline", "plain_longer", "pseudo_labels", "one_target", "privileged", "masked")
+CONDITIONS = (
+    "from_baseline",
+    "frozen_baseline",
+    "plain_longer",
+    "pseudo_labels",
+    "one_target",
+    "privileged",
+    "masked",
+    "direct",
+)
 NEEDED = ("plain", "high_plain")
 
 
@@ -102,12 +111,12 @@ def test_every_stage_of_the_new_conditions_runs_and_the_tables_hold_them(
     lines = module["tables"].tables(settings, found)["1 labels, tested at r3n6b0.2c0.3"]
     assert {line["condition"]: line["difference"]["to"] for line in lines if line["difference"]} == {
         "from_baseline": "plain_longer", "frozen_baseline": "plain_longer", "plain_longer": "plain",
-        "pseudo_labels": "plain", "one_target": "plain", "privileged": "plain", "masked": "plain",
+        "pseudo_labels": "plain", "one_target": "plain", "privileged": "plain", "masked": "plain", "direct": "plain",
     }  # fmt: skip
     pairs = {(line["condition"], line["control"]) for line in module["controls"].against_controls(settings, found)}
     assert ("frozen_baseline", "from_baseline") in pairs
     drift: list[dict[str, Any]] = module["drift"].drift_of_keepers(settings, task, places, device="cpu")
-    assert {line["keeper"] for line in drift} == {"high_field", "wide", "random"}
+    assert {line["keeper"] for line in drift} == {"high_field", "wide", "direct", "random"}
     by_severity = {(line["keeper"], line["severity"]): line["drift"] for line in drift}
     assert by_severity["wide", "r2n2"] == 0 < by_severity["wide", "r3n6b0.2c0.3"]
     module["drift"].print_drift(drift, Console(file=io.StringIO()))

@@ -37,6 +37,7 @@ from nnunet_uhf.nnunet.build import build_backbone
 from nnunet_uhf.trainers import (
     SeededTraining,
     UHFKeeperTrainer,
+    UHFKeeperTrainerDirect,
     UHFKeeperTrainerSameField,
     UHFPrivilegedTrainer,
     UHFTeacherTrainer,
@@ -50,6 +51,7 @@ from nnunet_uhf.trainers import (
     UHFTrainerZeroGuide,
 )
 from nnunet_uhf.trainers.base import unwrap
+from nnunet_uhf.trainers.distillation.same_field import SameField
 from nnunet_uhf.trainers.guided.optimizer import WithFusions
 from nnunet_uhf.trainers.image_to_image.transforms import OnChannels, intensity_on
 
@@ -292,6 +294,14 @@ class UHFKeeperTrainerSameField_experiment(Pretraining, UHFKeeperTrainerSameFiel
     """The keeper of the same-field control, as long."""
 
     teacher_trainer = "UHFTeacherTrainerSameField_experiment"
+
+
+class UHFKeeperTrainerDirect_experiment(Pretraining, UHFKeeperTrainerDirect):
+    """A keeper without a teacher."""
+
+
+class UHFKeeperTrainerDirectSameField_experiment(Pretraining, SameField, UHFKeeperTrainerDirect):
+    """The same of the low-field image itself."""
 
 
 __all__ = [name for name in dir() if name.endswith("_experiment")]
