@@ -122,8 +122,9 @@ class Check:
             state, note = "FAILED", str(error).replace("\n", " ")[:300]
         self.rows.append((name, state, time.monotonic() - start, note))
         console.print(f"{state:6} {name} ({self.rows[-1][2]:.0f} s) {note}", markup=False, soft_wrap=True)
+        known = {**self.before, **{row[0]: row for row in self.rows}}  # what comes later went well before
         with written_whole(self.record) as temporary:
-            temporary.write_text(json.dumps(self.rows, indent=1))
+            temporary.write_text(json.dumps(list(known.values()), indent=1))
 
 
 def command(entry: str, *words: str | Path) -> list[str]:

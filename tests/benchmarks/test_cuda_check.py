@@ -50,7 +50,8 @@ def test_a_step_that_fails_stops_no_other_and_is_tried_again_while_the_others_ar
         again.step(name, lambda name=name: well(name))
     assert seen == ["one", "three", "two"]
     assert [row[1] for row in again.rows] == ["ok"] * 3
-    assert json.loads((tmp_path / "steps.json").read_text()) == [list(row) for row in again.rows]
+    written = json.loads((tmp_path / "steps.json").read_text())
+    assert sorted(written) == sorted(list(row) for row in again.rows)
     table = cuda_check.table(again.rows)
     assert table.count("a note") == 3
 
