@@ -84,7 +84,7 @@ def test_every_stage_of_the_new_conditions_runs_and_the_tables_hold_them(
     severity = module["settings"].Severity
     settings = module["settings"].Settings(
         task="tissue", keeper_subjects=5, pool=2, test_subjects=1, labels=(1,), trained=severity(2, 2),
-        tests=(severity(2, 2), severity(3, 6, 0.2, 0.3)), draws=1, epochs=1, iterations=1, learning_rate=0.0,
+        tests=(severity(2, 2), severity(3, 6, crop=0.3)), draws=1, epochs=1, iterations=1, learning_rate=0.0,
         pretraining_epochs=1, batch=1, features=(4, 8, 8), keeper_features=4, keeper="", same_field_keeper="",
         lane="resident",
     )  # fmt: skip
@@ -99,14 +99,15 @@ def test_every_stage_of_the_new_conditions_runs_and_the_tables_hold_them(
             state.finished[stage.key] = 1.0
     found = module["tables"].scores(settings, task, places, state)
     assert {score.condition for score in found} == {*CONDITIONS, *NEEDED}
-    lines = module["tables"].tables(settings, found)["1 labels, tested at r3n6b0.2c0.3"]
+    lines = module["tables"].tables(settings, found)["1 labels, tested at r3n6c0.3"]
     held_against = {line["condition"]: line["difference"] and line["difference"]["to"] for line in lines}
     assert held_against == {
         **dict.fromkeys(("pseudo_labels", "privileged", "masked"), "plain"), "plain": None, "frozen_baseline": None,
+        "high_plain": None,
     }  # fmt: skip
     drift: list[dict[str, Any]] = module["drift"].drift_of_keepers(settings, task, places, device="cpu")
     assert {line["keeper"] for line in drift} == {"high_field", "random"}
     by_severity = {(line["keeper"], line["severity"]): line["drift"] for line in drift}
-    assert by_severity["high_field", "r2n2"] == 0 < by_severity["high_field", "r3n6b0.2c0.3"]
+    assert by_severity["high_field", "r2n2"] == 0 < by_severity["high_field", "r3n6c0.3"]
     module["drift"].print_drift(drift, Console(file=io.StringIO()))
     assert os.environ.get("UHF_EXPERIMENT_START") is None
