@@ -339,6 +339,7 @@ def test_simulate_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_demo_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(Path("index.html"))
     monkeypatch.setattr("nnunet_uhf.demo.pipeline.run_demo", recorder)
-    assert run("demo", "--out", "place", "-device", "cpu", "--only", "plan_pairs") == 0
+    assert run("demo", "--out", "place", "-device", "cpu", "-c", "3d_fullres", "2d", "--only", "plan") == 0
     assert (recorder.options["out"], recorder.options["device"]) == (Path("place"), "cpu")
-    assert recorder.options["only"] == "plan_pairs"
+    assert recorder.options["only"] == "plan"
+    assert recorder.options["settings"].configurations == ("2d", "3d_fullres")

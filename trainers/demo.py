@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
     nnUNetTrainerNoMirroring,
 )
-from torch.optim import AdamW
 
 from nnunet_uhf.trainers.base import SafeCheckpoints
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
@@ -18,9 +16,6 @@ from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
 from nnunet_uhf.trainers.guided.controls import DrawnKeeper
 from nnunet_uhf.trainers.guided.guidance import UHFGuidance
 from nnunet_uhf.trainers.seeded import SeededTraining
-
-RATE = 3e-3
-"""Of Adam: that of the fusions, too."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +31,13 @@ class Length:
 
 
 # By the name of the trainer class.
+# Few epochs: drawing progress.png after each takes as long as thirty steps here.
 LENGTHS = {
-    "UHFTeacherTrainer_demo": Length(epochs=10, iterations_2d=30, iterations_3d=20),
-    "UHFKeeperTrainer_demo": Length(epochs=10, iterations_2d=50, iterations_3d=40),
-    "nnUNetTrainer_demo": Length(epochs=10, iterations_2d=16, iterations_3d=12),
-    "UHFTrainer_demo": Length(epochs=10, iterations_2d=16, iterations_3d=12),
-    "UHFTrainerRandomKeeper_demo": Length(epochs=10, iterations_2d=16, iterations_3d=12),
+    "UHFTeacherTrainer_demo": Length(epochs=5, iterations_2d=60, iterations_3d=40),
+    "UHFKeeperTrainer_demo": Length(epochs=5, iterations_2d=80, iterations_3d=80),
+    "nnUNetTrainer_demo": Length(epochs=6, iterations_2d=80, iterations_3d=50, val_iterations=8),
+    "UHFTrainer_demo": Length(epochs=6, iterations_2d=80, iterations_3d=50, val_iterations=8),
+    "UHFTrainerRandomKeeper_demo": Length(epochs=6, iterations_2d=80, iterations_3d=50, val_iterations=8),
 }
 
 
@@ -68,16 +64,7 @@ class DemoLength(nnUNetTrainerNoMirroring):
 
 
 class DemoSegmentation(DemoLength):
-    """Mixin for the networks that segment: Adam in the place of nnU-Net's SGD, and judged on held-out subjects alone.
-
-    nnU-Net's SGD is made for a thousand epochs: after 100 steps of 2D phantoms its network had learnt no CSF yet, and
-    one by Adam was near its end (pseudo Dice 34 and 53).
-    """
-
-    def configure_optimizers(self) -> Any:
-        """Adam, with nnU-Net's schedule."""
-        optimizer = AdamW(self.network.parameters(), RATE, weight_decay=self.weight_decay)
-        return optimizer, PolyLRScheduler(optimizer, RATE, self.num_epochs)
+    """Mixin for the networks that segment: judged on held-out subjects alone."""
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Nothing: the demo predicts subjects that no network has seen, and nothing reads nnU-Net's validation."""

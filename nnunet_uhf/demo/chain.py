@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from nnunet_uhf.demo import prepare
 from nnunet_uhf.demo.settings import (
-    CONFIGURATIONS,
     FOLD,
     KEEPER,
     MODEL_TRAINERS,
@@ -15,7 +14,6 @@ from nnunet_uhf.demo.settings import (
     NAMES,
     PAIRS_ID,
     PLANS,
-    SHOWN_CONFIGURATION,
     TEACHER,
     TISSUES_ID,
     DemoSettings,
@@ -38,7 +36,7 @@ DESCRIPTIONS = {
     "keeper": "keeper {}: learns the teacher's features from low field",
     **{model: f"{name} {{}}" for model, name in NAMES.items()},
 }
-PREPARED = ("phantoms", "low_field", "datasets", "plan_pairs", "plan_tissues", "small_plans")
+PREPARED = ("phantoms", "low_field", "datasets", "plan", "small_plans")
 
 
 def settings_of_shell(folders: Folders) -> dict[str, str]:
@@ -82,8 +80,7 @@ def build_stages(
         Stage("phantoms", "phantom subjects", function=lambda: prepare.write_phantoms(settings, folders)),
         Stage("low_field", "low-field images", tuple(low_field)),
         Stage("datasets", "raw nnU-Net datasets", function=lambda: prepare.write_datasets(settings, folders)),
-        _plan("plan_pairs", "plan and preprocess the pairs", PAIRS_ID),
-        _plan("plan_tissues", "plan and preprocess the labelled scans", TISSUES_ID),
+        _plan(settings),
         Stage("small_plans", "small network plans", function=lambda: prepare.write_small_plans(settings, folders)),
     ]
 
@@ -96,30 +93,30 @@ def build_stages(
         return Stage(f"{role}_{configuration}", title, command, None, variables, epochs_of(name), after)
 
     # the larger networks first: what runs beside them is then done in time
-    larger_first = CONFIGURATIONS[::-1]
+    larger_first = settings.configurations[::-1]
     for configuration in larger_first:
         stages += [
             train("teacher", TEACHER, PAIRS_ID, configuration, PREPARED),
             train("keeper", KEEPER, PAIRS_ID, configuration, (f"teacher_{configuration}",)),
             _export(settings, folders, configuration),
         ]
-    stages.append(_enhance(folders, device))
+    stages.append(_enhance(settings, folders, device))
     for configuration in larger_first:
         for model in MODELS:
             needed = PREPARED if model == "plain" else (f"export_{configuration}",)
             stages.append(train(model, MODEL_TRAINERS[model], TISSUES_ID, configuration, needed))
     for configuration in larger_first:
         stages += [_predict(settings, folders, model, configuration, device) for model in MODELS]
-    stages += [_compare(folders, configuration) for configuration in CONFIGURATIONS]
+    stages += [_compare(folders, configuration) for configuration in settings.configurations]
     return stages
 
 
-def _plan(key: str, title: str, dataset: int) -> Stage:
+def _plan(settings: DemoSettings) -> Stage:
     command = (
-        "nnUNetv2_plan_and_preprocess", "-d", str(dataset), "-c", *CONFIGURATIONS,
-        "-npfp", "1", "-np", *["1"] * len(CONFIGURATIONS),
+        "nnUNetv2_plan_and_preprocess", "-d", str(PAIRS_ID), str(TISSUES_ID), "-c", *settings.configurations,
+        "-npfp", "1", "-np", *["1"] * len(settings.configurations),
     )  # fmt: skip
-    return Stage(key, title, command, after=("datasets",))
+    return Stage("plan", "plan and preprocess pairs and labelled scans", command)
 
 
 def _export(settings: DemoSettings, folders: Folders, configuration: str) -> Stage:
@@ -131,8 +128,8 @@ def _export(settings: DemoSettings, folders: Folders, configuration: str) -> Sta
     return Stage(f"export_{configuration}", f"keeper file {configuration}", command, after=(f"keeper_{configuration}",))
 
 
-def _enhance(folders: Folders, device: str) -> Stage:
-    configuration = SHOWN_CONFIGURATION
+def _enhance(settings: DemoSettings, folders: Folders, device: str) -> Stage:
+    configuration = settings.shown
     command = (
         "nnunet-uhf", "enhance", "-i", str(folders.test_images), "-o", str(folders.enhanced(configuration)),
         "-m", str(folders.keeper(configuration)), "-device", device,

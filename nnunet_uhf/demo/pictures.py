@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from nnunet_uhf.demo.settings import MODELS, NAMES, SHOWN_CONFIGURATION, DemoSettings, Folders
+from nnunet_uhf.demo.settings import MODELS, NAMES, DemoSettings, Folders
 from nnunet_uhf.demo.subjects import TISSUES
 from nnunet_uhf.evaluation.image_metrics import linear_fit, psnr, ssim
 from nnunet_uhf.imageio.planes import PLANES, Slice, box_around, cut, standard_axes, standard_spacing
@@ -51,7 +51,7 @@ class SubjectPicture:
     enhanced_ssim: float
 
 
-def read_panels(name: str, folders: Folders) -> Panels:
+def read_panels(name: str, configuration: str, folders: Folders) -> Panels:
     """Read everything the chain made of one held-out subject."""
 
     def read(folder: Path, ending: str = ".nii.gz") -> Array:
@@ -62,10 +62,10 @@ def read_panels(name: str, folders: Folders) -> Panels:
     truth, labels = read(folders.phantoms("high_field")), read(folders.phantoms("labels"))
     return Panels(
         low_field=linear_fit(truth, read(folders.phantoms("low_field"))).astype(np.float32),
-        enhanced=read(folders.enhanced(SHOWN_CONFIGURATION), "_0000.nii.gz"),  # the name of the image in imagesTs
+        enhanced=read(folders.enhanced(configuration), "_0000.nii.gz"),  # the name of the image in imagesTs
         truth=truth,
         labels=labels,
-        predicted={NAMES[model]: read(folders.prediction(model, SHOWN_CONFIGURATION)) for model in MODELS},
+        predicted={NAMES[model]: read(folders.prediction(model, configuration)) for model in MODELS},
         affine=affine,
     )
 
@@ -74,7 +74,7 @@ def picture_subjects(settings: DemoSettings, folders: Folders) -> list[SubjectPi
     """One picture for every held-out subject, with the image quality of what it shows."""
     pictures = []
     for name in settings.test:
-        panels = read_panels(name, folders)
+        panels = read_panels(name, settings.shown, folders)
         pictures.append(
             SubjectPicture(
                 name=name,

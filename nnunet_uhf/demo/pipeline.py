@@ -78,7 +78,7 @@ def run_demo(
     if only is not None:
         return page
     scores = read_scores(settings, folders)
-    commands = command_lines(stages, folders=folders)
+    commands = command_lines(stages, settings=settings, folders=folders)
     text = render_demo(
         settings=settings,
         scores=scores,

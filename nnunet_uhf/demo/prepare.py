@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 
 from nnunet_uhf.demo.settings import (
-    CONFIGURATIONS,
     PAIRS,
     PLANNED,
     PLANS,
@@ -89,7 +88,12 @@ def write_small_plans(settings: DemoSettings, folders: Folders) -> None:
         dataset: json.loads((folders.preprocessed / dataset / f"{PLANNED}.json").read_text())
         for dataset in (PAIRS, TISSUES_DATASET)
     }
-    patches = patch_sizes(planned[TISSUES_DATASET], parts=settings.patch_part, stages=settings.stages)
+    patches = patch_sizes(
+        planned[TISSUES_DATASET],
+        settings.configurations,
+        parts=settings.patch_part,
+        stages=settings.stages,
+    )
     for dataset, plans in planned.items():
         small = shrink_plans(
             plans, patches=patches, features=settings.features, batch=settings.batch, stages=settings.stages
@@ -97,11 +101,13 @@ def write_small_plans(settings: DemoSettings, folders: Folders) -> None:
         (folders.preprocessed / dataset / f"{PLANS}.json").write_text(json.dumps(small, indent=4))
 
 
-def patch_sizes(plans: dict[str, Any], *, parts: Mapping[str, float], stages: int) -> dict[str, list[int]]:
+def patch_sizes(
+    plans: dict[str, Any], configurations: Sequence[str], *, parts: Mapping[str, float], stages: int
+) -> dict[str, list[int]]:
     """Patch of each configuration: that part of the median image, in whole steps of the network's last stage."""
     step = 2 ** (stages - 1)
     sizes = {}
-    for name in CONFIGURATIONS:
+    for name in configurations:
         configuration = plans["configurations"][name]
         median = configuration["median_image_size_in_voxels"][-len(configuration["spacing"]) :]
         sizes[name] = [int(max(2 * step, parts[name] * size // step * step)) for size in median]
@@ -116,9 +122,9 @@ def shrink_plans(
     batch: Mapping[str, int],
     stages: int,
 ) -> dict[str, Any]:
-    """Plans of the demo's name: its two configurations, networks of `stages` stages that start with `features`."""
+    """Plans of the demo's name, of the configurations that have a patch: `stages` stages that start with `features`."""
     configurations = {}
-    for name in CONFIGURATIONS:
+    for name in patches:
         configuration = dict(plans["configurations"][name])
         dim = len(configuration["spacing"])
         configuration["patch_size"] = patches[name]

@@ -12,7 +12,7 @@ from nnunet_uhf import __version__
 from nnunet_uhf.demo.chain import settings_of_shell
 from nnunet_uhf.demo.pictures import TISSUE_COLOURS, SubjectPicture
 from nnunet_uhf.demo.scores import IMAGE_ROWS, DemoScores
-from nnunet_uhf.demo.settings import CONFIGURATIONS, MODELS, NAMES, DemoSettings, Folders
+from nnunet_uhf.demo.settings import MODELS, NAMES, DemoSettings, Folders
 from nnunet_uhf.demo.subjects import TEMPLATE_LICENCE, TISSUES
 from nnunet_uhf.pages.engine import render_page
 from nnunet_uhf.report.plots import curve_plot
@@ -45,20 +45,20 @@ def render_demo(
                 {NAMES[model]: [scores.curves[configuration][model]] for model in MODELS},
                 f"{configuration}: Dice of validation patches",
             )
-            for configuration in CONFIGURATIONS
+            for configuration in settings.configurations
         },
         pictures=pictures,
         commands=commands,
         minutes=f"{seconds / 60:.0f}",
         device=device,
-        configurations=CONFIGURATIONS,
+        configurations=settings.configurations,
         tissues=list(TISSUES),
         colours=TISSUE_COLOURS,
         template_licence=TEMPLATE_LICENCE,
     )
 
 
-def command_lines(stages: Sequence[Stage], *, folders: Folders) -> list[str]:
+def command_lines(stages: Sequence[Stage], *, settings: DemoSettings, folders: Folders) -> list[str]:
     """A shell script that makes all of it again in a new folder: its settings, then every stage as one would type it.
 
     Steps of the demo's own, which are no command of nnU-Net or nnunet-uhf, are those of `nnunet-uhf demo --only`.
@@ -72,7 +72,8 @@ def command_lines(stages: Sequence[Stage], *, folders: Folders) -> list[str]:
         here = f'"$PWD/{inside(value)}"' if Path(value).is_absolute() else shlex.quote(value)
         lines.append(f"export {name}={here}")
     for stage in stages:
-        words = stage.command or ("nnunet-uhf", "demo", "--out", ".", "--only", stage.key)
+        own = ("nnunet-uhf", "demo", "--out", ".", "-c", *settings.configurations, "--only", stage.key)
+        words = stage.command or own
         setting = [f"{name}={shlex.quote(value)}" for name, value in stage.environment.items()]
         lines.append(" ".join([*setting, shlex.join([inside(word) for word in words])]))
     return lines

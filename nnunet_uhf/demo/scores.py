@@ -10,7 +10,6 @@ from typing import Any
 from rich.table import Table
 
 from nnunet_uhf.demo.settings import (
-    CONFIGURATIONS,
     FOLD,
     KEEPER,
     MODEL_TRAINERS,
@@ -76,7 +75,7 @@ def read_scores(settings: DemoSettings, folders: Folders) -> DemoScores:
     """Collect the numbers of a finished demo. Raises UHFError when a file of them is missing or not as expected."""
     images, dice, cases = [], [], 0
     curves: dict[str, dict[str, list[float]]] = {}
-    for configuration in CONFIGURATIONS:
+    for configuration in settings.configurations:
         model = folders.model(PAIRS, settings.trainer(KEEPER), configuration)
         summary = _read(model.fold(FOLD).summary)
         cases = len(summary["metric_per_case"])
@@ -128,12 +127,13 @@ def image_table(scores: DemoScores) -> Table:
     """Console table: PSNR and SSIM of input, keeper and teacher for each configuration."""
     table = Table(title=f"Image quality, {scores.validation_cases} subjects outside the keepers' training")
     table.add_column("image")
-    for configuration in CONFIGURATIONS:
+    configurations = list(dict.fromkeys(score.configuration for score in scores.images))
+    for configuration in configurations:
         table.add_column(f"PSNR dB\n{configuration}", justify="right")
         table.add_column(f"SSIM\n{configuration}", justify="right")
     for row, title in IMAGE_ROWS.items():
         found = {score.configuration: score for score in scores.images if score.row == row}
-        cells = [(f"{found[c].psnr:.2f}", f"{found[c].ssim:.3f}") for c in CONFIGURATIONS]
+        cells = [(f"{found[c].psnr:.2f}", f"{found[c].ssim:.3f}") for c in configurations]
         table.add_row(title, *(cell for pair in cells for cell in pair))
     return table
 

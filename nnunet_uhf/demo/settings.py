@@ -11,8 +11,7 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 
 CONFIGURATIONS = ("2d", "3d_fullres")
-SHOWN_CONFIGURATION = "3d_fullres"
-"""Whose images and segmentations the page shows."""
+"""What a demo can train, the cheaper one first."""
 PAIRS_ID, TISSUES_ID = 1, 2
 PAIRS, TISSUES_DATASET = "Dataset001_PhantomPairs", "Dataset002_PhantomTissues"
 PLANNED, PLANS = "nnUNetPlans", "nnUNetPlans_demo"
@@ -34,11 +33,13 @@ class DemoSettings:
     held_out: int = 4
     shape: tuple[int, int, int] = (48, 56, 48)
     spacing_mm: float = 3.5
-    keeper_features: int = 12
+    configurations: tuple[str, ...] = CONFIGURATIONS[:1]
+    """Some of `CONFIGURATIONS`, in their order."""
+    keeper_features: int = 8
     """Base features of teacher and keeper."""
-    features: Mapping[str, int] = field(default_factory=lambda: {"2d": 12, "3d_fullres": 12})
+    features: Mapping[str, int] = field(default_factory=lambda: {"2d": 8, "3d_fullres": 8})
     """Features of the segmentation network's first stage, by configuration."""
-    batch: Mapping[str, int] = field(default_factory=lambda: {"2d": 12, "3d_fullres": 2})
+    batch: Mapping[str, int] = field(default_factory=lambda: {"2d": 6, "3d_fullres": 2})
     patch_part: Mapping[str, float] = field(default_factory=lambda: {"2d": 0.8, "3d_fullres": 0.65})
     """Size of a patch as a part of the median image's, rounded down to whole steps of the network's last stage."""
     keeper_kernel: int = 3
@@ -60,6 +61,12 @@ class DemoSettings:
                 f"{self.subjects} subjects with {self.held_out} held out leave fewer than the 5 that nnU-Net's "
                 "five-fold split needs: ask for more subjects"
             )
+        known = tuple(name for name in CONFIGURATIONS if name in self.configurations)
+        if not known or set(known) != set(self.configurations):
+            raise UHFError(
+                f"-c {' '.join(self.configurations)}: the demo trains {', '.join(CONFIGURATIONS)}; choose of these"
+            )
+        object.__setattr__(self, "configurations", known)
 
     @property
     def names(self) -> list[str]:
@@ -75,6 +82,11 @@ class DemoSettings:
     def test(self) -> list[str]:
         """Cases that are only predicted."""
         return self.names[-self.held_out :]
+
+    @property
+    def shown(self) -> str:
+        """The configuration whose images and segmentations the page shows."""
+        return self.configurations[-1]
 
     def trainer(self, pattern: str) -> str:
         """Name of one of the trainer classes."""

@@ -9,15 +9,20 @@ import typer.main
 import nnunet_uhf.trainers
 from nnunet_uhf.cli.run import app
 from nnunet_uhf.demo.chain import build_stages, environment
-from nnunet_uhf.demo.settings import DemoSettings, Folders
+from nnunet_uhf.demo.settings import CONFIGURATIONS, DemoSettings, Folders
 from nnunet_uhf.installation.trainer_path import OPT_OUT_VARIABLE, trainer_path
 from nnunet_uhf.stages import Stage, find_command
 from nnunet_uhf.trainers.demo import LENGTHS
 
 
-@pytest.fixture
-def stages(tmp_path: Path) -> list[Stage]:
-    return build_stages(DemoSettings(), Folders(tmp_path), device="cpu", epochs_of=lambda name: LENGTHS[name].epochs)
+@pytest.fixture(params=[("2d",), ("2d", "3d_fullres")], ids=" ".join)
+def stages(tmp_path: Path, request: pytest.FixtureRequest) -> list[Stage]:
+    return build_stages(
+        DemoSettings(configurations=request.param),
+        Folders(tmp_path),
+        device="cpu",
+        epochs_of=lambda name: LENGTHS[name].epochs,
+    )
 
 
 def test_every_command_of_the_chain_is_installed(stages: list[Stage]) -> None:
@@ -50,6 +55,25 @@ def test_plain_guided_and_random_start_alike_and_every_stage_waits_for_what_it_n
     needed = {stage.key: stage.after for stage in stages}
     assert needed["guided_2d"] == needed["random_2d"] == ("export_2d",)
     assert needed["plain_2d"] == needed["teacher_2d"]
+
+
+def test_each_command_is_about_the_configurations_asked_for(
+    stages: list[Stage], request: pytest.FixtureRequest
+) -> None:
+    asked = set(request.node.callspec.params["stages"])
+    named = {word for stage in stages for word in stage.command if word in CONFIGURATIONS}
+    assert named == asked
+
+
+def test_segmentation_learns_as_nnunet_has_it() -> None:
+    for name in ("nnUNetTrainer_demo", "UHFTrainer_demo", "UHFTrainerRandomKeeper_demo"):
+        trainer = getattr(nnunet_uhf.trainers, name)
+        changed = {"initial_lr", "configure_optimizers"} & set().union(*(vars(one) for one in demo_classes(trainer)))
+        assert not changed
+
+
+def demo_classes(trainer: type) -> list[type]:
+    return [one for one in trainer.__mro__ if one.__module__ == "nnunet_uhf.trainers.demo"]
 
 
 def test_the_verbs_of_the_chain_and_their_options_exist(stages: list[Stage]) -> None:

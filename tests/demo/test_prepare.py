@@ -53,7 +53,7 @@ def test_small_plans_keep_the_preprocessed_data_and_their_divisibility() -> None
             "3d_lowres": {},
         },
     }
-    patches = prepare.patch_sizes(plans, parts={"2d": 0.8, "3d_fullres": 0.65}, stages=4)
+    patches = prepare.patch_sizes(plans, ("2d", "3d_fullres"), parts={"2d": 0.8, "3d_fullres": 0.65}, stages=4)
     small = prepare.shrink_plans(
         plans,
         patches=patches,
@@ -77,3 +77,9 @@ def test_small_plans_keep_the_preprocessed_data_and_their_divisibility() -> None
 def test_too_few_subjects_are_refused() -> None:
     with pytest.raises(UHFError, match="five-fold split"):
         DemoSettings(subjects=8, held_out=4)
+
+
+def test_configurations_that_a_demo_has_not_are_refused() -> None:
+    for asked in ((), ("3d_lowres",), ("2d", "3d_lowres")):
+        with pytest.raises(UHFError, match="the demo trains 2d, 3d_fullres"):
+            DemoSettings(configurations=asked)

@@ -17,7 +17,6 @@ from nnunet_uhf.demo.pipeline import run_demo
 from nnunet_uhf.demo.report import command_lines, render_demo
 from nnunet_uhf.demo.scores import IMAGE_ROWS, DemoScores, DiceScore, ImageScore, dice_table, image_table, read_scores
 from nnunet_uhf.demo.settings import (
-    CONFIGURATIONS,
     KEEPER,
     MODEL_TRAINERS,
     MODELS,
@@ -31,7 +30,8 @@ from nnunet_uhf.demo.subjects import make_subject
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.label_scores import MEAN
 
-SETTINGS = DemoSettings()
+SETTINGS = DemoSettings(configurations=("3d_fullres", "2d"))
+CONFIGURATIONS = SETTINGS.configurations
 INIT = {"plans": {}, "configuration": "2d", "fold": 0, "dataset_json": {}}
 MADE_IMAGE = {"input": (21.5, 0.71), "prediction": (24.25, 0.83), "teacher": (31.0, 0.95)}
 
@@ -60,7 +60,7 @@ def page(out: Path) -> str:
         settings=SETTINGS,
         scores=made_scores(),
         pictures=[made_picture()],
-        commands=command_lines(stages, folders=Folders(out)),
+        commands=command_lines(stages, settings=SETTINGS, folders=Folders(out)),
         seconds=540.0,
         device="cpu",
         date=datetime.date(2030, 1, 2),
@@ -100,11 +100,11 @@ def test_the_commands_of_the_page_name_no_folder_of_this_computer(tmp_path: Path
 def test_the_commands_are_a_script_that_has_every_step_and_every_setting(tmp_path: Path) -> None:
     folders = Folders(tmp_path)
     stages = build_stages(SETTINGS, folders, device="cpu", epochs_of=lambda _: 1)
-    lines = command_lines(stages, folders=folders)
+    lines = command_lines(stages, settings=SETTINGS, folders=folders)
     checked = subprocess.run(["bash", "-n"], input="\n".join(lines), text=True, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert 'export nnUNet_raw="$PWD/nnUNet_raw"' in lines
-    assert "nnunet-uhf demo --out . --only datasets" in lines
+    assert "nnunet-uhf demo --out . -c 2d 3d_fullres --only datasets" in lines
     assert len([line for line in lines if not line.startswith(("export", "set", "mkdir", "cd"))]) == len(stages)
 
 
