@@ -31,7 +31,7 @@ def way_back(model: Path, *, folds: Sequence[int | str] | None = None) -> Enhanc
     headers, networks = [], []
     for fold in chosen:
         trained = read_trained_keeper(model, fold)
-        parts = _parts_of(trained.block)
+        parts = _parts_of(trained.block, folder)
         if parts is None or parts.back is None:
             raise UHFError(
                 f"{model} has learnt to make high-field images alone, not low-field ones: take a model of PTATrainer, "
@@ -60,9 +60,13 @@ def way_back(model: Path, *, folds: Sequence[int | str] | None = None) -> Enhanc
     return Enhancer(model.name, tuple(headers), networks[0], [dict(network.state_dict()) for network in networks])
 
 
-def _parts_of(block: TrainingBlock) -> TranslationParts | None:
-    """Of a training that translates between domains; None of any other."""
+def _parts_of(block: TrainingBlock, folder: ModelFolder) -> TranslationParts | None:
+    """Of a training that translates between domains; None of any other. UHFError where the block is damaged."""
+    if block.networks.part("judges") is None and block.networks.part("source_intensity") is None:
+        return None
     try:
         return TranslationParts.of(block.networks.parts)
-    except (KeyError, TypeError):
-        return None
+    except (KeyError, TypeError) as error:
+        raise UHFError(
+            f"{folder.path / 'plans.json'}: the uhf block does not describe a translation ({error}); restore it"
+        ) from error
