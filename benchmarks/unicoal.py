@@ -47,7 +47,7 @@ class Job:
     patch: tuple[int, int] = (72, 96)
     batch: int = 2
     epochs: int = 10
-    rate: float = 0.03
+    rate: float = 0.01
     ratio: tuple[float, float] = (2.0, 4.0)
     gap: tuple[float, float] = (0.25, 0.25)
     contrasts: bool = False

@@ -42,7 +42,7 @@ LENGTHS = {
 
 
 class DemoLength(nnUNetTrainerNoMirroring):
-    """Mixin before any nnUNetTrainer subclass: train as long as the table says for the class's name.
+    """Mixin before any nnUNetTrainer subclass: train as long as the table says of the class, or of what it derives from.
 
     Without mirroring, which would make the prediction eight times as long as it is.
     """
@@ -56,7 +56,7 @@ class DemoLength(nnUNetTrainerNoMirroring):
         device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        length = LENGTHS[type(self).__name__]
+        length = next(LENGTHS[each.__name__] for each in type(self).__mro__ if each.__name__ in LENGTHS)
         self.num_epochs = length.epochs
         two_dimensional = len(self.configuration_manager.patch_size) == 2
         self.num_iterations_per_epoch = length.iterations_2d if two_dimensional else length.iterations_3d
