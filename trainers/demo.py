@@ -42,7 +42,7 @@ LENGTHS = {
 
 
 class DemoLength(nnUNetTrainerNoMirroring):
-    """Mixin before any nnUNetTrainer subclass: train as long as the table says of the class, or of what it derives from.
+    """Mixin before any nnUNetTrainer subclass: train as long as the table says of the class, or of its base.
 
     Without mirroring, which would make the prediction eight times as long as it is.
     """
