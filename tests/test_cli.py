@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -147,6 +149,14 @@ def test_our_warnings_are_one_line_each_and_once(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "warning: a.nii.gz: two places\n"
 
 
+@pytest.mark.parametrize("words", [("--help",), ("inspect", "builtin"), ("doctor",)], ids=" ".join)
+def test_nothing_stands_in_front_of_the_output(words: tuple[str, ...]) -> None:
+    done = run_command(["nnunet-uhf", *words])
+    assert done.stderr == ""
+    assert "Warning" not in done.stdout
+    assert done.stdout.split()[0] in {"Usage:", "Knowledge", "nnunet-uhf"}
+
+
 def test_help_does_not_wait_for_torch() -> None:
     code = (
         "import sys\nfrom nnunet_uhf.cli import main\n"
@@ -188,6 +198,16 @@ def test_every_option_declared_as_a_list_takes_several_values_as_in_nnunet() -> 
                 kept, _, _ = verb.make_parser(verb.context_class(verb)).parse_args(expected)
                 assert kept[option.name] == ["7", "8"]
     assert {"-c", "--keeper", "-f", "--field", "-i", "--weights", "-m", "-pred", "--test"} <= set(tried)
+
+
+def test_options_of_four_verbs_and_more_stand_in_the_readme() -> None:
+    taken = Counter(option.opts[0] for _, verb in verbs_of(typer.main.get_command(app)) for option in verb.params)
+    shared = {name for name, verbs in taken.items() if name.startswith("-") and verbs >= 4}
+    table = (
+        (Path(__file__).parents[1] / "README.md").read_text().split("| Option | What it means |")[1].split("\n\n")[0]
+    )
+    explained = {name for line in table.splitlines()[2:] for name in re.findall(r"`(--?[a-z-]+)`", line.split("|")[1])}
+    assert shared <= explained <= set(taken)
 
 
 def test_a_second_value_of_a_single_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,8 @@ LENGTHS = {
 class DemoLength(nnUNetTrainerNoMirroring):
     """Mixin before any nnUNetTrainer subclass: train as long as the table says of the class, or of its base.
 
-    Without mirroring, which would make the prediction eight times as long as it is.
+    Without mirroring, which would make the prediction eight times as long as it is, and on a CPU with the threads of
+    ``OMP_NUM_THREADS``: nnU-Net takes all cores, which doubles the time of networks this small.
     """
 
     def __init__(
@@ -56,6 +58,9 @@ class DemoLength(nnUNetTrainerNoMirroring):
         device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        if device.type == "cpu" and threads.isdecimal() and int(threads) > 0:
+            torch.set_num_threads(int(threads))
         length = next(LENGTHS[each.__name__] for each in type(self).__mro__ if each.__name__ in LENGTHS)
         self.num_epochs = length.epochs
         two_dimensional = len(self.configuration_manager.patch_size) == 2

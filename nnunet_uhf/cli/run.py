@@ -71,7 +71,8 @@ def _nnunet_uhf(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit status: 2 for whatever the user can put right, 1 for cases left out.
 
-    What a console cannot show is replaced; warnings of ours are one line.
+    What a console cannot show is replaced; warnings of ours are one line, and what libraries say of their own future is
+    for those who write code against them.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     with warnings.catch_warnings():
         warnings.simplefilter("default", UHFWarning)
+        if not debug:
+            warnings.simplefilter("ignore", FutureWarning)
         warnings.showwarning = partial(_show, set())
         _run(given, debug=debug)
 

@@ -36,7 +36,8 @@ DESCRIPTIONS = {
     "keeper": "keeper {}: learns the teacher's features from low field",
     **{model: f"{name} {{}}" for model, name in NAMES.items()},
 }
-PREPARED = ("phantoms", "low_field", "datasets", "plan", "small_plans")
+PLANNING = {"plan_pairs": PAIRS_ID, "plan_tissues": TISSUES_ID}
+PREPARED = ("phantoms", "low_field", "datasets", *PLANNING, "small_plans")
 
 
 def settings_of_shell(folders: Folders) -> dict[str, str]:
@@ -52,13 +53,14 @@ def settings_of_shell(folders: Folders) -> dict[str, str]:
         "nnUNet_wandb_enabled": "0",
         # Threads that spin while they wait make a training many times slower as soon as the computer has other work.
         "OMP_WAIT_POLICY": "PASSIVE",
+        # Networks this small gain nothing from more, and two stages run side by side.
+        "OMP_NUM_THREADS": "1",
     }
 
 
 def environment(folders: Folders) -> dict[str, str]:
     """Environment of all child processes."""
     variables = {**os.environ, **settings_of_shell(folders), "PYTHONUNBUFFERED": "1"}
-    variables.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE)))
     # The demo shows the package at work whatever the user chose for other work in this shell.
     for name in (OPT_OUT_VARIABLE, GUIDE_CHANNEL_VARIABLE, PRESET_VARIABLE):
         variables.pop(name, None)
@@ -80,7 +82,7 @@ def build_stages(
         Stage("phantoms", "phantom subjects", function=lambda: prepare.write_phantoms(settings, folders)),
         Stage("low_field", "low-field images", tuple(low_field)),
         Stage("datasets", "raw nnU-Net datasets", function=lambda: prepare.write_datasets(settings, folders)),
-        _plan(settings),
+        *(_plan(settings, key) for key in PLANNING),
         Stage("small_plans", "small network plans", function=lambda: prepare.write_small_plans(settings, folders)),
     ]
 
@@ -100,23 +102,25 @@ def build_stages(
             train("keeper", KEEPER, PAIRS_ID, configuration, (f"teacher_{configuration}",)),
             _export(settings, folders, configuration),
         ]
-    stages.append(_enhance(settings, folders, device))
     for configuration in larger_first:
         for model in MODELS:
             needed = PREPARED if model == "plain" else (f"export_{configuration}",)
             stages.append(train(model, MODEL_TRAINERS[model], TISSUES_ID, configuration, needed))
+    stages.append(_enhance(settings, folders, device))
     for configuration in larger_first:
         stages += [_predict(settings, folders, model, configuration, device) for model in MODELS]
     stages += [_compare(folders, configuration) for configuration in settings.configurations]
     return stages
 
 
-def _plan(settings: DemoSettings) -> Stage:
+def _plan(settings: DemoSettings, key: str) -> Stage:
+    # a command for each dataset, so that both cores have something to do
     command = (
-        "nnUNetv2_plan_and_preprocess", "-d", str(PAIRS_ID), str(TISSUES_ID), "-c", *settings.configurations,
+        "nnUNetv2_plan_and_preprocess", "-d", str(PLANNING[key]), "-c", *settings.configurations,
         "-npfp", "1", "-np", *["1"] * len(settings.configurations),
     )  # fmt: skip
-    return Stage("plan", "plan and preprocess pairs and labelled scans", command)
+    what = {"plan_pairs": "pairs", "plan_tissues": "labelled scans"}[key]
+    return Stage(key, f"plan and preprocess {what}", command, after=("datasets",))
 
 
 def _export(settings: DemoSettings, folders: Folders, configuration: str) -> Stage:

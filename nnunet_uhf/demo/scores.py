@@ -113,7 +113,7 @@ def _dice(record: dict[str, Any], configuration: str) -> list[DiceScore]:
 
 def _curve(settings: DemoSettings, folders: Folders, model: str, configuration: str) -> list[float]:
     fold = folders.model(TISSUES_DATASET, settings.trainer(MODEL_TRAINERS[model]), configuration).fold(FOLD)
-    return [100 * float(value) for value in load_checkpoint_weights(fold.checkpoint)["logging"]["ema_fg_dice"]]
+    return [100 * float(value) for value in load_checkpoint_weights(fold.checkpoint)["logging"]["mean_fg_dice"]]
 
 
 def _read(path: Path) -> dict[str, Any]:

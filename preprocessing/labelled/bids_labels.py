@@ -8,7 +8,7 @@ from pathlib import Path
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.tables import read_table
 from nnunet_uhf.preprocessing.labelled.bids_files import OWN_SPACES, BidsFile, inherited, subject_images
-from nnunet_uhf.preprocessing.labelled.label_table import HIGHEST_NUMBER, LabelTable, read_mapping
+from nnunet_uhf.preprocessing.labelled.label_table import HIGHEST_NUMBER, LabelTable
 
 
 def label_maps(
@@ -40,7 +40,7 @@ def bids_table(files: Mapping[str, BidsFile], *, derivatives: Path, mapping: Pat
         UHFError: neither is there, or two cases disagree.
     """
     if mapping is not None:
-        return LabelTable.of_numbers(read_mapping(mapping), where=mapping)
+        return LabelTable.of_file(mapping)
     agreed: dict[int, str | None] = {}
     first: Path | None = None
     for file in files.values():

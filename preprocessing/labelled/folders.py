@@ -11,7 +11,7 @@ from rich.progress import track
 
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.imageio.files import case_files
-from nnunet_uhf.preprocessing.labelled.label_table import LabelTable, label_numbers, read_mapping
+from nnunet_uhf.preprocessing.labelled.label_table import LabelTable, label_numbers
 from nnunet_uhf.preprocessing.labelled.scans import (
     DEFAULTS,
     Conversion,
@@ -73,7 +73,7 @@ def convert_folders(
         else:
             scans[case] = LabelledScan({name: files[case] for name, files in by_channel.items()}, maps.get(case))
     told = leave_out_incomplete(problems, options, layout="labelled", found=len(scans))
-    table = _named(options.mapping) if options.mapping is not None else _unnamed(scans, labels, console)
+    table = LabelTable.of_file(options.mapping) if options.mapping is not None else _unnamed(scans, labels, console)
     if options.mapping is None:
         told.append(f"the structures are called {', '.join(table.structures[:3])}, ..: name them by --mapping")
     return write_labelled_scans(
@@ -87,10 +87,6 @@ def _cases(folder: Path, suffix: str) -> dict[str, Path]:
     if not found:
         raise UHFError(f"{folder} holds no file whose name ends in {suffix} before .nii.gz or .nii: correct the suffix")
     return found
-
-
-def _named(mapping: Path) -> LabelTable:
-    return LabelTable.of_numbers(read_mapping(mapping), where=mapping)
 
 
 def _unnamed(scans: dict[str, LabelledScan], folder: Path, console: Console | None) -> LabelTable:

@@ -50,6 +50,15 @@ class LabelTable:
             raise UHFError(f"{where} names no structure: give at least one number a name")
         return cls(structures, numbers)
 
+    @classmethod
+    def of_file(cls, mapping: Path) -> LabelTable:
+        """The structures that a user's mapping names.
+
+        Raises:
+            UHFError: the file is no mapping, or names nothing.
+        """
+        return cls.of_numbers(read_mapping(mapping), where=mapping)
+
     @property
     def label_names(self) -> dict[str, int]:
         """nnU-Net's `labels`: background 0, then the structures."""

@@ -75,6 +75,18 @@ def test_a_training_without_a_keeper_takes_one_that_fits_and_says_so(folder: Pat
     assert "nnUNet_UHF_KKN is not set: the package's own keeper guides, builtin/lf_2d" in str(choice.note)
 
 
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_scans_of_a_t1w_channel_are_guided_by_what_the_package_carries(configuration: str, nnunet: Workspace) -> None:
+    dataset = nnunet.dataset("single")
+    described = {**dataset.dataset_json(), "channel_names": {"0": "T1w"}}
+    choice = choose_keeper(dataset.plans(), configuration, described, trainer="UHFTrainer", fold=0)
+    assert choice.file is not None
+    assert choice.file.path in packaged.builtin_keepers()
+    assert choice.file.path.name.startswith(f"t1w_{configuration[:2]}")
+    assert f"the package's own keeper guides, {packaged.builtin_name(choice.file.path)}" in str(choice.note)
+    assert choice.block.keeper.sha256 == choice.file.header.sha256
+
+
 def test_a_training_that_none_of_them_fits_asks_for_a_keeper(folder: Path, nnunet: Workspace) -> None:
     dataset = nnunet.dataset("multi")  # its channels are others
     with pytest.raises(UHFError, match=r"no keeper: set nnUNet_UHF_KKN .* Those of the package do not fit"):
