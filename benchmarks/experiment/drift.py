@@ -20,7 +20,7 @@ from rich.table import Table
 from experiment.conditions import KEEPERS
 from experiment.data import simulated_folder, subjects
 from experiment.settings import Places, Settings, Task
-from nnunet_uhf.evaluation.probe.points import Reader, network_reader
+from nnunet_uhf.evaluation.probe.readers import Reader, network_reader
 from nnunet_uhf.inference.map_source import map_source
 
 POINTS = 2000

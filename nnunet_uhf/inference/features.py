@@ -154,14 +154,10 @@ def scan_maps(
     """
     volume = torch.from_numpy(np.ascontiguousarray(prepared.data)).float()
     patch = source.configuration.patch_size
-
-    def tiled(part: torch.Tensor) -> list[torch.Tensor]:
-        return tiled_maps(source.maps, part, strides=strides, patch_size=patch, levels=levels, device=device)
-
-    if len(patch) == 3:
-        return [one.numpy() for one in tiled(volume)]
-    slices = [tiled(volume[:, index]) for index in range(volume.shape[1])]
-    return [torch.stack(level, dim=1).numpy() for level in zip(*slices, strict=True)]
+    flat = len(patch) == 2
+    given = volume.transpose(0, 1) if flat else volume[None]
+    found = tiled_maps(source.maps, given, strides=strides, patch_size=patch, levels=levels, device=device)
+    return [(one.transpose(0, 1) if flat else one[0]).numpy() for one in found]
 
 
 def _scans(inputs: Path, source: MapSource) -> dict[str, Scan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,12 @@ from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.nnunet.plans_block import block_in, role_of
 from nnunet_uhf.nnunet.training_data import TrainingData
 from nnunet_uhf.types import FloatArray
+
+_OF_PLANS = ("transpose_forward", "foreground_intensity_properties_per_channel")
+_OF_CONFIGURATION = (
+    "spacing", "normalization_schemes", "use_mask_for_norm", "resampling_fn_data", "resampling_fn_data_kwargs",
+)  # fmt: skip
+"""What preprocessing reads of them."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class MapSource:
         prepare: brings a scan before it.
         names: of the channels it reads; None of a model, which reads all those of its dataset.
         learnt_from: cases that its weights were trained on; None where nobody wrote that down.
+        orientation: to which scans are turned, None where they are read as they are stored.
     """
 
     path: Path
@@ -75,6 +83,14 @@ class MapSource:
     prepare: Callable[[Scan], Prepared]
     names: tuple[str, ...] | None = None
     learnt_from: tuple[str, ...] | None = None
+    orientation: str | None = None
+
+    @property
+    def preparation(self) -> str:
+        """What decides how a scan is prepared: equal ones prepare it alike."""
+        planned = {name: self.plans.plans.get(name) for name in _OF_PLANS}
+        configured = {name: self.configuration.configuration.get(name) for name in _OF_CONFIGURATION}
+        return json.dumps([self.orientation, self.channels, self.names, planned, configured], sort_keys=True)
 
 
 def map_source(model: Path, *, fold: int | str | None = None, drawn: int | None = None) -> MapSource:
@@ -119,6 +135,7 @@ def _of_keeper(path: Path, drawn: int | None) -> MapSource:
         prepare,
         names=tuple(one.channel for one in header.inputs),
         learnt_from=tuple(header.training_cases) if drawn is None else (),
+        orientation=header.orientation,
     )
 
 

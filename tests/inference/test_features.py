@@ -22,7 +22,7 @@ from helpers.workspace import Workspace
 from nnunet_uhf.errors import LeftOutError, UHFError
 from nnunet_uhf.inference.features import features, map_affine
 from nnunet_uhf.inference.map_source import map_source
-from nnunet_uhf.inference.map_tiles import tiled_maps
+from nnunet_uhf.inference.map_tiles import strides_of, tiled_maps
 from nnunet_uhf.keepers.file import build_keeper, read_keeper
 
 CPU = torch.device("cpu")
@@ -60,23 +60,24 @@ def tilted(spacing: tuple[float, float, float]) -> np.ndarray:
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("size", [(32, 32, 32), (40, 70, 33), (20, 33, 47)])
 def test_tiles_give_the_map_of_the_whole(dim: int, size: tuple[int, ...]) -> None:
-    volume = torch.rand(1, *size[:dim])
-    steps: list[tuple[int, int]] = []
+    volumes = torch.rand(3, 1, *size[:dim])
     found = tiled_maps(
-        pooled,
-        volume,
-        strides=STRIDES[dim],
-        patch_size=(30, 32, 32)[:dim],
-        levels=(0, 2),
-        device=CPU,
-        on_tile=lambda *done: steps.append(done),
-    )
-    torch.testing.assert_close(found[0], volume)
+        pooled, volumes, strides=STRIDES[dim], patch_size=(30, 32, 32)[:dim], levels=(0, 2), device=CPU
+    )  # fmt: skip
+    torch.testing.assert_close(found[0], volumes)
     coarse = [-(-n // 4) for n in size[:dim]]
-    padded = torch.zeros(1, *(4 * n for n in coarse))
-    padded[(slice(None), *map(slice, size[:dim]))] = volume
-    torch.testing.assert_close(found[1], pooled(padded[None])[2][0])
-    assert steps[-1][0] == steps[-1][1] == len(steps)
+    padded = torch.zeros(3, 1, *(4 * n for n in coarse))
+    padded[(slice(None), slice(None), *map(slice, size[:dim]))] = volumes
+    torch.testing.assert_close(found[1], pooled(padded)[2])
+
+
+@pytest.mark.parametrize(("patch", "strides"), [((24, 16), [(2, 2), (8, 8)]), ((30, 15), [(2, 2), (8, 8)])])
+def test_strides_are_those_of_a_patch_that_they_divide(patch: tuple[int, int], strides: list[tuple[int, ...]]) -> None:
+    def cut(images: torch.Tensor) -> list[torch.Tensor]:
+        """Maps of a network that pads its input and gives what fits into it: 15 voxels have one of stride 8."""
+        return [images[(..., *(slice(0, n // step * step, step) for n in images.shape[2:]))] for step in (2, 8)]
+
+    assert strides_of(cut, 1, patch, CPU) == strides
 
 
 @pytest.mark.parametrize("order", ["RAS", "LAS", "ASL", "SPR"])
@@ -92,10 +93,10 @@ def test_every_map_lies_where_its_anatomy_is(dim: int, order: str, tmp_path: Pat
     truth = middle(image.get_fdata(), image.affine)
     for level, step in enumerate((1, 2, 4)):
         volume = torch.from_numpy(prepared.data.copy())
-        parts = [volume] if dim == 3 else volume.unbind(1)
         options = {"strides": STRIDES[dim], "patch_size": (32,) * dim, "levels": [level], "device": CPU}
-        part = [tiled_maps(pooled, one, **options)[0] for one in parts]
-        one = (part[0] if dim == 3 else torch.stack(part, dim=1))[0].numpy().transpose(2, 1, 0)
+        given = volume[None] if dim == 3 else volume.transpose(0, 1)
+        (part,) = tiled_maps(pooled, given, **options)
+        one = (part[0, 0] if dim == 3 else part[:, 0]).numpy().transpose(2, 1, 0)
         found = middle(one, map_affine((scan,), prepared, source, (step,) * dim))
         np.testing.assert_allclose(found, truth, atol=0.05)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from nnunet_uhf.evaluation.probe.points import PointMaps
+from nnunet_uhf.evaluation.probe.scores import slab_scores
 from nnunet_uhf.types import FloatArray, Mask
 
 PER_LABEL = 200
@@ -45,11 +47,18 @@ def draw_voxels(labels: NDArray[np.int32], allowed: Mask, rng: np.random.Generat
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A fitted classifier; `converged` tells whether its optimizer came to rest within :data:`ITERATIONS`."""
+    """A fitted classifier: the label of the largest score, `features @ weights + bias`.
 
-    mean: FloatArray
-    scale: FloatArray
-    fitted: Any
+    Attributes:
+        labels: `(K,)`.
+        weights: `(C, K)`, of maps as they are.
+        bias: `(K,)`.
+        converged: whether its optimizer came to rest within :data:`ITERATIONS`.
+    """
+
+    labels: NDArray[np.int32]
+    weights: FloatArray
+    bias: FloatArray
     converged: bool
 
     @classmethod
@@ -64,8 +73,15 @@ class LinearProbe:
             warnings.simplefilter("always")
             model.fit((features - mean) / scale, labels, sample_weight=weights / weights.mean())
         converged = not any(issubclass(one.category, ConvergenceWarning) for one in told)
-        return cls(mean, scale, model, converged)
+        found, bias = model.coef_.T / scale[:, None], model.intercept_
+        if len(model.classes_) == 2:  # scikit-learn keeps the score of the second alone
+            found, bias = np.hstack([0 * found, found]), np.array([0, bias[0]])
+        bias = bias - mean.astype(np.float64) @ found
+        return cls(model.classes_, found.astype(np.float32), bias.astype(np.float32), converged)
 
-    def predict(self, features: FloatArray) -> NDArray[np.int32]:
-        """Labels `(N,)` of features `(N, C)`."""
-        return np.asarray(self.fitted.predict((features - self.mean) / self.scale), dtype=np.int32)
+    def label(self, maps: PointMaps, shape: Sequence[int]) -> NDArray[np.int32]:
+        """Labels of all voxels of a stored scan (X, Y, Z); background where the network saw nothing of it."""
+        found = np.zeros(shape, np.int32)
+        for part, scores in slab_scores(maps, torch.from_numpy(self.weights), torch.from_numpy(self.bias), shape):
+            found[part] = self.labels[scores.max(dim=0).indices.numpy()]  # faster than argmax
+        return found

@@ -1,25 +1,17 @@
-"""Feature maps of a scan read at points of the world: sources of any spacing and orientation at the same voxels."""
+"""Feature maps of a scan at its voxels: sources of any spacing and orientation at the same ones (ours)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from nnunet_uhf.inference.features import map_affine, scan_maps
-from nnunet_uhf.inference.inputs import Scan
-from nnunet_uhf.inference.map_source import MapSource, Prepared
-from nnunet_uhf.inference.map_tiles import strides_of
-from nnunet_uhf.types import Affine, FloatArray, Mask
-
-SMOOTHINGS_MM = (1.0, 2.0, 4.0, 8.0)
-"""Standard deviations of the smoothed copies that stand for the neighbourhood of a voxel."""
+from nnunet_uhf.types import Affine, FloatArray
 
 
 @dataclass(frozen=True)
@@ -31,23 +23,66 @@ class PointMaps:
         affines: (4, 4) each, index (x, y, z) of a map to world mm.
         size: `(Z, Y, X)` of the scan as the network saw it.
         place: (4, 4), index (x, y, z) of that to world mm.
+        scan: (4, 4), index (x, y, z) of the scan as it is stored to world mm.
     """
 
     maps: Sequence[Tensor]
     affines: Sequence[Affine]
     size: tuple[int, ...]
     place: Affine
+    scan: Affine
 
     def at(self, points: NDArray[np.float64]) -> FloatArray:
         """Features `(N, C)` of points `(N, 3)` in mm, all maps in a row, linear between voxels."""
         read = [_read(one, _index(points, affine)) for one, affine in zip(self.maps, self.affines, strict=True)]
         return np.concatenate(read, axis=1)
 
-    def covers(self, points: NDArray[np.float64]) -> Mask:
-        """Which points `(N, 3)` in mm lie in what the network saw: nnU-Net crops scans to what is not 0."""
-        index = _index(points, self.place)
-        ends = np.asarray(self.size[::-1]) - 0.5
-        return np.asarray(((index >= -0.5) & (index <= ends)).all(axis=1))
+    def at_voxels(self, index: NDArray[np.int64], shape: Sequence[int]) -> FloatArray:
+        """Features `(N, C)` of voxels of the stored scan (X, Y, Z), by their place in the flattened array."""
+        voxels = np.stack(np.unravel_index(index, shape), axis=1)
+        return self.at(voxels @ self.scan[:3, :3].T + self.scan[:3, 3])
+
+    def seen(self, shape: Sequence[int]) -> tuple[slice, ...]:
+        """The box of the stored scan (X, Y, Z) that the network saw: nnU-Net crops scans to what is not 0."""
+        box = []
+        for axis in axes_between(shape, self.scan, self.place):
+            ends = self.size[::-1][axis.along] - 0.5
+            inside = np.flatnonzero((axis.positions >= -0.5) & (axis.positions <= ends))
+            box.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
+        return tuple(box)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of one grid as another has it.
+
+    Attributes:
+        along: axis (x, y, z) of the other grid.
+        positions: index there of every voxel `(n,)`.
+    """
+
+    along: int
+    positions: NDArray[np.float64]
+
+    def weights(self, length: int) -> Tensor:
+        """`(n, length)`: linear interpolation of values that lie along the axis; beyond its ends the value there."""
+        inside = np.clip(self.positions, 0, length - 1)
+        below = np.minimum(np.floor(inside).astype(np.int64), max(length - 2, 0))
+        above = np.minimum(below + 1, length - 1)
+        rows = np.arange(len(inside))
+        found = np.zeros((len(inside), length), np.float32)
+        found[rows, below] += 1 - (inside - below)
+        found[rows, above] += inside - below
+        return torch.from_numpy(found)
+
+
+def axes_between(shape: Sequence[int], affine: Affine, other: Affine) -> tuple[Axis, ...]:
+    """The axes of a grid (X, Y, Z) in another one, whose axes are parallel to its own, in any order and direction."""
+    step = np.linalg.inv(other) @ affine
+    along = np.argmax(np.abs(step[:3, :3]), axis=0)
+    return tuple(
+        Axis(int(b), step[b, 3] + step[b, a] * np.arange(n)) for a, (b, n) in enumerate(zip(along, shape, strict=True))
+    )
 
 
 def _index(points: NDArray[np.float64], affine: Affine) -> NDArray[np.float64]:
@@ -61,49 +96,3 @@ def _read(one: Tensor, index: NDArray[np.float64]) -> FloatArray:
     grid = torch.from_numpy((2 * index / ends - 1).astype(np.float32))[None, :, None, None]
     read = F.grid_sample(one[None], grid, mode="bilinear", padding_mode="border", align_corners=True)
     return np.asarray(read[0, :, :, 0, 0].T.numpy())
-
-
-Reader = Callable[[Scan], PointMaps]
-"""Maps of a scan."""
-
-
-def network_reader(source: MapSource, device: torch.device) -> Reader:
-    """All maps of a network."""
-    source.network.to(device).eval()
-    strides = strides_of(source.maps, source.channels, source.configuration.patch_size, device)
-    levels = range(len(strides))
-
-    def read(scan: Scan) -> PointMaps:
-        prepared = source.prepare(scan)
-        maps = [torch.from_numpy(one) for one in scan_maps(source, prepared, levels, strides, device)]
-        affines = [map_affine(scan, prepared, source, stride) for stride in strides]
-        return _of(source, scan, prepared, maps, affines)
-
-    return read
-
-
-def image_reader(source: MapSource, *, neighbourhood: bool) -> Reader:
-    """The image itself as a network is given it; with its neighbourhood: smoothed copies and their slopes, too."""
-
-    def read(scan: Scan) -> PointMaps:
-        prepared = source.prepare(scan)
-        image = np.asarray(prepared.data, dtype=np.float32)
-        channels = [image]
-        if neighbourhood:
-            place = map_affine(scan, prepared, source, (1, 1, 1))
-            spacing = np.linalg.norm(place[:3, :3], axis=0)[::-1]
-            for width in SMOOTHINGS_MM:
-                sigma = width / spacing
-                channels += [np.stack([ndimage.gaussian_filter(one, sigma) for one in image])]
-                channels += [np.stack([ndimage.gaussian_gradient_magnitude(one, sigma) for one in image])]
-        maps = [torch.from_numpy(np.ascontiguousarray(np.concatenate(channels)))]
-        return _of(source, scan, prepared, maps, [map_affine(scan, prepared, source, (1, 1, 1))])
-
-    return read
-
-
-def _of(
-    source: MapSource, scan: Scan, prepared: Prepared, maps: Sequence[Tensor], affines: Sequence[Affine]
-) -> PointMaps:
-    place = map_affine(scan, prepared, source, (1, 1, 1))
-    return PointMaps(maps, affines, tuple(prepared.data.shape[1:]), place)

@@ -6,14 +6,13 @@ same network with random weights and against the image itself, by the same class
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
 import torch
-from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -22,18 +21,17 @@ from nnunet_uhf.devices import checked_device
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.probe.classifier import DrawnVoxels, LinearProbe, draw_voxels
 from nnunet_uhf.evaluation.probe.data import ProbeData, ProbedSubject, read_probe_data
-from nnunet_uhf.evaluation.probe.points import PointMaps, Reader, image_reader, network_reader
+from nnunet_uhf.evaluation.probe.readers import Reader, image_reader, network_reader
 from nnunet_uhf.imageio.volumes import read_any_labels
-from nnunet_uhf.inference.map_source import MapSource, map_source
+from nnunet_uhf.inference.inputs import Scan
+from nnunet_uhf.inference.map_source import MapSource, Prepared, map_source
 from nnunet_uhf.nnunet.labels import Labels
 from nnunet_uhf.seeds import case_generator
-from nnunet_uhf.types import FloatArray, Mask
+from nnunet_uhf.types import FloatArray
 
 RANDOM, IMAGE, NEIGHBOURHOOD = "random", "image", "neighbourhood"
 CONTROLS = (RANDOM, IMAGE, NEIGHBOURHOOD)
 """What a keeper is held against: its network without training, its input, its input with smoothed copies."""
-CHUNK = 50_000
-"""Voxels whose features are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -124,24 +122,26 @@ def probe_arms(arms: Sequence[Arm], data: ProbeData, *, seed: int, console: Cons
     """
     for arm in arms:
         data.scan(data.labelled[0], arm.source)
-    dice: dict[str, dict[str, dict[str, float]]] = {}
-    converged: dict[str, bool] = {}
-    features: dict[str, int] = {}
-    with Progress(console=console, disable=console is None) as bar:
-        advance = bar.add_task("probing", total=len(arms) * (len(data.labelled) + len(data.tested)))
+    drawn: dict[str, list[DrawnVoxels]] = {arm.name: [] for arm in arms}
+    rows: dict[str, list[FloatArray]] = {arm.name: [] for arm in arms}
+    fitted: dict[str, LinearProbe] = {}
+    dice: dict[str, dict[str, dict[str, float]]] = {arm.name: {} for arm in arms}
+    # subject by subject, so that a scan is prepared once for all arms that prepare it alike
+    with Progress(console=console, disable=console is None, speed_estimate_period=600) as bar:
+        advance = bar.add_task("probing", total=len(arms) * (len(data.labelled) + 1 + len(data.tested)))
+        for subject, arm in product(data.labelled, arms):
+            one, row = _sample(arm, data, subject, seed)
+            drawn[arm.name].append(one)
+            rows[arm.name].append(row)
+            bar.advance(advance)
         for arm in arms:
-            drawn, rows = [], []
-            for subject in data.labelled:
-                one, row = _sample(arm, data, subject, seed)
-                drawn.append(one)
-                rows.append(row)
-                bar.advance(advance)
-            fitted = LinearProbe.fit(np.concatenate(rows), drawn)
-            converged[arm.name], features[arm.name] = fitted.converged, rows[0].shape[1]
-            dice[arm.name] = {}
-            for subject in data.tested:
-                dice[arm.name][subject.name] = _test(arm, data, subject, fitted)
-                bar.advance(advance)
+            fitted[arm.name] = LinearProbe.fit(np.concatenate(rows.pop(arm.name)), drawn[arm.name])
+            bar.advance(advance)
+        for subject, arm in product(data.tested, arms):
+            dice[arm.name][subject.name] = _test(arm, data, subject, fitted[arm.name])
+            bar.advance(advance)
+    converged = {name: one.converged for name, one in fitted.items()}
+    features = {name: len(one.weights) for name, one in fitted.items()}
     return ProbeResult(data, tuple(arms), dice, converged, features, seed)
 
 
@@ -158,7 +158,13 @@ def _arms(
     if len(set(given)) < len(given) or set(given) & set(CONTROLS):
         raise UHFError(f"keepers and models would be called {', '.join(given)}: give each a name of its own (--names)")
     folds = [fold if path.is_dir() else None for path in paths]
-    sources = [map_source(path, fold=number) for path, number in zip(paths, folds, strict=True)]
+    preparations: dict[str, _LastScan] = {}
+
+    def source_of(path: Path, number: int | str | None, drawn: int | None = None) -> MapSource:
+        source = map_source(path, fold=number, drawn=drawn)
+        return replace(source, prepare=preparations.setdefault(source.preparation, _LastScan(source.prepare)))
+
+    sources = [source_of(path, number) for path, number in zip(paths, folds, strict=True)]
     arms = [
         Arm(name, None, name, source, network_reader(source, device))
         for name, source in zip(given, sources, strict=True)
@@ -167,7 +173,7 @@ def _arms(
     for control in controls or CONTROLS:
         kept: list[tuple[object, ...]] = []
         for name, path, number, source in zip(given, paths, folds, sources, strict=True):
-            drawn = map_source(path, fold=number, drawn=seed) if control == RANDOM else source
+            drawn = source_of(path, number, seed) if control == RANDOM else source
             if _alike(drawn, control) in kept:
                 continue
             kept.append(_alike(drawn, control))
@@ -186,50 +192,47 @@ def _arms(
 
 def _alike(source: MapSource, control: str) -> tuple[object, ...]:
     """What decides a control: preprocessing, and of random weights the network."""
-    settings = source.configuration
-    seen = (tuple(settings.spacing), tuple(source.plans.transpose_forward), source.names, source.channels)
-    normalised = (tuple(settings.normalization_schemes), tuple(settings.use_mask_for_norm))
     if control != RANDOM:
-        return (*seen, *normalised)
+        return (source.preparation,)
     shapes = tuple((name, tuple(weight.shape)) for name, weight in source.network.state_dict().items())
-    return (*seen, *normalised, type(source.network), shapes)
+    return (source.preparation, type(source.network), shapes)
 
 
-def _points(size: tuple[int, ...], affine: NDArray[np.float64], index: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Places in mm `(N, 3)` of voxels of a label map (X, Y, Z), by their place in the flattened array."""
-    return np.asarray(apply_affine(affine, np.stack(np.unravel_index(index, size), axis=1)))
+class _LastScan:
+    """Preparation of scans that keeps the last: all arms that prepare alike ask for it one after another."""
 
+    def __init__(self, prepare: Callable[[Scan], Prepared]) -> None:
+        self.prepare = prepare
+        self.last: tuple[Scan, Prepared] | None = None
 
-def _covered(maps: PointMaps, size: tuple[int, ...], affine: NDArray[np.float64]) -> Mask:
-    """Which voxels of a label map, flattened, the network saw."""
-    every = np.arange(int(np.prod(size)))
-    parts = np.array_split(every, max(1, len(every) // (20 * CHUNK)))
-    return np.concatenate([maps.covers(_points(size, affine, part)) for part in parts])
+    def __call__(self, scan: Scan) -> Prepared:
+        if self.last is None or self.last[0] != scan:
+            self.last = None  # two do not have to fit into memory
+            self.last = (scan, self.prepare(scan))
+        return self.last[1]
 
 
 def _sample(arm: Arm, data: ProbeData, subject: ProbedSubject, seed: int) -> tuple[DrawnVoxels, FloatArray]:
     """Voxels drawn of a labelled subject, the same for all arms that see them, and their features."""
-    labels, affine = read_any_labels(subject.labels)
+    labels, _ = read_any_labels(subject.labels)
     maps = arm.reader(data.scan(subject, arm.source))
-    flat = labels.reshape(-1).astype(np.int32)
-    allowed = _covered(maps, labels.shape, affine)
+    flat = labels.reshape(-1)
+    seen = np.zeros(labels.shape, bool)
+    seen[maps.seen(labels.shape)] = True
+    allowed = seen.reshape(-1)
     if data.task.ignore is not None:
         allowed &= flat != data.task.ignore
     if len(np.unique(flat[allowed])) < 2:
         raise UHFError(f"{subject.labels} has one label where {arm.source.path} sees the scan: check its grid")
     drawn = draw_voxels(flat, allowed, case_generator(seed, subject.name))
-    return drawn, maps.at(_points(labels.shape, affine, drawn.index))
+    return drawn, maps.at_voxels(drawn.index, labels.shape)
 
 
 def _test(arm: Arm, data: ProbeData, subject: ProbedSubject, fitted: LinearProbe) -> dict[str, float]:
     """Dice by structure of a tested subject; voxels that the network did not see are background."""
-    labels, affine = read_any_labels(subject.labels)
+    labels, _ = read_any_labels(subject.labels)
     maps = arm.reader(data.scan(subject, arm.source))
-    predicted = np.zeros(labels.size, dtype=np.int32)
-    seen = np.flatnonzero(_covered(maps, labels.shape, affine))
-    for part in np.array_split(seen, max(1, -(-len(seen) // CHUNK))):
-        predicted[part] = fitted.predict(maps.at(_points(labels.shape, affine, part)))
-    return structure_dice(labels, predicted.reshape(labels.shape), data.task)
+    return structure_dice(labels, fitted.label(maps, labels.shape), data.task)
 
 
 def structure_dice(truth: NDArray[np.int32], predicted: NDArray[np.int32], task: Labels) -> dict[str, float]:
