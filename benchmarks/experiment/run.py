@@ -32,6 +32,7 @@ from experiment.tables import report, scores
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
+FEWEST_STAGES = 3
 
 
 def numbers(text: str, option: str) -> list[int]:
@@ -119,6 +120,12 @@ def main(
     chosen_seeds = [] if prepare else numbers(seeds, "--seeds")
     if max(chosen_seeds, default=0) >= SEEDS:
         raise UHFError(f"--seeds {seeds}: splits are made for seeds below {SEEDS}")
+    stages_of_network = numbers(features, "--features")
+    if len(stages_of_network) < FEWEST_STAGES:
+        raise UHFError(
+            f"--features {features}: a network of {FEWEST_STAGES} stages or more, such as 16,32,64; nnU-Net weighs the "
+            "coarsest output with 0, so one of two stages has no loss"
+        )
     settings = Settings(
         task=task,
         keeper_subjects=keeper_subjects,
@@ -133,7 +140,7 @@ def main(
         learning_rate=learning_rate,
         pretraining_epochs=pretraining_epochs,
         batch=batch,
-        features=tuple(numbers(features, "--features")),
+        features=tuple(stages_of_network),
         keeper_features=keeper_features,
         keeper_preset=keeper_preset,
         keeper=str(keeper.resolve()) if keeper else "",

@@ -13,6 +13,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from helpers.support import REPOSITORY, tiny_trainer
@@ -233,6 +234,21 @@ def test_every_trainer_of_the_chain_exists(
     assert all(getattr(trainers, name).__name__ == name for name in names)
 
 
+def test_trainings_of_one_process_have_each_its_own_seed_and_length(
+    nnunet: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment" / "trainers"))
+    trainers, dataset = importlib.import_module("experiment_trainers"), nnunet.dataset("single")
+    for seed, epochs in (("2", "3"), ("4", "5")):
+        for name, value in (("SEED", seed), ("EPOCHS", epochs), ("ITERATIONS", "7"), ("LANE", "resident")):
+            monkeypatch.setenv(f"UHF_EXPERIMENT_{name}", value)
+        assert trainers.UHFTrainerRandomKeeper_experiment.keeper_seed == int(seed)
+        plans = {**dataset.plans(), "continue_training": False}
+        trainer = trainers.nnUNetTrainer_experiment(plans, "2d", 0, dataset.dataset_json(), torch.device("cpu"))
+        assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == (int(epochs), 7)
+        assert trainer.resident
+
+
 def test_a_run_has_its_own_seed_keeper_and_model_folder(
     benchmark: SimpleNamespace, task: Any, places: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +294,7 @@ def test_the_trainers_mirror_only_where_they_may(
 ) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks" / "experiment" / "trainers"))
     trainers = importlib.import_module("experiment_trainers")
-    monkeypatch.setattr(trainers, "MIRRORING", mirroring)
+    monkeypatch.setenv("UHF_EXPERIMENT_MIRRORING", str(int(mirroring)))
     trainer = tiny_trainer(trainers.nnUNetTrainer_experiment, nnunet.dataset("single"), "2d")
     *_, axes = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
     assert axes == trainer.inference_allowed_mirroring_axes == ((0, 1) if mirroring else None)
@@ -313,6 +329,15 @@ def test_lists_of_numbers_are_read(benchmark: SimpleNamespace, text: str, values
 def test_other_lists_are_refused(benchmark: SimpleNamespace, text: str) -> None:
     with pytest.raises(UHFError, match="--labels"):
         benchmark.run.numbers(text, "--labels")
+
+
+def test_a_network_of_two_stages_is_refused_before_anything_is_written(
+    benchmark: SimpleNamespace, tmp_path: Path
+) -> None:
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--features", "8,16"]
+    with pytest.raises(UHFError, match="3 stages or more"):
+        CliRunner().invoke(benchmark.run.app, words, catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_severities_are_read_and_odd_ones_refused(benchmark: SimpleNamespace) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -56,16 +57,36 @@ from nnunet_uhf.trainers.guided.optimizer import WithFusions
 from nnunet_uhf.trainers.image_to_image.transforms import OnChannels, intensity_on
 
 PRESET = "reference"
-SEED = int(os.environ.get("UHF_EXPERIMENT_SEED", "0"))
-EPOCHS = int(os.environ.get("UHF_EXPERIMENT_EPOCHS", "1"))
-ITERATIONS = int(os.environ.get("UHF_EXPERIMENT_ITERATIONS", "250"))
-LEARNING_RATE = float(os.environ.get("UHF_EXPERIMENT_LEARNING_RATE", "0"))
-LANE = os.environ.get("UHF_EXPERIMENT_LANE", "nnunet")
-MIRRORING = os.environ.get("UHF_EXPERIMENT_MIRRORING", "1") == "1"
+
+
+class Setting:
+    """A class attribute that is a variable of the environment at the moment when it is asked for.
+
+    Trainings of several seeds and lengths run in one process, which imports this file once.
+    """
+
+    def __init__(self, name: str, kind: Callable[[str], Any], default: str) -> None:
+        self.name, self.kind, self.default = f"UHF_EXPERIMENT_{name}", kind, default
+
+    def __get__(self, trainer: object, owner: type) -> Any:
+        return self.kind(os.environ.get(self.name, self.default))
+
+
+def is_one(text: str) -> bool:
+    """Of a variable that is 0 or 1."""
+    return text == "1"
+
+
+def is_resident(text: str) -> bool:
+    """Of the lane's name."""
+    return text == "resident"
 
 
 class Sized(nnUNetTrainer):
     """Mixin before any nnUNetTrainer subclass: length of the environment."""
+
+    epochs: Any = Setting("EPOCHS", int, "1")
+    iterations: Any = Setting("ITERATIONS", int, "250")
 
     def __init__(
         self,
@@ -76,36 +97,40 @@ class Sized(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs, self.num_iterations_per_epoch = EPOCHS, ITERATIONS
+        self.num_epochs, self.num_iterations_per_epoch = self.epochs, self.iterations
 
 
 class Pretraining(Resident, Sized):
     """Mixin for what is trained before: every generator that nnU-Net draws from starts from the seed."""
 
-    resident = LANE == "resident"
+    resident: Any = Setting("LANE", is_resident, "nnunet")
+
+    seed_of_all: Any = Setting("SEED", int, "0")
 
     def initialize(self) -> None:
         """The weights are those of the seed."""
-        set_seeds()
+        set_seeds(self.seed_of_all)
         super().initialize()
 
     def on_train_start(self) -> None:
         """So are the draws."""
         super().on_train_start()
-        set_seeds()
+        set_seeds(self.seed_of_all)
 
 
-def set_seeds() -> None:
+def set_seeds(seed: int) -> None:
     """Seed every generator that nnU-Net draws from."""
-    random.seed(SEED)
-    np.random.seed(SEED)  # noqa: NPY002 - batchgenerators draws from the legacy state
-    torch.manual_seed(SEED)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - batchgenerators draws from the legacy state
+    torch.manual_seed(seed)
 
 
 class Experiment(SeededTraining, Resident, Sized):
     """Mixin for the segmentation trainers."""
 
-    resident = LANE == "resident"
+    learning_rate: Any = Setting("LEARNING_RATE", float, "0")
+    mirrored: Any = Setting("MIRRORING", is_one, "1")
+    resident: Any = Setting("LANE", is_resident, "nnunet")
 
     def __init__(
         self,
@@ -117,11 +142,11 @@ class Experiment(SeededTraining, Resident, Sized):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_val_iterations_per_epoch = 1
-        self.initial_lr = LEARNING_RATE or self.initial_lr
+        self.initial_lr = self.learning_rate or self.initial_lr
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         """nnU-Net's own SGD, or Adam where a learning rate is given: it gets somewhere in a few hundred steps."""
-        if not LEARNING_RATE:
+        if not self.learning_rate:
             return super().configure_optimizers()
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(trained, self.initial_lr)
@@ -130,7 +155,7 @@ class Experiment(SeededTraining, Resident, Sized):
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802 - nnU-Net's name
         """nnU-Net's own, without mirroring where labels tell left from right."""
         *others, mirrored = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        if not MIRRORING:
+        if not self.mirrored:
             mirrored = self.inference_allowed_mirroring_axes = None
         return *others, mirrored
 
@@ -150,7 +175,7 @@ class UHFTrainer_experiment(Experiment, UHFTrainer):
 class UHFTrainerRandomKeeper_experiment(Experiment, UHFTrainerRandomKeeper):
     """Control; another random keeper for every seed."""
 
-    keeper_seed = SEED
+    keeper_seed: ClassVar[Any] = Setting("SEED", int, "0")
 
 
 class UHFTrainerZeroGuide_experiment(Experiment, UHFTrainerZeroGuide):
@@ -160,7 +185,7 @@ class UHFTrainerZeroGuide_experiment(Experiment, UHFTrainerZeroGuide):
 class UHFTrainerTrainableKeeper_experiment(Experiment, UHFTrainerTrainableKeeper):
     """Control; another start for every seed."""
 
-    keeper_seed = SEED
+    keeper_seed: ClassVar[Any] = Setting("SEED", int, "0")
 
 
 class UHFTrainerUnfrozenKeeper_experiment(Experiment, UHFTrainerUnfrozenKeeper):
@@ -186,7 +211,7 @@ class UHFTrainerFrozenBaseline_experiment(FrozenBackbone, UHFTrainerFromBaseline
 class UHFTrainerRandomKeeperFromBaseline_experiment(Experiment, StartsFromCondition, UHFTrainerRandomKeeper):
     """Control of the first."""
 
-    keeper_seed = SEED
+    keeper_seed: ClassVar[Any] = Setting("SEED", int, "0")
 
 
 class UHFPrivilegedTrainer_experiment(Experiment, UHFPrivilegedTrainer):
@@ -200,7 +225,7 @@ class nnUNetTrainerMasked_experiment(Pretraining, MaskedPretraining):
 class nnUNetTrainerFromMasked_experiment(StartsFromWeights, Experiment):
     """Plain nnU-Net that starts from it; its heads start from their own."""
 
-    fold_of_start = int(os.environ.get("UHF_EXPERIMENT_MASKED_FOLD", "0"))
+    fold_of_start: Any = Setting("MASKED_FOLD", int, "0")
     with_heads = False
 
 
@@ -236,7 +261,7 @@ class UHFTrainerTrueGuides_experiment(Experiment):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The fusions learn at a rate of their own, as in every guided training."""
         optimizer, schedule = super().configure_optimizers()
-        if LEARNING_RATE:
+        if self.learning_rate:
             return optimizer, schedule
         for group in optimizer.param_groups:
             group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
