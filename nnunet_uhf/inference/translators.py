@@ -62,7 +62,7 @@ def way_back(model: Path, *, folds: Sequence[int | str] | None = None) -> Enhanc
 
 def _parts_of(block: TrainingBlock, folder: ModelFolder) -> TranslationParts | None:
     """Of a training that translates between domains; None of any other. UHFError where the block is damaged."""
-    if block.networks.part("judges") is None and block.networks.part("source_intensity") is None:
+    if not block.translates:
         return None
     try:
         return TranslationParts.of(block.networks.parts)

@@ -113,7 +113,7 @@ def describe_keeper(
         raise UHFError(f"{where}: the uhf block names a channel beyond the {channels} of the plans; restore plans.json")
     source_field = task.low_field_T if task.low_field_T is not None else block.simulated_field
     measured = block.networks.part("target_intensity")
-    if not measured and block.networks.part("source_intensity") is not None:
+    if not measured and block.translates:
         raise UHFError(f"{where}: the uhf block of a translation lacks target_intensity; restore plans.json")
     cited = f"Method: {kind.citation}. {FRAMEWORK}"
     return KeeperHeader(

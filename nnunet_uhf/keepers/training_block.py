@@ -101,6 +101,11 @@ class TrainingBlock:
         return self.source_channel if self.same_field else self.target_channel
 
     @property
+    def translates(self) -> bool:
+        """Whether a translation between two domains is trained: its parts are those of no other method."""
+        return any(self.networks.part(name) is not None for name in ("judges", "source_intensity"))
+
+    @property
     def simulated_field(self) -> float | None:
         """Field strength in tesla of a simulated source; None for pairs."""
         return None if self.simulation is None else float(self.simulation["preset"]["field_T"])
