@@ -125,3 +125,10 @@ def test_a_part_that_was_left_out_is_none() -> None:
     networks = NetworksEntry(architecture={}, parts={"discriminator": None})
     assert networks.part("discriminator") is None
     assert networks.as_json() == {"architecture": {}, "discriminator": None}
+
+
+@pytest.mark.parametrize("part", ["judges", "source_intensity"])
+def test_a_block_that_lost_one_part_of_a_translation_is_still_one(part: str) -> None:
+    block = TrainingBlock.parse(written("keeper", **{part: {"mean": 1.0}}), where="plans.json")
+    assert block.translates
+    assert not TrainingBlock.parse(written("keeper"), where="plans.json").translates

@@ -29,7 +29,7 @@ def as_json(result: ProbeResult) -> dict[str, Any]:
         means = subject_means(result, arm.name)
         arms[arm.name] = {
             "control_kind": arm.control,
-            "of": arm.of,
+            "control_of": list(arm.of),
             "maps": result.features[arm.name],
             "source": arm.source.note,
             "classifier_converged": result.converged[arm.name],
@@ -80,17 +80,18 @@ def _mean(values: Sequence[float]) -> dict[str, Any]:
 
 
 def as_table(content: dict[str, Any]) -> Table:
-    """The arms with their means in percent, and how far keepers are above each control."""
+    """The arms with their means in percent, and how far keepers are above their own controls."""
     arms = content["arms"]
-    controls = [name for name, arm in arms.items() if arm["control_kind"] is not None]
+    kinds = dict.fromkeys(arm["control_kind"] for arm in arms.values() if arm["control_kind"] is not None)
     table = Table(
         title=f"{content['dataset']}: {len(content['labelled'])} labelled, {len(content['tested'])} tested subjects; "
         "Dice in percent [95 % over subjects]"
     )
-    for heading in ("maps of", "how many", "Dice", *(escape(f"minus {name}") for name in controls)):
+    for heading in ("maps of", "how many", "Dice", *(f"minus {kind}" for kind in kinds)):
         table.add_column(heading)
     for name, arm in arms.items():
-        cells = [_shown(arm["minus"].get(other), "difference", signed=True) for other in controls]
+        own = {one["control_kind"]: other for other, one in arms.items() if name in one["control_of"]}
+        cells = [_shown(arm["minus"].get(own.get(kind)), "difference", signed=True) for kind in kinds]
         table.add_row(escape(name), str(arm["maps"]), _shown(arm["mean"], "mean"), *cells)
     return table
 

@@ -41,14 +41,14 @@ class Arm:
     Attributes:
         name: in tables.
         control: which of :data:`CONTROLS` it is; None of what is probed.
-        of: name of the arm whose network or input a control has; its own name otherwise.
+        of: names of the keepers and models whose control it is; none of what is probed.
         source: the network whose preprocessing is used.
         reader: gives the maps.
     """
 
     name: str
     control: str | None
-    of: str
+    of: tuple[str, ...]
     source: MapSource
     reader: Reader
 
@@ -166,27 +166,20 @@ def _arms(
 
     sources = [source_of(path, number) for path, number in zip(paths, folds, strict=True)]
     arms = [
-        Arm(name, None, name, source, network_reader(source, device))
-        for name, source in zip(given, sources, strict=True)
+        Arm(name, None, (), source, network_reader(source, device)) for name, source in zip(given, sources, strict=True)
     ]
-    several = len(paths) > 1
     for control in controls or CONTROLS:
-        kept: list[tuple[object, ...]] = []
+        alike: dict[tuple[object, ...], tuple[MapSource, list[str]]] = {}
         for name, path, number, source in zip(given, paths, folds, sources, strict=True):
             drawn = source_of(path, number, seed) if control == RANDOM else source
-            if _alike(drawn, control) in kept:
-                continue
-            kept.append(_alike(drawn, control))
-            reader = network_reader(drawn, device) if control == RANDOM else None
-            arms.append(
-                Arm(
-                    f"{control} ({name})" if several and len(kept) > 1 else control,
-                    control,
-                    name,
-                    drawn,
-                    reader or image_reader(source, neighbourhood=control == NEIGHBOURHOOD),
-                )
-            )
+            alike.setdefault(_alike(drawn, control), (drawn, []))[1].append(name)
+        for index, (source, served) in enumerate(alike.values()):
+            if control == RANDOM:
+                reader = network_reader(source, device)
+            else:
+                reader = image_reader(source, neighbourhood=control == NEIGHBOURHOOD)
+            name = f"{control} ({served[0]})" if index else control
+            arms.append(Arm(name, control, tuple(served), source, reader))
     return tuple(arms)
 
 

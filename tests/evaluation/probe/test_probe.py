@@ -22,8 +22,8 @@ from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.probe.classifier import LinearProbe, draw_voxels
 from nnunet_uhf.evaluation.probe.data import read_probe_data
 from nnunet_uhf.evaluation.probe.readers import image_reader, network_reader, smoothed
-from nnunet_uhf.evaluation.probe.report import as_json, notes
-from nnunet_uhf.evaluation.probe.run import Arm, probe, probe_arms
+from nnunet_uhf.evaluation.probe.report import as_json, as_table, notes
+from nnunet_uhf.evaluation.probe.run import CONTROLS, Arm, probe, probe_arms
 from nnunet_uhf.evaluation.probe.scores import slab_scores
 from nnunet_uhf.inference.map_source import map_source
 from nnunet_uhf.inference.preprocess import preprocess_image
@@ -101,9 +101,9 @@ def test_maps_are_read_at_the_voxels_of_the_labels(dim: int, there: Path, tmp_pa
 def test_the_probe_finds_what_stands_in_the_maps_and_not_what_does_not(there: Path, tmp_path: Path) -> None:
     source = map_source(as_stored(tmp_path))
     arms = [
-        Arm("by hand", None, "by hand", replace(source, maps=bumps), network_reader(replace(source, maps=bumps), CPU)),
-        Arm("constant", None, "constant", source, network_reader(replace(source, maps=lambda p: [p * 0]), CPU)),
-        Arm("image", "image", "by hand", source, image_reader(source, neighbourhood=False)),
+        Arm("by hand", None, (), replace(source, maps=bumps), network_reader(replace(source, maps=bumps), CPU)),
+        Arm("constant", None, (), source, network_reader(replace(source, maps=lambda p: [p * 0]), CPU)),
+        Arm("image", "image", ("by hand",), source, image_reader(source, neighbourhood=False)),
     ]
     result = probe_arms(arms, read_probe_data(901, labelled=2, tested=None, seed=0), seed=0)
     content = as_json(result)["arms"]
@@ -218,6 +218,11 @@ def test_controls_are_one_for_all_keepers_that_share_them(there: Path, tmp_path:
         "neighbourhood",
         f"neighbourhood ({slices.stem})",
     ]
+    assert [arm.of for arm in result.arms if arm.control == "image"] == [("first", "second"), ("slices",)]
+    table = as_table(as_json(result))
+    assert [column.header for column in table.columns[3:]] == [f"minus {name}" for name in CONTROLS]
+    own = [list(column.cells) for column in table.columns[3:]]
+    assert all(all(cells[:3]) and not any(cells[3:]) for cells in own)
     assert not notes(as_json(result)) or "stopped after" in notes(as_json(result))[0]
 
 
