@@ -27,7 +27,7 @@ class FoldFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """The guidance of a model folder, as its block has it; ``keeper`` is the hash of the weights."""
+    """The guidance of a model folder, as its block has it; ``keeper`` is a hash, ``origin`` says whose."""
 
     trainer: str
     configuration: str
@@ -35,6 +35,7 @@ class ModelFacts:
     preset: str
     fusion_rate: float | None
     keeper: str
+    origin: str
     folds: tuple[FoldFacts, ...]
 
 
@@ -56,6 +57,7 @@ def model_facts(folder: Path) -> ModelFacts:
         preset=block.preset,
         fusion_rate=block.fusion_rate,
         keeper=block.keeper.sha256,
+        origin=block.keeper.provenance.described(),
         folds=tuple(
             _fold_facts(fold, place.any_checkpoint)
             for fold, place in model.folds.items()
@@ -82,11 +84,17 @@ def model_table(facts: ModelFacts) -> Table:
         ("preset", facts.preset),
         ("fusions learn", _rate(facts.fusion_rate)),
         ("keeper", facts.keeper),
+        ("it comes from", facts.origin),
     ]
     for each in facts.folds:
         seed = "" if each.seed is None else f", seed {each.seed}"
         loudness = " ".join(f"{value:.3f}" for value in each.loudness) or "not recorded"
-        rows.append((f"fold {each.fold}", f"{each.epochs} epochs{seed}, loudness, finest stage first: {loudness}"))
+        rows.append(
+            (
+                f"fold {each.fold}",
+                f"{each.epochs} epoch{'s' if each.epochs != 1 else ''}{seed}, loudness, finest stage first: {loudness}",
+            )
+        )
     for name, value in rows:
         table.add_row(name, Text(value))
     return table

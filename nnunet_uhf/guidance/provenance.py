@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nnunet_uhf.keepers.table import in_tesla
+
 #: What is left of a keeper's provenance when its weights are drawn anew: what the network's input depends on.
 _OF_THE_ARCHITECTURE = ("spacing_mm", "patch_size")
+_NO_ROUTE = "none"
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,15 @@ class Provenance:
         """In which the images of its training are stored; "mixed" of several."""
         return self._text("orientation")
 
+    def described(self) -> str:
+        """Field strengths, route and training for people, and what its maker says of it."""
+        if self.route == _NO_ROUTE:
+            return f"random weights, {self.fold}: it has learnt nothing"
+        fields = f"{in_tesla(self.source_field)} -> {in_tesla(self.target_field)}"
+        note = self.metrics.get("note")
+        said = f" ({note})" if note else ""
+        return f"{fields}, route {self.route}, trained on {self.dataset} {self.configuration} fold {self.fold}{said}"
+
     def drawn(self, seed: int) -> Provenance:
         """That of random weights in the same architecture: they know nothing."""
         kept = {name: self.content[name] for name in _OF_THE_ARCHITECTURE if name in self.content}
@@ -88,7 +100,7 @@ class Provenance:
             "dataset": "nothing",
             "configuration": "random weights",
             "fold": f"seed {seed}",
-            "route": "none",
+            "route": _NO_ROUTE,
             "source_field_T": None,
             "target_field_T": None,
             "training_cases": [],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import nibabel
@@ -108,6 +109,17 @@ def test_every_python_block_of_a_page_runs(page: Path, folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             exec(compile(code, str(page), "exec"), namespace)
+    for trainer in trainers_of(namespace):  # nnU-Net keeps what these names stand for, and *args stands for nothing
+        kinds = {parameter.kind for parameter in inspect.signature(trainer.__init__).parameters.values()}
+        assert kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD}, trainer
+
+
+def trainers_of(namespace: Mapping[str, object]) -> list[type]:
+    """Trainers that a page defines."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    classes = [value for value in namespace.values() if isinstance(value, type)]
+    return [value for value in classes if issubclass(value, nnUNetTrainer) and value.__module__ == "page"]
 
 
 def test_every_setting_is_of_a_page_that_has_blocks() -> None:

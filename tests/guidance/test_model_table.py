@@ -33,9 +33,11 @@ def test_inspect_shows_seed_rate_and_loudness_of_every_fold(
     facts = json.loads(capsys.readouterr().out)
     assert facts["folds"] == [{"fold": "0", "epochs": 1, "seed": 7, "loudness": trainer.loudness}]
     assert (facts["control"], facts["fusion_rate"]) == ("zero", 3e-3)
+    assert facts["origin"] == "random weights, seed 0: it has learnt nothing"
     run("inspect", folder)
     table = " ".join(capsys.readouterr().out.split())
     assert "maps are replaced by zeros" in table
+    assert "it comes from │ random weights" in table
     assert f"{trainer.loudness[0]:.3f}" in table
 
 

@@ -254,11 +254,8 @@ class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
         if block.has_drawn_keeper:
             self.print_to_log_file(f"{guidance}: random weights, seed {block.keeper.seed}")
         else:
-            self.print_to_log_file(
-                f"{guidance}: {origin.source_field} T -> {origin.target_field} T, route {origin.route}, "
-                f"trained on {origin.dataset} {origin.configuration} fold {origin.fold}; "
-                f"held-out quality: {origin.metrics or 'not stated'}"
-            )
+            measured = {name: value for name, value in origin.metrics.items() if name != "note"}
+            self.print_to_log_file(f"{guidance}: {origin.described()}; held-out quality: {measured or 'not stated'}")
         self.print_to_log_file(
             f"The keeper sees channel {', '.join(f'{index} ({names[index]})' for index in block.guide_channels)}; "
             f"preset {block.preset}, fusion {block.fusion}"

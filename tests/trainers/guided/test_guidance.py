@@ -86,7 +86,7 @@ def test_validation_leaves_a_summary_and_probabilities(trained: TrainedModel) ->
 
 def test_the_log_names_keeper_and_channel(trained: TrainedModel) -> None:
     log = next((trained.folder / "fold_0").glob("training_log_*.txt")).read_text()
-    assert f"UHF guidance by keeper {read_keeper(trained.keeper).header.sha256[:8]}: 0.36 T -> 3.0 T" in log
+    assert f"UHF guidance by keeper {read_keeper(trained.keeper).header.sha256[:8]}: 0.36 T -> 3 T, route " in log
     assert "The keeper sees channel 0 (LF)" in log
     assert "learnt from images stored in PIR, this dataset's are stored in LAS (5 of 5 cases)" in log
 
