@@ -86,6 +86,25 @@ def test_keeper_labelled_and_test_subjects_are_disjoint(benchmark: SimpleNamespa
     assert len(set(everybody)) == len(everybody)
 
 
+def test_a_keeper_is_probed_on_subjects_that_it_has_not_seen(
+    benchmark: SimpleNamespace, task: Any, places: Any
+) -> None:
+    chosen = settings(benchmark)
+    benchmark.data.copy_images(chosen, task, places)
+    dataset = places.out / "raw" / "Dataset301_Probed"
+    options = {"data": places.data, "experiment": places.out, "out": dataset, "severity": "high"}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    probed = importlib.import_module("experiment.probed")
+    assert CliRunner().invoke(probed.app, words, catch_exceptions=False).exit_code == 0
+    groups = benchmark.data.subjects(chosen, task, places)
+    for part, group in (("Tr", "pool"), ("Ts", "test")):
+        for kind, ending in (("images", "_0000.nii.gz"), ("labels", ".nii.gz")):
+            files = sorted(path.name for path in (dataset / f"{kind}{part}").iterdir())
+            assert files == [f"{case}{ending}" for case in groups[group]]
+    with pytest.raises(UHFError, match="finished run"):
+        CliRunner().invoke(probed.app, [*words[:-1], "3:4"], catch_exceptions=False)
+
+
 def test_the_gate_of_all_labels_has_those_of_the_keepers_subjects(
     benchmark: SimpleNamespace, task: Any, places: Any
 ) -> None:

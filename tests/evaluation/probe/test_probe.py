@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -164,21 +165,6 @@ def test_the_answer_is_that_of_reading_every_voxel(raw: Path, tmp_path: Path, mo
     assert found == pytest.approx(SLOW_ROUTE, abs=0.2)
 
 
-def test_a_scan_is_prepared_once_for_all_that_prepare_it_alike(
-    there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared: list[Path] = []
-
-    def noted(scan: tuple[Path, ...], *others: object, **named: object) -> object:
-        prepared.append(scan[0])
-        return preprocess_image(scan, *others, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("nnunet_uhf.inference.map_source.preprocess_image", noted)
-    first, second = (tiny_keeper(tmp_path, 3, name=f"{n}.safetensors", seed=n) for n in (1, 2))
-    probe([first, second], 901, labelled=2, tested=2)
-    assert len(prepared) == len(set(prepared)) == 4
-
-
 def test_a_keeper_of_random_weights_is_its_own_control(
     there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,7 +190,16 @@ def test_a_keeper_of_random_weights_is_its_own_control(
     assert (out / "probe.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_controls_are_one_for_all_keepers_that_share_them(there: Path, tmp_path: Path) -> None:
+def test_controls_and_prepared_scans_are_one_for_all_keepers_that_share_them(
+    there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[str] = []
+
+    def noted(scan: tuple[Path, ...], *others: Any, **named: Any) -> Any:
+        prepared.append(scan[0].name)
+        return preprocess_image(scan, *others, **named)
+
+    monkeypatch.setattr("nnunet_uhf.inference.map_source.preprocess_image", noted)
     first = tiny_keeper(tmp_path, 3, name="first.safetensors", seed=1)
     second = tiny_keeper(tmp_path, 3, name="second.safetensors", seed=2)
     slices = tiny_keeper(tmp_path, 2, name="slices.safetensors")
@@ -218,6 +213,7 @@ def test_controls_are_one_for_all_keepers_that_share_them(there: Path, tmp_path:
         "neighbourhood",
         f"neighbourhood ({slices.stem})",
     ]
+    assert len(prepared) == 2 * len(set(prepared)) == 2 * 4  # in 3D and in slices
     assert [arm.of for arm in result.arms if arm.control == "image"] == [("first", "second"), ("slices",)]
     table = as_table(as_json(result))
     assert [column.header for column in table.columns[3:]] == [f"minus {name}" for name in CONTROLS]
