@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 
 from nnunet_uhf.demo import prepare
@@ -160,4 +161,8 @@ def _compare(folders: Folders, configuration: str) -> Stage:
         "-np", "1",
     )  # fmt: skip
     predicted = tuple(f"predict_{model}_{configuration}" for model in MODELS)
-    return Stage(f"compare_{configuration}", f"comparison {configuration}", command, after=predicted)
+
+    def make_room() -> None:  # `compare` overwrites nothing, and a stage may be run again
+        shutil.rmtree(folders.comparison(configuration), ignore_errors=True)
+
+    return Stage(f"compare_{configuration}", f"comparison {configuration}", command, make_room, after=predicted)

@@ -65,6 +65,15 @@ def test_each_command_is_about_the_configurations_asked_for(
     assert named == asked
 
 
+def test_the_comparison_can_be_made_again(stages: list[Stage], tmp_path: Path) -> None:
+    made = Folders(tmp_path).comparison("2d")
+    made.mkdir(parents=True)
+    compared = next(stage for stage in stages if stage.key == "compare_2d")
+    assert compared.function is not None
+    compared.function()
+    assert not made.exists()
+
+
 def test_segmentation_learns_as_nnunet_has_it() -> None:
     for name in ("nnUNetTrainer_demo", "UHFTrainer_demo", "UHFTrainerRandomKeeper_demo"):
         trainer = getattr(nnunet_uhf.trainers, name)
