@@ -91,7 +91,7 @@ class Provenance:
         fields = f"{in_tesla(self.source_field)} -> {in_tesla(self.target_field)}"
         note = self.metrics.get("note")
         said = f" ({note})" if note else ""
-        return f"{fields}, route {self.route}, trained on {self.dataset} {self.configuration} fold {self.fold}{said}"
+        return f"{fields}, route {self.route}, trained on {self.dataset}, {self.configuration}, fold {self.fold}{said}"
 
     def drawn(self, seed: int) -> Provenance:
         """That of random weights in the same architecture: they know nothing."""

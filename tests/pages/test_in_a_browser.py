@@ -103,6 +103,12 @@ def test_the_demo_is_printed_with_every_section_number_and_command(pages: dict[s
         assert plain(words) in printed, words
 
 
+def test_a_curve_that_stands_alone_does_not_fill_the_page(pages: dict[str, Path], browser: Browser) -> None:
+    browser.open(pages["demo"], width=1280)
+    browser.value("document.querySelector('.curves svg').remove()")
+    assert browser.value("document.querySelector('.curves svg').clientWidth") <= 640
+
+
 @pytest.mark.parametrize("name", ["compare", "demo"])
 def test_the_contents_lead_to_every_part(name: str, pages: dict[str, Path], browser: Browser) -> None:
     browser.open(pages[name], width=1280)
