@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 Maps = Callable[[Tensor], Sequence[Tensor]]
 """`(B, C, *P)` to maps `(B, c_l, *P_l)`, finest first."""
-TOGETHER = 2**18
+TOGETHER = 2**17
 """Voxels of tiles that are computed together."""
 
 
