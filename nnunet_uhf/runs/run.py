@@ -77,7 +77,8 @@ def commands(
     lines = []
     left = [step for step in steps_of(settings, RunFolders(out), device=device, gpus=gpus) if not step.done()]
     for part in parts:
-        lines += [f"# {part}: {MEANING[part]}", *(step.line() for step in left if step.part == part)]
+        here = [step.line() for step in left if step.part == part]
+        lines += [f"# {part}: {MEANING[part] if here else 'nothing is left'}", *here]
     return lines
 
 

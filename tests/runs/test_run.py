@@ -212,6 +212,9 @@ def test_printed_commands_are_what_is_left_and_its_trainings_need_no_order(fake:
     assert not (tmp_path / "out").exists()
     fake.train("UHFTrainer_5epochs__nnUNetPlans__2d", "1")
     assert len(commands(asked, tmp_path / "out", device="cuda", parts=("train",))[1:]) == 3
+    for trainer, fold in (("UHFTrainer", "0"), ("nnUNetTrainerSeeded", "0"), ("nnUNetTrainerSeeded", "1")):
+        fake.train(f"{trainer}_5epochs__nnUNetPlans__2d", fold)
+    assert commands(asked, tmp_path / "out", device="cuda", parts=("train",)) == ["# train: nothing is left"]
 
 
 def test_print_writes_one_command_a_line(
