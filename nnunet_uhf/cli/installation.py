@@ -53,7 +53,7 @@ def demo(
         str | None, typer.Option("--only", metavar="STAGE", help="Run one stage again, as commands.sh of a demo does.")
     ] = None,
 ) -> None:
-    """Show the whole chain on made subjects, without downloads: some minutes on two CPU cores."""
+    """Show the whole chain on made subjects, without downloads: four minutes on two free CPU cores."""
     from rich.console import Console
 
     from nnunet_uhf.demo.pipeline import run_demo

@@ -60,7 +60,7 @@ def run_demo(
     else:
         console.print(
             f"{settings.subjects} phantoms from the ICBM template: nothing is downloaded, nothing is a patient.",
-            f"Some minutes on two free CPU cores; logs in {folders.logs}",
+            f"Four minutes on two free CPU cores in 2D; logs in {folders.logs}",
             sep="\n",
             highlight=False,
             soft_wrap=True,
