@@ -22,6 +22,8 @@ MOST_OUTLINE_MM = 3.0
 MOST_ROTATION_DEG = 30.0
 LARGEST_STRETCH = 1.15
 LEAST_COVERED = 0.98
+#: Differences of normalised mutual information below this say nothing: interpolation alone makes them.
+SAME_NMI = 0.002
 #: A pair is an outlier at this many robust standard deviations (median absolute deviation), among at least 5 pairs.
 OUTLIER, FEWEST_FOR_OUTLIERS = 3.5, 5
 
@@ -119,7 +121,7 @@ def flag_outliers(pairs: Mapping[str, Alignment]) -> None:
         middle = np.median(values)
         deviation = 1.4826 * np.median(np.abs(values - middle))
         # pairs that hardly differ are no outliers of each other
-        deviation = max(deviation, 0.05 * abs(middle) if name == "outline_mm" else 0.002)
+        deviation = max(deviation, 0.05 * abs(middle) if name == "outline_mm" else SAME_NMI)
         for pair, value in zip(pairs.values(), values, strict=True):
             if value - middle > OUTLIER * deviation:
                 pair.reasons.append(f"{name} is far from the other pairs'")
@@ -130,7 +132,7 @@ def _conspicuous(pair: Alignment) -> list[str]:
     reasons = []
     if pair.outline_mm > MOST_OUTLINE_MM:
         reasons.append(f"outlines {pair.outline_mm:.1f} mm apart")
-    if pair.nmi_after < pair.nmi_before:
+    if pair.nmi_before - pair.nmi_after > SAME_NMI:
         reasons.append("less mutual information than before registration")
     if pair.rotation_deg > MOST_ROTATION_DEG:
         reasons.append(f"turned by {pair.rotation_deg:.0f} degrees")
