@@ -37,7 +37,8 @@ DESCRIPTIONS = {
     "keeper": "keeper {}: learns the teacher's features from low field",
     **{model: f"{name} {{}}" for model, name in NAMES.items()},
 }
-PLANNING = {"plan_pairs": PAIRS_ID, "plan_tissues": TISSUES_ID}
+PLANNING = {"plan_pairs": (PAIRS_ID, "pairs"), "plan_tissues": (TISSUES_ID, "labelled scans")}
+"""Dataset and what it is, by the stage that plans it."""
 PREPARED = ("phantoms", "low_field", "datasets", *PLANNING, "small_plans")
 
 
@@ -116,11 +117,11 @@ def build_stages(
 
 def _plan(settings: DemoSettings, key: str) -> Stage:
     # a command for each dataset, so that both cores have something to do
+    dataset, what = PLANNING[key]
     command = (
-        "nnUNetv2_plan_and_preprocess", "-d", str(PLANNING[key]), "-c", *settings.configurations,
+        "nnUNetv2_plan_and_preprocess", "-d", str(dataset), "-c", *settings.configurations,
         "-npfp", "1", "-np", *["1"] * len(settings.configurations),
     )  # fmt: skip
-    what = {"plan_pairs": "pairs", "plan_tissues": "labelled scans"}[key]
     return Stage(key, f"plan and preprocess {what}", command, after=("datasets",))
 
 

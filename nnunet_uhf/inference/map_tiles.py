@@ -69,11 +69,12 @@ def tiled_maps(
                 if level not in sums:
                     whole = [length // unit for length, unit in zip(padded, stride, strict=True)]
                     sums[level] = torch.zeros(len(volumes), made.shape[1], *whole)
-                    weights[level] = torch.zeros(len(volumes), 1, *whole)
+                    weights[level] = torch.zeros(whole)
                 for (one, *start), tile in zip(batch, made * weight, strict=True):
                     there = _box(one, [a // unit for a, unit in zip(start, stride, strict=True)], tile.shape[1:])
                     sums[level][there] += tile
-                    weights[level][there] += weight
+                    if one == 0:  # the tiles of all volumes lie alike
+                        weights[level][there[2:]] += weight
     kept = {
         level: tuple(slice(0, math.ceil(n / unit)) for n, unit in zip(size, strides[level], strict=True))
         for level in levels

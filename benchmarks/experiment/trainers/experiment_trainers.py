@@ -82,6 +82,10 @@ def is_resident(text: str) -> bool:
     return text == "resident"
 
 
+SEED = Setting("SEED", int, "0")
+RESIDENT = Setting("LANE", is_resident, "nnunet")
+
+
 class Sized(nnUNetTrainer):
     """Mixin before any nnUNetTrainer subclass: length of the environment."""
 
@@ -103,9 +107,8 @@ class Sized(nnUNetTrainer):
 class Pretraining(Resident, Sized):
     """Mixin for what is trained before: every generator that nnU-Net draws from starts from the seed."""
 
-    resident: Any = Setting("LANE", is_resident, "nnunet")
-
-    seed_of_all: Any = Setting("SEED", int, "0")
+    resident: Any = RESIDENT
+    seed_of_all: Any = SEED
 
     def initialize(self) -> None:
         """The weights are those of the seed."""
@@ -130,7 +133,7 @@ class Experiment(SeededTraining, Resident, Sized):
 
     learning_rate: Any = Setting("LEARNING_RATE", float, "0")
     mirrored: Any = Setting("MIRRORING", is_one, "1")
-    resident: Any = Setting("LANE", is_resident, "nnunet")
+    resident: Any = RESIDENT
 
     def __init__(
         self,
@@ -175,7 +178,7 @@ class UHFTrainer_experiment(Experiment, UHFTrainer):
 class UHFTrainerRandomKeeper_experiment(Experiment, UHFTrainerRandomKeeper):
     """Control; another random keeper for every seed."""
 
-    keeper_seed: ClassVar[Any] = Setting("SEED", int, "0")
+    keeper_seed: ClassVar[Any] = SEED
 
 
 class UHFTrainerZeroGuide_experiment(Experiment, UHFTrainerZeroGuide):
@@ -185,7 +188,7 @@ class UHFTrainerZeroGuide_experiment(Experiment, UHFTrainerZeroGuide):
 class UHFTrainerTrainableKeeper_experiment(Experiment, UHFTrainerTrainableKeeper):
     """Control; another start for every seed."""
 
-    keeper_seed: ClassVar[Any] = Setting("SEED", int, "0")
+    keeper_seed: ClassVar[Any] = SEED
 
 
 class UHFTrainerUnfrozenKeeper_experiment(Experiment, UHFTrainerUnfrozenKeeper):
@@ -211,7 +214,7 @@ class UHFTrainerFrozenBaseline_experiment(FrozenBackbone, UHFTrainerFromBaseline
 class UHFTrainerRandomKeeperFromBaseline_experiment(Experiment, StartsFromCondition, UHFTrainerRandomKeeper):
     """Control of the first."""
 
-    keeper_seed: ClassVar[Any] = Setting("SEED", int, "0")
+    keeper_seed: ClassVar[Any] = SEED
 
 
 class UHFPrivilegedTrainer_experiment(Experiment, UHFPrivilegedTrainer):
