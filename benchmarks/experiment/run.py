@@ -57,7 +57,7 @@ def needs_pairs(condition: str) -> bool:
 def main(
     data: Annotated[Path, typer.Option(help="ixi_hh_2mm, or msd_hippocampus for that task.")],
     out: Annotated[Path, typer.Option(help="Output folder; a stopped run goes on there.")],
-    task: Annotated[str, typer.Option(help="tissue, region, deep_grey or hippocampus.")] = "tissue",
+    task: Annotated[str, typer.Option(help="tissue, region, structure, deep_grey or hippocampus.")] = "tissue",
     labels: Annotated[str, typer.Option(help="Labelled subjects: 3,5,10,20 for example.")] = "3,10",
     seeds: Annotated[str, typer.Option(help=f"Seeds below {SEEDS}; more may be added later.")] = "0,1",
     conditions: Annotated[

@@ -11,7 +11,7 @@ from typing import Any
 from experiment.conditions import BOTH, HIGH, LOW, PAIRS, Condition
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.networks.presets import DEFAULT_PRESET
-from nnunet_uhf.nnunet.labels import tells_sides_apart
+from nnunet_uhf.nnunet.labels import side_and_name, tells_sides_apart
 
 PLANS = "nnUNetPlans_experiment"
 MASKED_TRAINER = "nnUNetTrainerMasked_experiment"
@@ -93,29 +93,37 @@ class Task:
         return not tells_sides_apart(self.names)
 
 
+OF_REGIONS = ("deep_grey", "structure")
+"""Tasks made of the labels of `region`: small nuclei alone, and every structure with both of its sides as one."""
+
+
 def find_task(name: str, data: Path) -> Task:
-    """`tissue`, `region` and `deep_grey` of ixi_hh_2mm, `hippocampus` of msd_hippocampus; UHFError for another name."""
+    """`tissue`, `region` and those of OF_REGIONS of ixi_hh_2mm, `hippocampus` of msd_hippocampus; UHFError for another."""
     if name == "hippocampus":
         # no tissue labels: three Gaussians in the crop
         return Task(
             "images", "labels", {"background": 0, "anterior": 1, "posterior": 2}, ("--tissues", "gmm"), whole=True
         )
+    stored = "region" if name in OF_REGIONS else name
     try:
-        stored = "region" if name == "deep_grey" else name
         names = json.loads((data / "labels.json").read_text())[stored]
     except (OSError, KeyError) as error:
         raise UHFError(
-            f"{data} has no task {name!r}: use tissue, region or deep_grey with ixi_hh_2mm, hippocampus with "
-            "msd_hippocampus"
+            f"{data} has no task {name!r}: use tissue, region, {' or '.join(OF_REGIONS)} with ixi_hh_2mm, hippocampus "
+            "with msd_hippocampus"
         ) from error
     tissues = ("--labels", str(data / "labels_tissue"))
-    if name != "deep_grey":
+    if name not in OF_REGIONS:
         return Task("images", f"labels_{name}", names, tissues)
-    meant = {each: value for each, value in names.items() if any(part in each.lower() for part in DEEP_GREY)}
-    numbered = {"background": 0, **{each: number for number, each in enumerate(meant, start=1)}}
-    return Task(
-        "images", f"labels_{stored}", numbered, tissues, chosen={value: numbered[each] for each, value in meant.items()}
-    )
+    meant = {each: value for each, value in names.items() if value}
+    if name == "deep_grey":
+        meant = {each: value for each, value in meant.items() if any(part in each.lower() for part in DEEP_GREY)}
+        called = {each: each for each in meant}
+    else:
+        called = {each: side_and_name(each)[1] for each in meant}
+    numbered = {"background": 0, **{each: n for n, each in enumerate(dict.fromkeys(called.values()), start=1)}}
+    chosen = {value: numbered[called[each]] for each, value in meant.items()}
+    return Task("images", f"labels_{stored}", numbered, tissues, chosen=chosen)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,18 +157,27 @@ def test_the_headroom_says_what_can_be_shown(
     assert told in capsys.readouterr().out
 
 
-def test_deep_grey_is_a_part_of_the_regions(benchmark: SimpleNamespace, places: Any) -> None:
-    names = {"background": 0, "Left-Thalamus": 2, "Cortex": 1, "Right-Putamen": 3}
+@pytest.mark.parametrize(
+    ("name", "expected", "values", "mirrored"),
+    [
+        ("deep_grey", ["Left-Thalamus", "Right-Thalamus"], [0, 0, 1, 2], False),
+        ("structure", ["cortex", "thalamus"], [0, 1, 2, 2], True),
+    ],
+)
+def test_tasks_made_of_regions(
+    benchmark: SimpleNamespace, places: Any, name: str, expected: list[str], values: list[int], mirrored: bool
+) -> None:
+    names = {"background": 0, "Cortex": 1, "Left-Thalamus": 2, "Right-Thalamus": 3}
     (places.data / "labels.json").write_text(json.dumps({"region": names}))
     (places.data / "labels_tissue").rename(places.data / "labels_region")
-    task = benchmark.settings.find_task("deep_grey", places.data)
-    assert task.names == {"background": 0, "Left-Thalamus": 1, "Right-Putamen": 2}
-    assert not task.mirrored
+    task = benchmark.settings.find_task(name, places.data)
+    assert task.names == {"background": 0, **{each: number for number, each in enumerate(expected, start=1)}}
+    assert task.mirrored == mirrored
     places.out.mkdir()
     benchmark.data.copy_images(settings(benchmark), task, places)
     stored = np.asarray(nibabel.load(places.data / "labels_region" / "case_00.nii.gz").dataobj)
     written = np.asarray(nibabel.load(places.labels(task) / "case_00.nii.gz").dataobj)
-    assert np.array_equal(written, np.array([0, 0, 1, 2])[stored])
+    assert np.array_equal(written, np.array(values)[stored])
 
 
 def test_more_subjects_than_there_are_is_refused(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
