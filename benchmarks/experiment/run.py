@@ -77,7 +77,7 @@ def main(
     epochs: Annotated[int, typer.Option(help="Epochs of a segmentation training: steps of its learning rate.")] = 4,
     iterations: Annotated[int, typer.Option(help="Iterations of a segmentation training, all epochs.")] = 200,
     learning_rate: Annotated[
-        float, typer.Option(help="Of Adam for all weights; 0: nnU-Net's own optimizer and learning rate.")
+        float, typer.Option(help="Of nnU-Net's AdamW for the backbone; 0: its SGD and learning rate.")
     ] = 0.0,
     batch: Annotated[int, typer.Option(help="Slices in a batch.")] = 4,
     features: Annotated[str, typer.Option(help="Features of the segmentation network's stages.")] = "16,32,64,128",

@@ -98,7 +98,7 @@ OF_REGIONS = ("deep_grey", "structure")
 
 
 def find_task(name: str, data: Path) -> Task:
-    """`tissue`, `region` and those of OF_REGIONS of ixi_hh_2mm, `hippocampus` of msd_hippocampus; UHFError for another."""
+    """`tissue`, `region`, OF_REGIONS of ixi_hh_2mm, `hippocampus` of msd_hippocampus; UHFError for another name."""
     if name == "hippocampus":
         # no tissue labels: three Gaussians in the crop
         return Task(

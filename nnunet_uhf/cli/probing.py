@@ -48,6 +48,13 @@ def probe(
     fold: Annotated[
         str | None, typer.Option("-f", metavar="FOLD", help="Of model folders. Default: the first that is finished.")
     ] = None,
+    beside_image: Annotated[
+        bool,
+        typer.Option(
+            "--beside-image",
+            help="Maps of networks with the image and its smoothed copies beside them: what do they add?",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of subjects, voxels and random weights.")] = 0,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is already there.")] = False,
@@ -70,6 +77,7 @@ def probe(
         tested=tested,
         seed=seed,
         fold=None if fold is None else fold_number(fold),
+        beside_image=beside_image,
         device=torch_device(device),
         console=Console(stderr=True),
     )

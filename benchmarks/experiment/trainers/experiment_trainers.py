@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.optimizer.nnUNetTrainerAdam import nnUNetTrainerAdam
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
@@ -84,6 +84,7 @@ def is_resident(text: str) -> bool:
 
 SEED = Setting("SEED", int, "0")
 RESIDENT = Setting("LANE", is_resident, "nnunet")
+LEARNING_RATE = Setting("LEARNING_RATE", float, "0")
 
 
 class Sized(nnUNetTrainer):
@@ -128,10 +129,23 @@ def set_seeds(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-class Experiment(SeededTraining, Resident, Sized):
-    """Mixin for the segmentation trainers."""
+class BackboneOptimizer(nnUNetTrainerAdam):
+    """Mixin behind every other of a segmentation trainer: nnU-Net's SGD, or its AdamW where a learning rate is given.
 
-    learning_rate: Any = Setting("LEARNING_RATE", float, "0")
+    It gets somewhere in a few hundred steps. Fusions learn at a rate of their own beside either.
+    """
+
+    learning_rate: Any = LEARNING_RATE
+
+    def configure_optimizers(self) -> Any:
+        """As nnU-Net's trainer of that optimizer."""
+        return super().configure_optimizers() if self.learning_rate else nnUNetTrainer.configure_optimizers(self)
+
+
+class Experiment(SeededTraining, Resident, Sized):
+    """Mixin for the segmentation trainers, with :class:`BackboneOptimizer` behind it."""
+
+    learning_rate: Any = LEARNING_RATE
     mirrored: Any = Setting("MIRRORING", is_one, "1")
     resident: Any = RESIDENT
 
@@ -147,14 +161,6 @@ class Experiment(SeededTraining, Resident, Sized):
         self.num_val_iterations_per_epoch = 1
         self.initial_lr = self.learning_rate or self.initial_lr
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
-        """nnU-Net's own SGD, or Adam where a learning rate is given: it gets somewhere in a few hundred steps."""
-        if not self.learning_rate:
-            return super().configure_optimizers()
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.Adam(trained, self.initial_lr)
-        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
-
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802 - nnU-Net's name
         """nnU-Net's own, without mirroring where labels tell left from right."""
         *others, mirrored = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -167,43 +173,43 @@ class Experiment(SeededTraining, Resident, Sized):
         self.print_to_log_file("no validation: see the predictions of the test subjects")
 
 
-class nnUNetTrainer_experiment(Experiment):
+class nnUNetTrainer_experiment(Experiment, BackboneOptimizer):
     """Plain nnU-Net: what everything is held against."""
 
 
-class UHFTrainer_experiment(Experiment, UHFTrainer):
+class UHFTrainer_experiment(Experiment, UHFTrainer, BackboneOptimizer):
     """Guided."""
 
 
-class UHFTrainerRandomKeeper_experiment(Experiment, UHFTrainerRandomKeeper):
+class UHFTrainerRandomKeeper_experiment(Experiment, UHFTrainerRandomKeeper, BackboneOptimizer):
     """Control; another random keeper for every seed."""
 
     keeper_seed: ClassVar[Any] = SEED
 
 
-class UHFTrainerZeroGuide_experiment(Experiment, UHFTrainerZeroGuide):
+class UHFTrainerZeroGuide_experiment(Experiment, UHFTrainerZeroGuide, BackboneOptimizer):
     """Control."""
 
 
-class UHFTrainerTrainableKeeper_experiment(Experiment, UHFTrainerTrainableKeeper):
+class UHFTrainerTrainableKeeper_experiment(Experiment, UHFTrainerTrainableKeeper, BackboneOptimizer):
     """Control; another start for every seed."""
 
     keeper_seed: ClassVar[Any] = SEED
 
 
-class UHFTrainerUnfrozenKeeper_experiment(Experiment, UHFTrainerUnfrozenKeeper):
+class UHFTrainerUnfrozenKeeper_experiment(Experiment, UHFTrainerUnfrozenKeeper, BackboneOptimizer):
     """Control."""
 
 
-class UHFTrainerEnhancedInput_experiment(Experiment, UHFTrainerEnhancedInput):
+class UHFTrainerEnhancedInput_experiment(Experiment, UHFTrainerEnhancedInput, BackboneOptimizer):
     """Control."""
 
 
-class nnUNetTrainerGoesOn_experiment(StartsFromWeights, Experiment):
+class nnUNetTrainerGoesOn_experiment(StartsFromWeights, Experiment, BackboneOptimizer):
     """Control: plain nnU-Net that goes on from a finished one, for as long as what starts from the same."""
 
 
-class UHFTrainerFromBaseline_experiment(Experiment, StartsFromCondition, UHFTrainerFromBaseline):
+class UHFTrainerFromBaseline_experiment(Experiment, StartsFromCondition, UHFTrainerFromBaseline, BackboneOptimizer):
     """Guided from a finished plain model on."""
 
 
@@ -211,13 +217,15 @@ class UHFTrainerFrozenBaseline_experiment(FrozenBackbone, UHFTrainerFromBaseline
     """The same, and the plain model stays as it is."""
 
 
-class UHFTrainerRandomKeeperFromBaseline_experiment(Experiment, StartsFromCondition, UHFTrainerRandomKeeper):
+class UHFTrainerRandomKeeperFromBaseline_experiment(
+    Experiment, StartsFromCondition, UHFTrainerRandomKeeper, BackboneOptimizer
+):
     """Control of the first."""
 
     keeper_seed: ClassVar[Any] = SEED
 
 
-class UHFPrivilegedTrainer_experiment(Experiment, UHFPrivilegedTrainer):
+class UHFPrivilegedTrainer_experiment(Experiment, UHFPrivilegedTrainer, BackboneOptimizer):
     """Hears the teacher's maps of the true high-field image in a share of the batches, and predicts without."""
 
 
@@ -225,14 +233,14 @@ class nnUNetTrainerMasked_experiment(Pretraining, MaskedPretraining):
     """A masked autoencoder of the keeper subjects' low-field images."""
 
 
-class nnUNetTrainerFromMasked_experiment(StartsFromWeights, Experiment):
+class nnUNetTrainerFromMasked_experiment(StartsFromWeights, Experiment, BackboneOptimizer):
     """Plain nnU-Net that starts from it; its heads start from their own."""
 
     fold_of_start: Any = Setting("MASKED_FOLD", int, "0")
     with_heads = False
 
 
-class UHFTrainerTrueGuides_experiment(Experiment):
+class UHFTrainerTrueGuides_experiment(Experiment, BackboneOptimizer):
     """Gate: the teacher's maps of the true high-field image, channel 1, guide a network that sees channel 0 alone."""
 
     @classmethod
@@ -264,8 +272,6 @@ class UHFTrainerTrueGuides_experiment(Experiment):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The fusions learn at a rate of their own, as in every guided training."""
         optimizer, schedule = super().configure_optimizers()
-        if self.learning_rate:
-            return optimizer, schedule
         for group in optimizer.param_groups:
             group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
         return WithFusions(optimizer, unwrap(self.network).fusions.parameters(), PRESETS[PRESET].fusion_rate), schedule

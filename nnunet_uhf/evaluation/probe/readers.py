@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -52,6 +53,18 @@ def image_reader(source: MapSource, *, neighbourhood: bool) -> Reader:
             spacing = np.linalg.norm(place[:3, :3], axis=0)[::-1]
             channels += [each for width in SMOOTHINGS_MM for each in smoothed(image, width / spacing)]
         return _of(source, scan, prepared, [torch.cat(channels)], [place])
+
+    return read
+
+
+def side_by_side(*readers: Reader) -> Reader:
+    """The maps of readers of one preprocessing, one behind the other."""
+
+    def read(scan: Scan) -> PointMaps:
+        first, *_ = found = [reader(scan) for reader in readers]
+        maps = [one for each in found for one in each.maps]
+        affines = [one for each in found for one in each.affines]
+        return replace(first, maps=maps, affines=affines)
 
     return read
 

@@ -49,6 +49,7 @@ def as_json(result: ProbeResult) -> dict[str, Any]:
         "labelled": [subject.name for subject in result.data.labelled],
         "tested": [subject.name for subject in result.data.tested],
         "seed": result.seed,
+        "maps_of_networks_beside_the_neighbourhood": result.beside_image,
         "classifier": {
             "kind": "multinomial logistic regression on standardised maps",
             "voxels_per_label_and_subject": PER_LABEL,
@@ -83,9 +84,10 @@ def as_table(content: dict[str, Any]) -> Table:
     """The arms with their means in percent, and how far keepers are above their own controls."""
     arms = content["arms"]
     kinds = dict.fromkeys(arm["control_kind"] for arm in arms.values() if arm["control_kind"] is not None)
+    beside = "; networks beside the neighbourhood" if content["maps_of_networks_beside_the_neighbourhood"] else ""
     table = Table(
         title=f"{content['dataset']}: {len(content['labelled'])} labelled, {len(content['tested'])} tested subjects; "
-        "Dice in percent [95 % over subjects]"
+        f"Dice in percent [95 % over subjects]{beside}"
     )
     for heading in ("maps of", "how many", "Dice", *(f"minus {kind}" for kind in kinds)):
         table.add_column(heading)

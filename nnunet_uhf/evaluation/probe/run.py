@@ -21,7 +21,7 @@ from nnunet_uhf.devices import checked_device
 from nnunet_uhf.errors import UHFError
 from nnunet_uhf.evaluation.probe.classifier import DrawnVoxels, LinearProbe, draw_voxels
 from nnunet_uhf.evaluation.probe.data import ProbeData, ProbedSubject, read_probe_data
-from nnunet_uhf.evaluation.probe.readers import Reader, image_reader, network_reader
+from nnunet_uhf.evaluation.probe.readers import Reader, image_reader, network_reader, side_by_side
 from nnunet_uhf.imageio.volumes import read_any_labels
 from nnunet_uhf.inference.inputs import Scan
 from nnunet_uhf.inference.map_source import MapSource, Prepared, map_source
@@ -64,6 +64,7 @@ class ProbeResult:
         converged: by arm, whether the classifier's optimizer came to rest.
         features: by arm, how many maps there are.
         seed: of voxels and random weights.
+        beside_image: whether the maps of networks, random ones too, had the image and its neighbourhood beside them.
     """
 
     data: ProbeData
@@ -72,6 +73,7 @@ class ProbeResult:
     converged: Mapping[str, bool]
     features: Mapping[str, int]
     seed: int
+    beside_image: bool = False
 
     def seen(self, arm: Arm) -> list[str]:
         """Tested subjects that the weights of an arm were trained on, by name."""
@@ -88,6 +90,7 @@ def probe(
     tested: int | None = None,
     seed: int = 0,
     fold: int | str | None = None,
+    beside_image: bool = False,
     device: str | torch.device = "cpu",
     console: Console | None = None,
 ) -> ProbeResult:
@@ -101,6 +104,8 @@ def probe(
         tested: subjects that are tested; by default all others.
         seed: of subjects, voxels and random weights.
         fold: of model folders; the first finished one by default.
+        beside_image: give the classifiers of networks, random ones too, the image and its neighbourhood beside their
+            maps: a keeper minus `neighbourhood` is then what its maps add to what filters find.
         device: where networks run.
         console: shows a progress bar when given.
 
@@ -108,10 +113,10 @@ def probe(
         UHFError: no usable model or dataset; a dataset whose channels a model does not read.
     """
     used = checked_device(device)
-    arms = _arms(models, names, seed=seed, fold=fold, device=used)
+    arms = _arms(models, names, seed=seed, fold=fold, beside_image=beside_image, device=used)
     data = read_probe_data(dataset, labelled=labelled, tested=tested, seed=seed)
     data.require_sound()
-    return probe_arms(arms, data, seed=seed, console=console)
+    return replace(probe_arms(arms, data, seed=seed, console=console), beside_image=beside_image)
 
 
 def probe_arms(arms: Sequence[Arm], data: ProbeData, *, seed: int, console: Console | None = None) -> ProbeResult:
@@ -146,7 +151,13 @@ def probe_arms(arms: Sequence[Arm], data: ProbeData, *, seed: int, console: Cons
 
 
 def _arms(
-    models: Sequence[str | Path], names: Sequence[str], *, seed: int, fold: int | str | None, device: torch.device
+    models: Sequence[str | Path],
+    names: Sequence[str],
+    *,
+    seed: int,
+    fold: int | str | None,
+    beside_image: bool,
+    device: torch.device,
 ) -> tuple[Arm, ...]:
     controls = [str(model) for model in models if str(model) in CONTROLS]
     paths = [Path(model) for model in models if str(model) not in CONTROLS]
@@ -164,10 +175,12 @@ def _arms(
         source = map_source(path, fold=number, drawn=drawn)
         return replace(source, prepare=preparations.setdefault(source.preparation, _LastScan(source.prepare)))
 
+    def reader_of(source: MapSource) -> Reader:
+        maps = network_reader(source, device)
+        return side_by_side(maps, image_reader(source, neighbourhood=True)) if beside_image else maps
+
     sources = [source_of(path, number) for path, number in zip(paths, folds, strict=True)]
-    arms = [
-        Arm(name, None, (), source, network_reader(source, device)) for name, source in zip(given, sources, strict=True)
-    ]
+    arms = [Arm(name, None, (), source, reader_of(source)) for name, source in zip(given, sources, strict=True)]
     for control in controls or CONTROLS:
         alike: dict[tuple[object, ...], tuple[MapSource, list[str]]] = {}
         for name, path, number, source in zip(given, paths, folds, sources, strict=True):
@@ -175,7 +188,7 @@ def _arms(
             alike.setdefault(_alike(drawn, control), (drawn, []))[1].append(name)
         for index, (source, served) in enumerate(alike.values()):
             if control == RANDOM:
-                reader = network_reader(source, device)
+                reader = reader_of(source)
             else:
                 reader = image_reader(source, neighbourhood=control == NEIGHBOURHOOD)
             name = f"{control} ({served[0]})" if index else control

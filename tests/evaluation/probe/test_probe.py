@@ -165,6 +165,18 @@ def test_the_answer_is_that_of_reading_every_voxel(raw: Path, tmp_path: Path, mo
     assert found == pytest.approx(SLOW_ROUTE, abs=0.2)
 
 
+def test_beside_the_image_maps_lose_nothing_that_filters_find(there: Path, tmp_path: Path) -> None:
+    keeper = tiny_keeper(tmp_path, 3, seed=7)
+    alone, beside = (
+        as_json(probe([keeper], 901, labelled=2, tested=3, beside_image=flag))["arms"] for flag in (False, True)
+    )
+    for name in (keeper.stem, "random"):
+        assert beside[name]["maps"] == alone[name]["maps"] + alone["neighbourhood"]["maps"]
+        assert beside[name]["mean"]["mean"] > max(alone[name]["mean"]["mean"] + 0.2, 0.85)
+    for name in ("image", "neighbourhood"):
+        assert beside[name]["mean"] == alone[name]["mean"]
+
+
 def test_a_keeper_of_random_weights_is_its_own_control(
     there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +187,7 @@ def test_a_keeper_of_random_weights_is_its_own_control(
         main(["probe", *arguments, "-device", "cpu"])
     assert left.value.code == 0
     content = json.loads((out / "probe.json").read_text())
+    assert not content["maps_of_networks_beside_the_neighbourhood"]
     name = keeper.stem
     assert list(content["arms"]) == [name, "random"]
     assert content["arms"][name]["minus"]["random"]["difference"] == 0
