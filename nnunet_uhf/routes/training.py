@@ -1,6 +1,7 @@
 """What dataset.json may say of how teacher and keeper are trained: the `training` entry of its `uhf` object (ours).
 
-Learning rates, their schedule, and the weights of the losses. What it does not say is the preset's, else the trainer's.
+Learning rates, their schedule, the weights of the losses, and the clip of gradients. What it does not say is the
+preset's, else the trainer's.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ WEIGHTS = tuple(
     )
 )
 """Terms of the losses that a weight can be given for, of every method."""
-_ENTRIES = ("learning_rate", "schedule", "weights")
+_ENTRIES = ("learning_rate", "schedule", "weights", "gradient_clip")
 _SMALLEST_RATE, _LARGEST_RATE, _LARGEST_WEIGHT = 1e-9, 1.0, 1e6
+_SMALLEST_CLIP, _LARGEST_CLIP = 1e-6, 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +59,13 @@ class TrainingWishes:
         learning_rates: Adam's at the start, by network.
         schedule: one of :data:`SCHEDULES`; None for the trainer's own.
         weights: of terms of the losses, by name.
+        gradient_clip: largest norm of the gradients of each network; None for the trainer's own.
     """
 
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     schedule: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    gradient_clip: float | None = None
 
     def over(self, other: TrainingWishes) -> TrainingWishes:
         """These wishes, and those of ``other`` where these say nothing."""
@@ -69,6 +73,7 @@ class TrainingWishes:
             learning_rates={**other.learning_rates, **self.learning_rates},
             schedule=self.schedule or other.schedule,
             weights={**other.weights, **self.weights},
+            gradient_clip=other.gradient_clip if self.gradient_clip is None else self.gradient_clip,
         )
 
 
@@ -88,6 +93,12 @@ def read_training(declared: Mapping[str, Any], where: str) -> TrainingWishes:
     schedule = training.get("schedule")
     if schedule is not None and (not isinstance(schedule, str) or schedule not in SCHEDULES):
         raise UHFError(f"{where}: uhf.training.schedule is {schedule!r}; choose one of {', '.join(SCHEDULES)}")
+    clip = training.get("gradient_clip")
+    if clip is not None and not is_number(clip, _SMALLEST_CLIP, _LARGEST_CLIP):
+        raise UHFError(
+            f"{where}: uhf.training.gradient_clip is {clip!r}; give a number from {_SMALLEST_CLIP:g} to "
+            f"{_LARGEST_CLIP:g}"
+        )
     rate = training.get("learning_rate", {})
     rates = rate if isinstance(rate, Mapping) else dict.fromkeys(LEARNERS, rate)
     name = f"{where}: uhf.training.learning_rate"
@@ -95,6 +106,7 @@ def read_training(declared: Mapping[str, Any], where: str) -> TrainingWishes:
         learning_rates=_numbers(rates, LEARNERS, _SMALLEST_RATE, _LARGEST_RATE, name),
         schedule=schedule,
         weights=_numbers(training.get("weights", {}), WEIGHTS, 0, _LARGEST_WEIGHT, f"{where}: uhf.training.weights"),
+        gradient_clip=None if clip is None else float(clip),
     )
 
 

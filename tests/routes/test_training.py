@@ -26,9 +26,17 @@ def wishes(training: Any, route: dict[str, Any] = PAIRED) -> TrainingWishes:
 
 @pytest.mark.parametrize("route", [PAIRED, SIMULATED], ids=["paired", "simulated"])
 def test_either_route_may_set_rates_schedule_and_weights(route: dict[str, Any]) -> None:
-    asked = {"learning_rate": 2e-4, "schedule": "constant", "weights": {"image": 10, "adversarial": 0}}
+    asked = {
+        "learning_rate": 2e-4,
+        "schedule": "constant",
+        "weights": {"image": 10, "adversarial": 0},
+        "gradient_clip": 5,
+    }
     assert wishes(asked, route) == TrainingWishes(
-        learning_rates=dict.fromkeys(LEARNERS, 2e-4), schedule="constant", weights={"image": 10.0, "adversarial": 0.0}
+        learning_rates=dict.fromkeys(LEARNERS, 2e-4),
+        schedule="constant",
+        weights={"image": 10.0, "adversarial": 0.0},
+        gradient_clip=5.0,
     )
     assert wishes({}, route) == TrainingWishes()
 
@@ -41,7 +49,9 @@ def test_a_learning_rate_may_be_of_one_network_alone() -> None:
     ("training", "told"),
     [
         ([], r"uhf\.training is \[\]"),
-        ({"epochs": 5}, "may set learning_rate, schedule, weights"),
+        ({"epochs": 5}, "may set learning_rate, schedule, weights, gradient_clip"),
+        ({"gradient_clip": 0}, "gradient_clip is 0; give a number from 1e-06 to 1e\\+09"),
+        ({"gradient_clip": "12"}, "gradient_clip is '12'"),
         ({"learning_rate": 0}, r"learning_rate of the teacher is 0; give a number from 1e-09 to 1"),
         ({"learning_rate": True}, "learning_rate of the teacher is True"),
         ({"learning_rate": "1e-3"}, "learning_rate of the teacher is '1e-3'"),

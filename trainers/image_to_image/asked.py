@@ -1,17 +1,19 @@
-"""Learning rates, schedule and weights of losses as dataset.json asks for them (ours)."""
+"""Learning rates, schedule, weights of losses and gradient clip as dataset.json asks for them (ours)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from torch import nn
+
 from nnunet_uhf.routes.task import Task
 from nnunet_uhf.routes.training import POLYNOMIAL, TrainingWishes
-from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, SCHEDULES, TrainsPlayers
+from nnunet_uhf.trainers.image_to_image.players import EVERYTHING, SCHEDULES, Player, TrainsPlayers
 
 
 class TrainsAsAsked(TrainsPlayers):
-    """Players whose rates and schedule, and losses whose weights, dataset.json may set (`uhf.training`).
+    """Players whose rates, schedule and clip, and losses whose weights, dataset.json may set (`uhf.training`).
 
     A trainer says what it has of its own; the log and the `uhf` block say what was taken.
     """
@@ -39,6 +41,11 @@ class TrainsAsAsked(TrainsPlayers):
         learner = self.learners[0] if player == EVERYTHING else player
         return self.wishes.learning_rates.get(learner, self.initial_lr)
 
+    def player(self, name: str, parameters: tuple[nn.Parameter, ...], **options: Any) -> Player:
+        """With the gradient clip that is asked for, else the trainer's own."""
+        clip = self.wishes.gradient_clip
+        return super().player(name, parameters, **{**options, **({} if clip is None else {"clip_norm": clip})})
+
     def weights_for(self, task: Task) -> Mapping[str, float]:
         """:attr:`own_weights` on this task."""
         return self.own_weights
@@ -56,11 +63,13 @@ class TrainsAsAsked(TrainsPlayers):
             "learning_rate": {name: rates.get(name, self.learning_rate) for name in self.learners},
             "schedule": self.wishes.schedule or self.own_schedule,
             "weights": dict(self.weights),
+            **({} if self.wishes.gradient_clip is None else {"gradient_clip": self.wishes.gradient_clip}),
         }
 
     def training_line(self) -> str:
         """The same for the log."""
         rates = ", ".join(f"{name} {self.rate_of(name):g}" for name in self.learners)
         weights = ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
-        line = f"Learning rate: {rates}, {self.wishes.schedule or self.own_schedule}"
+        clip = "" if self.wishes.gradient_clip is None else f", gradients clipped at {self.wishes.gradient_clip:g}"
+        line = f"Learning rate: {rates}, {self.wishes.schedule or self.own_schedule}{clip}"
         return f"{line}; weights of the loss: {weights}" if weights else line

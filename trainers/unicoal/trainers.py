@@ -36,7 +36,6 @@ from nnunet_uhf.trainers.unicoal.validation import HeldOutModalities, summarise_
 
 BATCH = 16  # the original's
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
-OWN_SCHEDULE = "constant, then linear"
 
 
 def constant_then_linear(epoch: int, epochs: int) -> float:
@@ -65,6 +64,7 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
     learning_rate: ClassVar[float] = learning_rates[GENERATOR]
     learners: ClassVar[tuple[str, ...]] = (GENERATOR, DISCRIMINATOR)
     own_weights: ClassVar[Mapping[str, float]] = UNICOAL_WEIGHTS
+    own_schedule: ClassVar[str] = "constant, then linear"
 
     # ---- plans
 
@@ -141,7 +141,6 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
         return {
             **super().training_record(),
             "learning_rate": {name: self.rate_of(name) for name in self.learners},
-            "schedule": self.wishes.schedule or OWN_SCHEDULE,
         }
 
     def start_lines(self) -> list[str]:
@@ -151,13 +150,11 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
             prior = f"on, {Path(os.environ[VARIABLE]).name}, sha256 {self._prior.sha256[:8]}"
         else:
             prior = "off" if not self.wants_prior else f"off: {VARIABLE} names no file of weights"
-        rates = ", ".join(f"{name} {self.rate_of(name):g}" for name in self.learners)
-        weights = ", ".join(f"{name} {weight:g}" for name, weight in self.weights.items())
         apart = f"{known.ratio[0]:g} to {known.ratio[1]:g} voxels apart, gap {known.gap[0]:g} to {known.gap[1]:g} of it"
         return [
             f"Uni-COAL: from {', '.join(known.sources)} to {', '.join(known.targets)}; slices {apart}",
             f"SAM prior: {prior}",
-            f"Learning rate: {rates}, {self.wishes.schedule or OWN_SCHEDULE}; weights of the loss: {weights}",
+            self.training_line(),
         ]
 
     # ---- networks
@@ -188,7 +185,7 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
         return False
 
     def players(self) -> tuple[Player, ...]:
-        """The generator, and the discriminator; gradients are not clipped but kept finite."""
+        """The generator, and the discriminator; gradients are kept finite, and clipped only where that is asked for."""
         players = [self.player(GENERATOR, trainable(self.net.generator), clip_norm=None)]
         if self.net.discriminator is not None:
             players.append(self.player(DISCRIMINATOR, trainable(self.net.discriminator), clip_norm=None))
@@ -196,6 +193,7 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
 
     def _clip_gradients(self) -> None:
         finite_gradients(self.network)
+        super()._clip_gradients()
 
     # ---- steps
 

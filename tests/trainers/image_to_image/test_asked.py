@@ -113,6 +113,21 @@ def test_a_rate_of_one_network_leaves_the_others_theirs() -> None:
     assert asked(UHFTeacherTrainer, learning_rates={"teacher": 5e-4}).rate_of("network") == 5e-4
 
 
+def test_the_clip_that_is_asked_for_is_every_players() -> None:
+    trainer = asked(UHFKeeperTrainer, gradient_clip=1e-3)
+    trainer.network = distillation_net()
+    trainer.configure_optimizers()
+    for parameter in trainer.network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    trainer._clip_gradients()
+    for player in trainer._learning:
+        norm = torch.linalg.vector_norm(torch.stack([parameter.grad.norm() for parameter in player.parameters]))
+        assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+    assert trainer.training_record()["gradient_clip"] == 1e-3
+    assert "gradients clipped at 0.001" in trainer.training_line()
+    assert "clip" not in asked(UHFKeeperTrainer).training_line()
+
+
 def test_weights_reach_the_losses_of_both_players_and_zero_leaves_a_term_out() -> None:
     torch.manual_seed(0)
     net = distillation_net()

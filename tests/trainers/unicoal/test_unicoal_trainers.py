@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,23 @@ def test_the_log_says_what_is_trained_and_that_the_prior_is_off(trained: Any) ->
     log = next(Path(trained.output_folder).glob("training_log_*.txt")).read_text()
     assert "Uni-COAL: from T1w, T2w to T1w, T2w; slices 1 to 2.5 voxels apart" in log
     assert "SAM prior: off: nnUNet_UHF_SAM names no file of weights" in log
+
+
+def test_gradients_are_clipped_only_where_that_is_asked_for(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def longest(trainer: Any) -> float:
+        for parameter in trainer.network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        trainer._clip_gradients()
+        return max(
+            torch.linalg.vector_norm(torch.stack([each.grad.norm() for each in player.parameters])).item()
+            for player in trainer._learning
+        )
+
+    unclipped = longest(trained)
+    monkeypatch.setattr(trained, "wishes", replace(trained.wishes, gradient_clip=0.5))
+    monkeypatch.setattr(trained, "_learning", trained.players())
+    assert longest(trained) == pytest.approx(0.5, rel=1e-3)
+    assert unclipped > 10
 
 
 def test_a_training_goes_on_with_the_images_seen_both_optimisers_and_the_average(
