@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoM
     nnUNetTrainerNoMirroring,
 )
 
+from nnunet_uhf.devices import use_asked_threads
 from nnunet_uhf.trainers.base import SafeCheckpoints
 from nnunet_uhf.trainers.distillation.keeper import UHFKeeperTrainer
 from nnunet_uhf.trainers.distillation.teacher import UHFTeacherTrainer
@@ -58,9 +58,7 @@ class DemoLength(nnUNetTrainerNoMirroring):
         device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        if device.type == "cpu" and threads.isdecimal() and int(threads) > 0:
-            torch.set_num_threads(int(threads))
+        use_asked_threads(device)
         length = next(LENGTHS[each.__name__] for each in type(self).__mro__ if each.__name__ in LENGTHS)
         self.num_epochs = length.epochs
         two_dimensional = len(self.configuration_manager.patch_size) == 2

@@ -124,6 +124,7 @@ def trained(settings: Settings, key: str, dataset: str, trainer: str, fold: int,
         "UHF_EXPERIMENT_EPOCHS": str(epochs),
         "UHF_EXPERIMENT_ITERATIONS": str(PRETRAINING_ITERATIONS),
         "UHF_EXPERIMENT_LANE": settings.lane,
+        "UHF_EXPERIMENT_SEED": str(settings.keeper_seed),
         **({"nnUNet_n_proc_DA": "0"} if settings.lane == "resident" else {}),
     }
     command = (

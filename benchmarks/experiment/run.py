@@ -86,6 +86,7 @@ def main(
     keeper_preset: Annotated[
         str, typer.Option(help="Of teacher and keeper: reference, efficient, ..")
     ] = DEFAULT_PRESET,
+    keeper_seed: Annotated[int, typer.Option(min=0, help="Of the trainings of teachers and keepers.")] = 0,
     keeper: Annotated[
         Path | None, typer.Option(help="Take this keeper; its subjects must be the first ones by name.")
     ] = None,
@@ -147,6 +148,7 @@ def main(
         same_field_keeper=str(same_field_keeper.resolve()) if same_field_keeper else "",
         lane=lane,
         wide_draws=wide_draws,
+        keeper_seed=keeper_seed,
     )
     places = Places(data.resolve(), out.resolve())
     state = open_folder(places.out, settings.stored())

@@ -150,10 +150,12 @@ class Settings:
     keeper_preset: str = DEFAULT_PRESET
     lane: str = "nnunet"
     wide_draws: int = WIDE_DRAWS
+    keeper_seed: int = 0
 
     def stored(self) -> dict[str, Any]:
         """As a run's folder keeps them: what a version before did not know is left out while it is as it was then."""
-        kept = {name: value for name, value in asdict(self).items() if (name, value) != ("wide_draws", WIDE_DRAWS)}
+        before = {"wide_draws": WIDE_DRAWS, "keeper_seed": 0}
+        kept = {name: value for name, value in asdict(self).items() if (name, value) not in before.items()}
         for severity in (kept["trained"], *kept["tests"]):
             for name in ("bias", "crop"):
                 if not severity[name]:

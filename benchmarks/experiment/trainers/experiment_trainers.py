@@ -27,6 +27,7 @@ from experiment.masked import MaskedPretraining
 from experiment.resident import Resident
 from experiment.starts import FrozenBackbone, StartsFromCondition, StartsFromWeights
 
+from nnunet_uhf.devices import use_asked_threads
 from nnunet_uhf.keepers.trained_teacher import TeacherMaps, read_trained_teacher
 from nnunet_uhf.networks.blocks import crop_levels
 from nnunet_uhf.networks.contract import Keeper
@@ -88,7 +89,7 @@ LEARNING_RATE = Setting("LEARNING_RATE", float, "0")
 
 
 class Sized(nnUNetTrainer):
-    """Mixin before any nnUNetTrainer subclass: length of the environment."""
+    """Mixin before any nnUNetTrainer subclass: length and threads of the environment."""
 
     epochs: Any = Setting("EPOCHS", int, "1")
     iterations: Any = Setting("ITERATIONS", int, "250")
@@ -102,6 +103,7 @@ class Sized(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        use_asked_threads(device)
         self.num_epochs, self.num_iterations_per_epoch = self.epochs, self.iterations
 
 

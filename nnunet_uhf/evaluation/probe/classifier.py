@@ -20,7 +20,11 @@ PER_LABEL = 200
 """Voxels that are drawn of a label and subject, at most; of the background twice as many."""
 BALANCE = 0.5
 """Exponent of a label's share in the weight of its voxels: 1 counts voxels, 0 counts labels; Dice lies between."""
-ITERATIONS = 150
+STRENGTHS = (0.01, 0.1, 1.0)
+"""Inverse penalties (scikit-learn's C), one of which is chosen for every kind of maps: maps are many, subjects few."""
+UNCHOSEN = 0.1
+"""Of a single labelled subject, which cannot be left out."""
+ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -53,31 +57,27 @@ class LinearProbe:
         labels: `(K,)`.
         weights: `(C, K)`, of maps as they are.
         bias: `(K,)`.
+        strength: its inverse penalty, of :data:`STRENGTHS`.
         converged: whether its optimizer came to rest within :data:`ITERATIONS`.
     """
 
     labels: NDArray[np.int32]
     weights: FloatArray
     bias: FloatArray
+    strength: float
     converged: bool
 
     @classmethod
-    def fit(cls, features: FloatArray, drawn: Sequence[DrawnVoxels]) -> LinearProbe:
-        """From features `(N, C)` of all drawn voxels in their order; at least two labels must be among them."""
-        labels = np.concatenate([one.labels for one in drawn])
-        weights = np.concatenate([one.weights for one in drawn])
-        mean, scale = features.mean(axis=0), features.std(axis=0)
-        scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
-        model = LogisticRegression(max_iter=ITERATIONS, tol=1e-3)
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            model.fit((features - mean) / scale, labels, sample_weight=weights / weights.mean())
-        converged = not any(issubclass(one.category, ConvergenceWarning) for one in told)
+    def fit(cls, features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels]) -> LinearProbe:
+        """From features `(N, C)` of the drawn voxels of every subject; at least two labels must be among them."""
+        strength = chosen_strength(features, drawn)
+        mean, scale = _spread(features)
+        model, converged = _fitted(features, drawn, strength)
         found, bias = model.coef_.T / scale[:, None], model.intercept_
         if len(model.classes_) == 2:  # scikit-learn keeps the score of the second alone
             found, bias = np.hstack([0 * found, found]), np.array([0, bias[0]])
         bias = bias - mean.astype(np.float64) @ found
-        return cls(model.classes_, found.astype(np.float32), bias.astype(np.float32), converged)
+        return cls(model.classes_, found.astype(np.float32), bias.astype(np.float32), strength, converged)
 
     def label(self, maps: PointMaps, shape: Sequence[int]) -> NDArray[np.int32]:
         """Labels of all voxels of a stored scan (X, Y, Z); background where the network saw nothing of it."""
@@ -85,3 +85,50 @@ class LinearProbe:
         for part, scores in slab_scores(maps, torch.from_numpy(self.weights), torch.from_numpy(self.bias), shape):
             found[part] = self.labels[scores.max(dim=0).indices.numpy()]  # faster than argmax
         return found
+
+
+def chosen_strength(features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels]) -> float:
+    """The inverse penalty whose classifiers of one half of the subjects are right about the other half, and back.
+
+    Voxels count by their weights; of equals the stronger penalty is taken.
+    """
+    if len(drawn) < 2:
+        return UNCHOSEN
+
+    def right(strength: float) -> float:
+        found = 0.0
+        for half in (0, 1):
+            learnt, tested = slice(half, None, 2), slice(1 - half, None, 2)
+            mean, scale = _spread(features[learnt])
+            model, _ = _fitted(features[learnt], drawn[learnt], strength)
+            labels, weights = _told(drawn[tested])
+            told = model.predict((np.concatenate(features[tested]) - mean) / scale)
+            found += float(weights[told == labels].sum() / weights.sum())
+        return found
+
+    return max(STRENGTHS, key=right)
+
+
+def _spread(features: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of every map; 1 where it is constant."""
+    together = np.concatenate(features)
+    mean, scale = together.mean(axis=0), together.std(axis=0)
+    return mean, np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
+
+
+def _told(drawn: Sequence[DrawnVoxels]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Labels and weights of all drawn voxels."""
+    return np.concatenate([one.labels for one in drawn]), np.concatenate([one.weights for one in drawn])
+
+
+def _fitted(
+    features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels], strength: float
+) -> tuple[LogisticRegression, bool]:
+    """A classifier of standardised maps, and whether it came to rest."""
+    mean, scale = _spread(features)
+    labels, weights = _told(drawn)
+    model = LogisticRegression(C=strength, max_iter=ITERATIONS, tol=1e-3)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model.fit((np.concatenate(features) - mean) / scale, labels, sample_weight=weights / weights.mean())
+    return model, not any(issubclass(one.category, ConvergenceWarning) for one in told)

@@ -61,7 +61,8 @@ class ProbeResult:
         data: the subjects.
         arms: what was probed, in the order of tables.
         dice: by arm, subject and structure, 0 to 1; NaN where truth and prediction have none of it.
-        converged: by arm, whether the classifier's optimizer came to rest.
+        strengths: by arm, the classifier's inverse penalty.
+        converged: by arm, whether its optimizer came to rest.
         features: by arm, how many maps there are.
         seed: of voxels and random weights.
         beside_image: whether the maps of networks, random ones too, had the image and its neighbourhood beside them.
@@ -70,6 +71,7 @@ class ProbeResult:
     data: ProbeData
     arms: tuple[Arm, ...]
     dice: Mapping[str, Mapping[str, Mapping[str, float]]]
+    strengths: Mapping[str, float]
     converged: Mapping[str, bool]
     features: Mapping[str, int]
     seed: int
@@ -140,14 +142,15 @@ def probe_arms(arms: Sequence[Arm], data: ProbeData, *, seed: int, console: Cons
             rows[arm.name].append(row)
             bar.advance(advance)
         for arm in arms:
-            fitted[arm.name] = LinearProbe.fit(np.concatenate(rows.pop(arm.name)), drawn[arm.name])
+            fitted[arm.name] = LinearProbe.fit(rows.pop(arm.name), drawn[arm.name])
             bar.advance(advance)
         for subject, arm in product(data.tested, arms):
             dice[arm.name][subject.name] = _test(arm, data, subject, fitted[arm.name])
             bar.advance(advance)
+    strengths = {name: one.strength for name, one in fitted.items()}
     converged = {name: one.converged for name, one in fitted.items()}
     features = {name: len(one.weights) for name, one in fitted.items()}
-    return ProbeResult(data, tuple(arms), dice, converged, features, seed)
+    return ProbeResult(data, tuple(arms), dice, strengths, converged, features, seed)
 
 
 def _arms(

@@ -20,7 +20,8 @@ from helpers.support import tiny_keeper
 from helpers.tiny_data import LABELS, make_labels
 from nnunet_uhf.cli import main
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.evaluation.probe.classifier import LinearProbe, draw_voxels
+from nnunet_uhf.evaluation.probe import classifier
+from nnunet_uhf.evaluation.probe.classifier import DrawnVoxels, LinearProbe, chosen_strength, draw_voxels
 from nnunet_uhf.evaluation.probe.data import read_probe_data
 from nnunet_uhf.evaluation.probe.readers import image_reader, network_reader, smoothed
 from nnunet_uhf.evaluation.probe.report import as_json, as_table, notes
@@ -135,7 +136,7 @@ def test_a_scan_is_labelled_as_its_voxels_one_by_one(dim: int, there: Path, tmp_
             seen[maps.seen(shape)] = True
             expected = maps.at_voxels(np.flatnonzero(seen), shape) @ weights + bias
             np.testing.assert_allclose(scores[:, seen].T, expected, rtol=1e-4, atol=1e-4 * expected.std())
-            probed = LinearProbe(np.arange(labels, dtype=np.int32), weights, bias, True).label(maps, shape)
+            probed = LinearProbe(np.arange(labels, dtype=np.int32), weights, bias, 1.0, True).label(maps, shape)
             assert (probed[seen] == expected.argmax(axis=1)).mean() > 0.999
             assert not probed[~seen].any()
 
@@ -160,6 +161,8 @@ def test_the_answer_is_that_of_reading_every_voxel(raw: Path, tmp_path: Path, mo
         image = nibabel.load(path)
         noise = np.random.default_rng(index).normal(0, 4, image.shape)
         nibabel.save(nibabel.Nifti1Image((image.get_fdata() + noise).astype(np.float32), image.affine), path)
+    monkeypatch.setattr(classifier, "STRENGTHS", (1.0,))
+    monkeypatch.setattr(classifier, "ITERATIONS", 150)
     result = probe([tiny_keeper(tmp_path, 3, seed=7)], 901, labelled=2, tested=3, seed=0)
     found = {name: 100 * arm["mean"]["mean"] for name, arm in as_json(result)["arms"].items()}
     assert found == pytest.approx(SLOW_ROUTE, abs=0.2)
@@ -242,6 +245,21 @@ def test_voxels_of_rare_labels_are_all_drawn_and_weigh_less_than_their_number() 
     assert counts == [400, 200, 9]
     sums = [float(drawn.weights[drawn.labels == value].sum()) for value in (0, 1, 2)]
     np.testing.assert_allclose(sums, [300, 30, 3])
+
+
+def test_the_penalty_is_strong_where_noise_could_be_learnt_and_weaker_where_weights_must_be_large() -> None:
+    rng = np.random.default_rng(0)
+    subjects, voxels = 4, 90
+    labels = np.repeat(np.array([0, 1, 2], np.int32), voxels // 3)
+    drawn = [DrawnVoxels(np.arange(voxels), labels, np.ones(voxels)) for _ in range(subjects)]
+    line = [(labels + rng.uniform(-0.4, 0.4, voxels))[:, None].astype(np.float32) for _ in drawn]
+    hidden = [
+        np.hstack([labels[:, None] + rng.normal(0, 1, (voxels, 1)), rng.normal(0, 1, (voxels, 300))]).astype(np.float32)
+        for _ in drawn
+    ]
+    assert chosen_strength(line, drawn) > classifier.STRENGTHS[0]
+    assert chosen_strength(hidden, drawn) == classifier.STRENGTHS[0]
+    assert chosen_strength(line[:1], drawn[:1]) == classifier.UNCHOSEN
 
 
 def told_of(models: Sequence[str | Path], **options: object) -> str:
