@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnunet_uhf.devices import checked_device, device_of_command
+from nnunet_uhf.devices import checked_device, device_of_command, use_asked_threads
 from nnunet_uhf.errors import UHFError
 
 
@@ -37,3 +37,17 @@ def test_a_device_that_is_not_here_is_refused(name: str) -> None:
 def test_commands_take_the_names_that_nnunet_takes() -> None:
     with pytest.raises(UHFError, match="CUDA_VISIBLE_DEVICES"):
         device_of_command("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "used"),
+    [("3", "cpu", [3]), ("3", "cuda", []), ("0", "cpu", []), ("", "cpu", []), ("2,2", "cpu", [])],
+)
+def test_a_cpu_computes_with_the_threads_that_are_asked_for(
+    asked: str, device: str, used: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    use_asked_threads(torch.device(device))
+    assert told == used

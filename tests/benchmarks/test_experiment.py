@@ -526,9 +526,14 @@ def test_only_what_is_needed_is_made_before_the_seeds(benchmark: SimpleNamespace
 def test_a_keeper_without_a_teacher_is_trained_as_long_as_both(
     benchmark: SimpleNamespace, task: Any, places: Any
 ) -> None:
-    chosen = settings(benchmark, pretraining_epochs=3)
-    epochs = {stage.key: stage.epochs for stage in chain(benchmark, chosen, task, places, ["guided", "direct"])}
+    chosen = settings(benchmark, pretraining_epochs=3, keeper_seed=4)
+    stages = chain(benchmark, chosen, task, places, ["guided", "direct"])
+    epochs = {stage.key: stage.epochs for stage in stages}
     assert epochs["teacher_high_field"] + epochs["keeper_high_field"] == epochs["keeper_direct"] == 6
+    seeds = {
+        stage.environment["UHF_EXPERIMENT_SEED"] for stage in stages if stage.key.startswith(("teacher", "keeper"))
+    }
+    assert seeds == {"4"}
 
 
 def test_a_keeper_that_is_given_brings_no_pairs_for_others(benchmark: SimpleNamespace) -> None:
@@ -569,9 +574,10 @@ def test_the_fold_of_pretraining_has_the_keepers_subjects_alone(
         assert folds[-1]["train"] == benchmark.data.subjects(chosen, task, places)["keeper"]
 
 
-def test_folders_of_runs_before_the_wide_severities_go_on(benchmark: SimpleNamespace) -> None:
+def test_folders_of_runs_before_a_setting_was_known_go_on(benchmark: SimpleNamespace) -> None:
     stored = settings(benchmark).stored()
-    assert "wide_draws" not in stored
+    assert not {"wide_draws", "keeper_seed"} & set(stored)
+    assert settings(benchmark, keeper_seed=2).stored()["keeper_seed"] == 2
     assert stored["trained"] == {"ratio": 3, "noise": 4}
     assert settings(benchmark, wide_draws=9).stored()["wide_draws"] == 9
     severity = benchmark.settings.Severity(2, 3, 0.4)

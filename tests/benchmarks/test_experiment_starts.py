@@ -68,6 +68,31 @@ def test_what_starts_from_a_baseline_has_its_weights_and_a_frozen_one_keeps_them
         started(trainers.nnUNetTrainerGoesOn_experiment, dataset, tmp_path / "fold_0", monkeypatch)
 
 
+@pytest.mark.parametrize(("rate", "kind", "expected"), [("0", "SGD", 1e-2), ("2e-3", "AdamW", 2e-3)])
+def test_backbones_learn_by_nnunets_sgd_or_its_adamw_and_fusions_at_their_own_rate_beside_either(
+    nnunet: Workspace,
+    trainers: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rate: str,
+    kind: str,
+    expected: float,
+) -> None:
+    monkeypatch.setenv("UHF_EXPERIMENT_LEARNING_RATE", rate)
+    dataset = nnunet.dataset("single")
+    use_keeper(tmp_path, 2)
+    plain = tiny_trainer(trainers.nnUNetTrainer_experiment, dataset, "2d", iterations=1)
+    guided = tiny_trainer(trainers.UHFTrainer_experiment, dataset, "2d", iterations=1)
+    for trainer in (plain, guided):
+        trainer.initialize()
+    backbone = guided.optimizer.backbone
+    assert type(plain.optimizer).__name__ == type(backbone).__name__ == kind
+    for optimizer in (plain.optimizer, backbone):
+        assert optimizer.param_groups[0]["lr"] == expected
+        assert optimizer.param_groups[0]["weight_decay"] == plain.weight_decay
+    assert guided.optimizer.rate == guided.fusion_rate > 0
+
+
 def test_as_many_blocks_are_hidden_in_every_sample_and_all_else_is_seen(trainers: ModuleType) -> None:
     masked = imported("masked")
     for size in ((32, 24), (16, 24, 10)):
