@@ -88,14 +88,14 @@ class LinearProbe:
 
 
 def chosen_strength(features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels]) -> float:
-    """The inverse penalty whose classifiers of one half of the subjects are right about the other half, and back.
+    """The inverse penalty whose classifiers of one half of the subjects label the other half best, and back.
 
-    Voxels count by their weights; of equals the stronger penalty is taken.
+    Best by the mean Dice of structures, of drawn voxels by their weights; of equals the stronger penalty is taken.
     """
     if len(drawn) < 2:
         return UNCHOSEN
 
-    def right(strength: float) -> float:
+    def dice(strength: float) -> float:
         found = 0.0
         for half in (0, 1):
             learnt, tested = slice(half, None, 2), slice(1 - half, None, 2)
@@ -103,10 +103,19 @@ def chosen_strength(features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels]
             model, _ = _fitted(features[learnt], drawn[learnt], strength)
             labels, weights = _told(drawn[tested])
             told = model.predict((np.concatenate(features[tested]) - mean) / scale)
-            found += float(weights[told == labels].sum() / weights.sum())
+            found += _mean_dice(labels, told, weights)
         return found
 
-    return max(STRENGTHS, key=right)
+    return max(STRENGTHS, key=dice)
+
+
+def _mean_dice(labels: NDArray[np.int32], told: NDArray[np.int32], weights: NDArray[np.float64]) -> float:
+    """Mean Dice, 0 to 1, of all labels but the background."""
+    found = []
+    for value in np.unique(labels[labels != 0]):
+        true, named = labels == value, told == value
+        found.append(2 * weights[true & named].sum() / (weights[true].sum() + weights[named].sum()))
+    return float(np.mean(found))
 
 
 def _spread(features: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:

@@ -254,7 +254,7 @@ def test_the_penalty_is_strong_where_noise_could_be_learnt_and_weaker_where_weig
     drawn = [DrawnVoxels(np.arange(voxels), labels, np.ones(voxels)) for _ in range(subjects)]
     line = [(labels + rng.uniform(-0.4, 0.4, voxels))[:, None].astype(np.float32) for _ in drawn]
     hidden = [
-        np.hstack([labels[:, None] + rng.normal(0, 1, (voxels, 1)), rng.normal(0, 1, (voxels, 300))]).astype(np.float32)
+        np.hstack([labels[:, None] / 2 + rng.normal(0, 1, (voxels, 30)), rng.normal(0, 1, (voxels, 150))])
         for _ in drawn
     ]
     assert chosen_strength(line, drawn) > classifier.STRENGTHS[0]
