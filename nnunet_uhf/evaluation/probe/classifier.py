@@ -21,7 +21,7 @@ PER_LABEL = 200
 BALANCE = 0.5
 """Exponent of a label's share in the weight of its voxels: 1 counts voxels, 0 counts labels; Dice lies between."""
 STRENGTHS = (0.01, 0.1, 1.0)
-"""Inverse penalties (scikit-learn's C), one of which is chosen for every kind of maps: maps are many, subjects few."""
+"""Inverse penalties (scikit-learn's C), one of which is chosen on labelled subjects: maps are many, subjects few."""
 UNCHOSEN = 0.1
 """Of a single labelled subject, which cannot be left out."""
 ITERATIONS = 1000
@@ -68,9 +68,8 @@ class LinearProbe:
     converged: bool
 
     @classmethod
-    def fit(cls, features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels]) -> LinearProbe:
+    def fit(cls, features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels], strength: float) -> LinearProbe:
         """From features `(N, C)` of the drawn voxels of every subject; at least two labels must be among them."""
-        strength = chosen_strength(features, drawn)
         mean, scale = _spread(features)
         model, converged = _fitted(features, drawn, strength)
         found, bias = model.coef_.T / scale[:, None], model.intercept_
@@ -87,26 +86,27 @@ class LinearProbe:
         return found
 
 
-def chosen_strength(features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels]) -> float:
-    """The inverse penalty whose classifiers of one half of the subjects label the other half best, and back.
+def chosen_strength(kinds: Sequence[tuple[Sequence[FloatArray], Sequence[DrawnVoxels]]]) -> float:
+    """One inverse penalty for several kinds of maps: features and drawn voxels of the same subjects.
 
-    Best by the mean Dice of structures, of drawn voxels by their weights; of equals the stronger penalty is taken.
+    That with which classifiers of one half of the subjects label the other half best, and back: by the mean Dice of
+    structures, of drawn voxels by their weights, over all kinds. Of equals the stronger penalty is taken.
     """
-    if len(drawn) < 2:
+    if any(len(drawn) < 2 for _, drawn in kinds):
         return UNCHOSEN
+    return max(STRENGTHS, key=lambda strength: sum(_held_out_dice(*kind, strength) for kind in kinds))
 
-    def dice(strength: float) -> float:
-        found = 0.0
-        for half in (0, 1):
-            learnt, tested = slice(half, None, 2), slice(1 - half, None, 2)
-            mean, scale = _spread(features[learnt])
-            model, _ = _fitted(features[learnt], drawn[learnt], strength)
-            labels, weights = _told(drawn[tested])
-            told = model.predict((np.concatenate(features[tested]) - mean) / scale)
-            found += _mean_dice(labels, told, weights)
-        return found
 
-    return max(STRENGTHS, key=dice)
+def _held_out_dice(features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels], strength: float) -> float:
+    found = 0.0
+    for half in (0, 1):
+        learnt, tested = slice(half, None, 2), slice(1 - half, None, 2)
+        mean, scale = _spread(features[learnt])
+        model, _ = _fitted(features[learnt], drawn[learnt], strength)
+        labels, weights = _told(drawn[tested])
+        told = model.predict((np.concatenate(features[tested]) - mean) / scale)
+        found += _mean_dice(labels, told, weights) / 2
+    return found
 
 
 def _mean_dice(labels: NDArray[np.int32], told: NDArray[np.int32], weights: NDArray[np.float64]) -> float:

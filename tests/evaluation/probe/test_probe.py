@@ -25,7 +25,7 @@ from nnunet_uhf.evaluation.probe.classifier import DrawnVoxels, LinearProbe, cho
 from nnunet_uhf.evaluation.probe.data import read_probe_data
 from nnunet_uhf.evaluation.probe.readers import image_reader, network_reader, smoothed
 from nnunet_uhf.evaluation.probe.report import as_json, as_table, notes
-from nnunet_uhf.evaluation.probe.run import CONTROLS, Arm, probe, probe_arms
+from nnunet_uhf.evaluation.probe.run import CONTROLS, Arm, _strengths, probe, probe_arms
 from nnunet_uhf.evaluation.probe.scores import slab_scores
 from nnunet_uhf.inference.map_source import map_source
 from nnunet_uhf.inference.preprocess import preprocess_image
@@ -257,9 +257,12 @@ def test_the_penalty_is_strong_where_noise_could_be_learnt_and_weaker_where_weig
         np.hstack([labels[:, None] / 2 + rng.normal(0, 1, (voxels, 30)), rng.normal(0, 1, (voxels, 150))])
         for _ in drawn
     ]
-    assert chosen_strength(line, drawn) > classifier.STRENGTHS[0]
-    assert chosen_strength(hidden, drawn) == classifier.STRENGTHS[0]
-    assert chosen_strength(line[:1], drawn[:1]) == classifier.UNCHOSEN
+    assert chosen_strength([(line, drawn)]) > classifier.STRENGTHS[0]
+    assert chosen_strength([(hidden, drawn)]) == classifier.STRENGTHS[0]
+    assert chosen_strength([(line[:1], drawn[:1])]) == classifier.UNCHOSEN
+    rows = {"line": line, "hidden": hidden, "both": hidden}
+    together = _strengths(rows, dict.fromkeys(rows, drawn))
+    assert together == {"line": chosen_strength([(line, drawn)]), "hidden": 0.01, "both": 0.01}
 
 
 def told_of(models: Sequence[str | Path], **options: object) -> str:
