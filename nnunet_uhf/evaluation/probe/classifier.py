@@ -20,10 +20,9 @@ PER_LABEL = 200
 """Voxels that are drawn of a label and subject, at most; of the background twice as many."""
 BALANCE = 0.5
 """Exponent of a label's share in the weight of its voxels: 1 counts voxels, 0 counts labels; Dice lies between."""
-STRENGTHS = (0.01, 0.1, 1.0)
-"""Inverse penalties (scikit-learn's C), one of which is chosen on labelled subjects: maps are many, subjects few."""
-UNCHOSEN = 0.1
-"""Of a single labelled subject, which cannot be left out."""
+SPREAD = 16.0
+"""Inverse penalty (scikit-learn's C) times the number of maps: what scores may be before anything is learnt is the same
+for one map and for five hundred. Under one weak penalty for all, many maps of few subjects are learnt by heart."""
 ITERATIONS = 1000
 
 
@@ -57,26 +56,31 @@ class LinearProbe:
         labels: `(K,)`.
         weights: `(C, K)`, of maps as they are.
         bias: `(K,)`.
-        strength: its inverse penalty, of :data:`STRENGTHS`.
         converged: whether its optimizer came to rest within :data:`ITERATIONS`.
     """
 
     labels: NDArray[np.int32]
     weights: FloatArray
     bias: FloatArray
-    strength: float
     converged: bool
 
     @classmethod
-    def fit(cls, features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels], strength: float) -> LinearProbe:
-        """From features `(N, C)` of the drawn voxels of every subject; at least two labels must be among them."""
-        mean, scale = _spread(features)
-        model, converged = _fitted(features, drawn, strength)
+    def fit(cls, features: FloatArray, drawn: Sequence[DrawnVoxels]) -> LinearProbe:
+        """From features `(N, C)` of all drawn voxels in their order; at least two labels must be among them."""
+        labels = np.concatenate([one.labels for one in drawn])
+        weights = np.concatenate([one.weights for one in drawn])
+        mean, scale = features.mean(axis=0), features.std(axis=0)
+        scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
+        model = LogisticRegression(C=SPREAD / features.shape[1], max_iter=ITERATIONS, tol=1e-3)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            model.fit((features - mean) / scale, labels, sample_weight=weights / weights.mean())
+        converged = not any(issubclass(one.category, ConvergenceWarning) for one in told)
         found, bias = model.coef_.T / scale[:, None], model.intercept_
         if len(model.classes_) == 2:  # scikit-learn keeps the score of the second alone
             found, bias = np.hstack([0 * found, found]), np.array([0, bias[0]])
         bias = bias - mean.astype(np.float64) @ found
-        return cls(model.classes_, found.astype(np.float32), bias.astype(np.float32), strength, converged)
+        return cls(model.classes_, found.astype(np.float32), bias.astype(np.float32), converged)
 
     def label(self, maps: PointMaps, shape: Sequence[int]) -> NDArray[np.int32]:
         """Labels of all voxels of a stored scan (X, Y, Z); background where the network saw nothing of it."""
@@ -84,60 +88,3 @@ class LinearProbe:
         for part, scores in slab_scores(maps, torch.from_numpy(self.weights), torch.from_numpy(self.bias), shape):
             found[part] = self.labels[scores.max(dim=0).indices.numpy()]  # faster than argmax
         return found
-
-
-def chosen_strength(kinds: Sequence[tuple[Sequence[FloatArray], Sequence[DrawnVoxels]]]) -> float:
-    """One inverse penalty for several kinds of maps: features and drawn voxels of the same subjects.
-
-    That with which classifiers of one half of the subjects label the other half best, and back: by the mean Dice of
-    structures, of drawn voxels by their weights, over all kinds. Of equals the stronger penalty is taken.
-    """
-    if any(len(drawn) < 2 for _, drawn in kinds):
-        return UNCHOSEN
-    return max(STRENGTHS, key=lambda strength: sum(_held_out_dice(*kind, strength) for kind in kinds))
-
-
-def _held_out_dice(features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels], strength: float) -> float:
-    found = 0.0
-    for half in (0, 1):
-        learnt, tested = slice(half, None, 2), slice(1 - half, None, 2)
-        mean, scale = _spread(features[learnt])
-        model, _ = _fitted(features[learnt], drawn[learnt], strength)
-        labels, weights = _told(drawn[tested])
-        told = model.predict((np.concatenate(features[tested]) - mean) / scale)
-        found += _mean_dice(labels, told, weights) / 2
-    return found
-
-
-def _mean_dice(labels: NDArray[np.int32], told: NDArray[np.int32], weights: NDArray[np.float64]) -> float:
-    """Mean Dice, 0 to 1, of all labels but the background."""
-    found = []
-    for value in np.unique(labels[labels != 0]):
-        true, named = labels == value, told == value
-        found.append(2 * weights[true & named].sum() / (weights[true].sum() + weights[named].sum()))
-    return float(np.mean(found))
-
-
-def _spread(features: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation of every map; 1 where it is constant."""
-    together = np.concatenate(features)
-    mean, scale = together.mean(axis=0), together.std(axis=0)
-    return mean, np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
-
-
-def _told(drawn: Sequence[DrawnVoxels]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Labels and weights of all drawn voxels."""
-    return np.concatenate([one.labels for one in drawn]), np.concatenate([one.weights for one in drawn])
-
-
-def _fitted(
-    features: Sequence[FloatArray], drawn: Sequence[DrawnVoxels], strength: float
-) -> tuple[LogisticRegression, bool]:
-    """A classifier of standardised maps, and whether it came to rest."""
-    mean, scale = _spread(features)
-    labels, weights = _told(drawn)
-    model = LogisticRegression(C=strength, max_iter=ITERATIONS, tol=1e-3)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        model.fit((np.concatenate(features) - mean) / scale, labels, sample_weight=weights / weights.mean())
-    return model, not any(issubclass(one.category, ConvergenceWarning) for one in told)

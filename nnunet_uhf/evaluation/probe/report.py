@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nnunet_uhf import __version__
-from nnunet_uhf.evaluation.probe.classifier import BALANCE, ITERATIONS, PER_LABEL, STRENGTHS
+from nnunet_uhf.evaluation.probe.classifier import BALANCE, ITERATIONS, PER_LABEL, SPREAD
 from nnunet_uhf.evaluation.probe.run import Arm, ProbeResult, all_structures, subject_means
 from nnunet_uhf.evaluation.statistics import bootstrap_interval, compare_paired
 from nnunet_uhf.imageio.output import write_table, written_whole
@@ -32,7 +32,6 @@ def as_json(result: ProbeResult) -> dict[str, Any]:
             "control_of": list(arm.of),
             "maps": result.features[arm.name],
             "source": arm.source.note,
-            "inverse_penalty": result.strengths[arm.name],
             "classifier_converged": result.converged[arm.name],
             "tested_subjects_in_its_training": result.seen(arm),
             "mean": _mean(means),
@@ -56,7 +55,7 @@ def as_json(result: ProbeResult) -> dict[str, Any]:
             "voxels_per_label_and_subject": PER_LABEL,
             "weight_exponent_of_a_label_s_share": BALANCE,
             "iterations": ITERATIONS,
-            "inverse_penalties": list(STRENGTHS),
+            "inverse_penalty_times_maps": SPREAD,
         },
         "score": "Dice, 0 to 1",
         "intervals": "95 % bootstrap over tested subjects; labelled subjects, voxels and weights are fixed",

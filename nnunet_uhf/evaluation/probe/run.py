@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from nnunet_uhf.devices import checked_device
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.evaluation.probe.classifier import DrawnVoxels, LinearProbe, chosen_strength, draw_voxels
+from nnunet_uhf.evaluation.probe.classifier import DrawnVoxels, LinearProbe, draw_voxels
 from nnunet_uhf.evaluation.probe.data import ProbeData, ProbedSubject, read_probe_data
 from nnunet_uhf.evaluation.probe.readers import Reader, image_reader, network_reader, side_by_side
 from nnunet_uhf.imageio.volumes import read_any_labels
@@ -61,8 +61,7 @@ class ProbeResult:
         data: the subjects.
         arms: what was probed, in the order of tables.
         dice: by arm, subject and structure, 0 to 1; NaN where truth and prediction have none of it.
-        strengths: by arm, the classifier's inverse penalty.
-        converged: by arm, whether its optimizer came to rest.
+        converged: by arm, whether the classifier's optimizer came to rest.
         features: by arm, how many maps there are.
         seed: of voxels and random weights.
         beside_image: whether the maps of networks, random ones too, had the image and its neighbourhood beside them.
@@ -71,7 +70,6 @@ class ProbeResult:
     data: ProbeData
     arms: tuple[Arm, ...]
     dice: Mapping[str, Mapping[str, Mapping[str, float]]]
-    strengths: Mapping[str, float]
     converged: Mapping[str, bool]
     features: Mapping[str, int]
     seed: int
@@ -141,16 +139,15 @@ def probe_arms(arms: Sequence[Arm], data: ProbeData, *, seed: int, console: Cons
             drawn[arm.name].append(one)
             rows[arm.name].append(row)
             bar.advance(advance)
-        strengths = _strengths(rows, drawn)
         for arm in arms:
-            fitted[arm.name] = LinearProbe.fit(rows.pop(arm.name), drawn[arm.name], strengths[arm.name])
+            fitted[arm.name] = LinearProbe.fit(np.concatenate(rows.pop(arm.name)), drawn[arm.name])
             bar.advance(advance)
         for subject, arm in product(data.tested, arms):
             dice[arm.name][subject.name] = _test(arm, data, subject, fitted[arm.name])
             bar.advance(advance)
     converged = {name: one.converged for name, one in fitted.items()}
     features = {name: len(one.weights) for name, one in fitted.items()}
-    return ProbeResult(data, tuple(arms), dice, strengths, converged, features, seed)
+    return ProbeResult(data, tuple(arms), dice, converged, features, seed)
 
 
 def _arms(
@@ -219,19 +216,6 @@ class _LastScan:
             self.last = None  # two do not have to fit into memory
             self.last = (scan, self.prepare(scan))
         return self.last[1]
-
-
-def _strengths(
-    rows: Mapping[str, Sequence[FloatArray]], drawn: Mapping[str, Sequence[DrawnVoxels]]
-) -> dict[str, float]:
-    """The penalty of every arm, one for all with as many maps: no keeper is better by its penalty alone."""
-    alike: dict[int, list[str]] = {}
-    for name, each in rows.items():
-        alike.setdefault(each[0].shape[1], []).append(name)
-    found: dict[str, float] = {}
-    for names in alike.values():
-        found |= dict.fromkeys(names, chosen_strength([(rows[name], drawn[name]) for name in names]))
-    return found
 
 
 def _sample(arm: Arm, data: ProbeData, subject: ProbedSubject, seed: int) -> tuple[DrawnVoxels, FloatArray]:
