@@ -18,6 +18,8 @@ MASKED_TRAINER = "nnUNetTrainerMasked_experiment"
 CONFIGURATION = "2d"
 DEEP_GREY = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens")
 """Words in the names of structures that make the task deep_grey: small, deep, alike in low field."""
+OF_REGIONS = ("deep_grey", "structure")
+"""Tasks made of the labels of `region`: small nuclei alone, and every structure with both of its sides as one."""
 SEEDS = 20
 """Seeds for which splits are written; a run may use any of them."""
 HIGH_FIELD = "high"
@@ -93,10 +95,6 @@ class Task:
         return not tells_sides_apart(self.names)
 
 
-OF_REGIONS = ("deep_grey", "structure")
-"""Tasks made of the labels of `region`: small nuclei alone, and every structure with both of its sides as one."""
-
-
 def find_task(name: str, data: Path) -> Task:
     """`tissue`, `region`, OF_REGIONS of ixi_hh_2mm, `hippocampus` of msd_hippocampus; UHFError for another name."""
     if name == "hippocampus":
@@ -115,14 +113,12 @@ def find_task(name: str, data: Path) -> Task:
     tissues = ("--labels", str(data / "labels_tissue"))
     if name not in OF_REGIONS:
         return Task("images", f"labels_{name}", names, tissues)
-    meant = {each: value for each, value in names.items() if value}
     if name == "deep_grey":
-        meant = {each: value for each, value in meant.items() if any(part in each.lower() for part in DEEP_GREY)}
-        called = {each: each for each in meant}
+        called = {each: each for each in names if any(part in each.lower() for part in DEEP_GREY)}
     else:
-        called = {each: side_and_name(each)[1] for each in meant}
+        called = {each: side_and_name(each)[1] for each, value in names.items() if value}
     numbered = {"background": 0, **{each: n for n, each in enumerate(dict.fromkeys(called.values()), start=1)}}
-    chosen = {value: numbered[called[each]] for each, value in meant.items()}
+    chosen = {names[each]: numbered[structure] for each, structure in called.items()}
     return Task("images", f"labels_{stored}", numbered, tissues, chosen=chosen)
 
 
@@ -154,7 +150,7 @@ class Settings:
 
     def stored(self) -> dict[str, Any]:
         """As a run's folder keeps them: what a version before did not know is left out while it is as it was then."""
-        before = {"wide_draws": WIDE_DRAWS, "keeper_seed": 0}
+        before = {name: getattr(Settings, name) for name in ("wide_draws", "keeper_seed")}
         kept = {name: value for name, value in asdict(self).items() if (name, value) not in before.items()}
         for severity in (kept["trained"], *kept["tests"]):
             for name in ("bias", "crop"):

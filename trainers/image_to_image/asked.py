@@ -43,8 +43,9 @@ class TrainsAsAsked(TrainsPlayers):
 
     def player(self, name: str, parameters: tuple[nn.Parameter, ...], **options: Any) -> Player:
         """With the gradient clip that is asked for, else the trainer's own."""
-        clip = self.wishes.gradient_clip
-        return super().player(name, parameters, **{**options, **({} if clip is None else {"clip_norm": clip})})
+        if self.wishes.gradient_clip is not None:
+            options["clip_norm"] = self.wishes.gradient_clip
+        return super().player(name, parameters, **options)
 
     def weights_for(self, task: Task) -> Mapping[str, float]:
         """:attr:`own_weights` on this task."""

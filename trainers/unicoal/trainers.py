@@ -28,7 +28,7 @@ from nnunet_uhf.routes.table import read_task_of
 from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.image_to_image.image_trainer import Asked, ImageTrainer
 from nnunet_uhf.trainers.image_to_image.patch_quality import data_range, patch_psnr, patch_ssim
-from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, trainable
+from nnunet_uhf.trainers.image_to_image.players import Outcome, Player, Schedule, trainable
 from nnunet_uhf.trainers.unicoal.asking import AsksCases
 from nnunet_uhf.trainers.unicoal.batches import Sample, read_batch
 from nnunet_uhf.trainers.unicoal.reading import ReadingPlan
@@ -65,6 +65,7 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
     learners: ClassVar[tuple[str, ...]] = (GENERATOR, DISCRIMINATOR)
     own_weights: ClassVar[Mapping[str, float]] = UNICOAL_WEIGHTS
     own_schedule: ClassVar[str] = "constant, then linear"
+    schedule: Schedule = staticmethod(constant_then_linear)
 
     # ---- plans
 
@@ -77,11 +78,7 @@ class UniCOALTrainer(AsksCases, ImageTrainer):
                 f"configuration {asked.configuration} of {asked.dataset} has {len(planned.patch_size)} dimensions, and "
                 f"{type(self).__name__} makes volumes slice by slice: train 2d, of any plane (nnunet-uhf plan --plane)"
             )
-        self.wishes = self.task.training
-        if self.wishes.schedule is None:
-            self.schedule = constant_then_linear
-        else:
-            self.take_wishes(self.task)
+        self.take_wishes(self.task)
         self._prior = self._read_prior()
         known = self.task.modalities
         architecture = architecture_of(

@@ -85,7 +85,6 @@ def is_resident(text: str) -> bool:
 
 SEED = Setting("SEED", int, "0")
 RESIDENT = Setting("LANE", is_resident, "nnunet")
-LEARNING_RATE = Setting("LEARNING_RATE", float, "0")
 
 
 class Sized(nnUNetTrainer):
@@ -137,7 +136,7 @@ class BackboneOptimizer(nnUNetTrainerAdam):
     It gets somewhere in a few hundred steps. Fusions learn at a rate of their own beside either.
     """
 
-    learning_rate: Any = LEARNING_RATE
+    learning_rate: Any = Setting("LEARNING_RATE", float, "0")
 
     def configure_optimizers(self) -> Any:
         """As nnU-Net's trainer of that optimizer."""
@@ -147,7 +146,6 @@ class BackboneOptimizer(nnUNetTrainerAdam):
 class Experiment(SeededTraining, Resident, Sized):
     """Mixin for the segmentation trainers, with :class:`BackboneOptimizer` behind it."""
 
-    learning_rate: Any = LEARNING_RATE
     mirrored: Any = Setting("MIRRORING", is_one, "1")
     resident: Any = RESIDENT
 
