@@ -146,7 +146,9 @@ def data(check: Check) -> None:
         "--labels", folders.phantoms("labels"), "--preset", "t1w_0.36T_probable", "--ratio", "3",
     )  # fmt: skip
     prepare.write_datasets(settings, folders)
-    check.call(PLAN, "-d", str(PAIRS_ID), str(TISSUES_ID), "-c", *CONFIGURATIONS, "-npfp", "1", "-np", "1", "1")
+    check.call(
+        PLAN, "-d", str(PAIRS_ID), str(TISSUES_ID), "-c", *check.settings.configurations, "-npfp", "1", "-np", "1"
+    )
     prepare.write_small_plans(settings, folders)
 
 
@@ -319,31 +321,39 @@ def enhance(check: Check) -> None:
 def run_all(check: Check) -> None:
     """All steps, in order."""
     check.step("phantoms, plans", lambda: data(check))
-    for configuration in CONFIGURATIONS:
+    for configuration in check.settings.configurations:
         check.step(f"teacher {configuration}", lambda c=configuration: teacher(check, c))
         for preset in PRESETS:
             check.step(f"keeper {preset} {configuration}", lambda c=configuration, p=preset: keeper(check, c, p))
+        for preset in PRESETS:
+            check.step(f"guided {preset} {configuration}", lambda c=configuration, p=preset: guided(check, c, p))
+        FURTHER[configuration](check)
+
+
+def further_2d(check: Check) -> None:
+    """What is checked once, in 2D: other keepers, enhancing, sharing, going on, two cards."""
     check.step("keeper direct 2d", lambda: check.train(PAIRS_ID, "2d", "UHFKeeperTrainerDirect"))
     check.step("SIQT 2d", lambda: check.train(PAIRS_ID, "2d", "SIQTTrainer"))
     check.step("enhance", lambda: enhance(check))
-    for configuration in CONFIGURATIONS:
-        for preset in PRESETS:
-            check.step(f"guided {preset} {configuration}", lambda c=configuration, p=preset: guided(check, c, p))
     check.step("predict, zip, install, predict", lambda: zip_round_trip(check))
+    check.step("go on after a kill", lambda: resume(check))
+    check.step("two cards", lambda: two_processes(check))
+
+
+def further_3d(check: Check) -> None:
+    """What is checked once, in 3D: precision and compiling."""
+    place = "3d_fullres"
     for preset in PRESETS:
-        check.step(f"half against single, {preset} 3d", lambda p=preset: half_against_single(check, "3d_fullres", p))
-        check.step(
-            f"compiled against eager, {preset} 3d", lambda p=preset: compiled_against_eager(check, "3d_fullres", p)
-        )
+        check.step(f"half against single, {preset} 3d", lambda p=preset: half_against_single(check, place, p))
+        check.step(f"compiled against eager, {preset} 3d", lambda p=preset: compiled_against_eager(check, place, p))
     compiled = {"nnUNet_compile": "t", "results": check.out / "results_compiled"}
     check.step(
         "guided efficient 3d, compiled training",
-        lambda: check.train(
-            TISSUES_ID, "3d_fullres", "UHFTrainer", **{**guidance(check, "3d_fullres", "efficient"), **compiled}
-        ),
+        lambda: check.train(TISSUES_ID, place, "UHFTrainer", **{**guidance(check, place, "efficient"), **compiled}),
     )
-    check.step("go on after a kill", lambda: resume(check))
-    check.step("two cards", lambda: two_processes(check))
+
+
+FURTHER = {"2d": further_2d, "3d_fullres": further_3d}
 
 
 def table(rows: Sequence[tuple[str, str, float, str]]) -> str:
@@ -355,6 +365,9 @@ def table(rows: Sequence[tuple[str, str, float, str]]) -> str:
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the work; empty, not there, or of a run that goes on.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="On the CPU, with next to no training.")] = False,
+    configuration: Annotated[
+        str, typer.Option("-c", help="2d or 3d_fullres alone, in a folder of its own: two may run side by side.")
+    ] = "",
 ) -> None:
     """Run everything once; status 1 when a step failed.
 
@@ -362,9 +375,12 @@ def main(
     """
     if not dry_run and not torch.cuda.is_available():
         raise typer.BadParameter("no CUDA device here; --dry-run runs on the CPU")
+    if configuration and configuration not in CONFIGURATIONS:
+        raise typer.BadParameter(f"-c {configuration}: {' or '.join(CONFIGURATIONS)}")
     if out.exists() and any(out.iterdir()) and not (out / "steps.json").is_file():
         raise typer.BadParameter(f"{out} is not empty and no run of this script")
     out.mkdir(parents=True, exist_ok=True)
+    chosen = (configuration,) if configuration else CONFIGURATIONS
     features = {"2d": 8, "3d_fullres": 8} if dry_run else {"2d": 12, "3d_fullres": 12}
     size: dict[str, Any] = {"features": features, "patch_part": {"2d": 0.8, "3d_fullres": 0.8}}
     if dry_run:
@@ -376,7 +392,7 @@ def main(
         out=out.resolve(),
         device="cpu" if dry_run else "cuda",
         iterations=1 if dry_run else 50,
-        settings=DemoSettings(shape=shape, **size),
+        settings=DemoSettings(shape=shape, configurations=chosen, **size),
     )
     check.take_up()
     run_all(check)

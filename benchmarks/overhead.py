@@ -39,6 +39,8 @@ from nnunet_uhf.networks.space_to_depth.keeper import steps_for
 from nnunet_uhf.networks.space_to_depth.kind import KIND as SPACE_TO_DEPTH_UNET
 
 CLASSES = 4
+STRIDES = {DEFAULT_NETWORK: level_strides, SPACE_TO_DEPTH_UNET.name: steps_for}
+"""Of a keeper's levels, by the kind of network."""
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 COUNTED = (
     ("parameters, M", "parameters", 1e6),
@@ -100,8 +102,7 @@ def guide(
 ) -> UHFGuidedNet:
     """The guided twin of a network; `keeper` are arguments of it, `fusion` is the entry of a guided block."""
     dim = len(setting.patch)
-    strides = {DEFAULT_NETWORK: level_strides, SPACE_TO_DEPTH_UNET.name: steps_for}[network]
-    steps = strides(dim, spacing=setting.spacing_mm)
+    steps = STRIDES[network](dim, spacing=setting.spacing_mm)
     with torch.device("meta"):
         architecture = KINDS[network].keeper(dim=dim, strides=steps, **keeper).config()
     spec = GuidanceSpec(

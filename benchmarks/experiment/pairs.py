@@ -11,8 +11,10 @@ from experiment.conditions import LABELLED_PAIRS, PAIRS, WIDE_PAIRS
 from experiment.data import CHANNEL, FIELDS, HIGH_CHANNEL, WIDE_SEED, copied, simulated_folder, subjects
 from experiment.settings import HIGH_FIELD, Places, Settings, Severity, Task
 from nnunet_uhf.preprocessing.datasets.write import write_paired_dataset
+from nnunet_uhf.preprocessing.low_field.presets import PROFILES
 
-RATIOS = (1, 6)
+RATIOS = tuple(ratio for ratio in PROFILES if ratio <= 6)
+"""Of the severities of one clean target: what `nnunet-uhf simulate` knows a slice profile for."""
 NOISE, BIAS, CROP = 12.0, 0.5, 0.5
 """Ranges of the severities of one clean target; those of noise, bias field and cropped k-space begin at none."""
 
@@ -30,11 +32,10 @@ def write_labelled_pairs(places: Places) -> None:
 
 def wide_severities(settings: Settings) -> list[Severity]:
     """Of the low-field images of every keeper subject: spread evenly over each of the four ranges."""
-    low, high = RATIOS
     spread = qmc.LatinHypercube(d=4, rng=WIDE_SEED).random(settings.wide_draws)  # each value from 0 to 1
     return [
         Severity(
-            low + int((high + 1 - low) * ratio),
+            RATIOS[int(len(RATIOS) * ratio)],
             *(round(float(most * part), 2) for most, part in zip((NOISE, BIAS, CROP), others, strict=True)),
         )
         for ratio, *others in spread

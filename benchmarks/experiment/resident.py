@@ -3,7 +3,8 @@
 nnU-Net reads every patch from the disk and augments it in worker processes, more of them than cores where trainings run
 side by side. Here all cases of a fold are on the device once, and nnU-Net's loader and transforms work there. What is
 drawn, and how, is nnU-Net's: on a CPU the batches of a seed are, bit for bit, those of its own loop. On a card images
-are held in half precision and noise comes from the card's generator, seeded for every batch.
+are held in half precision and noise comes from the card's generator, seeded for every batch. A training on a card may
+have its batches made on the CPU: small ones are ready sooner there, and many trainings share a card better.
 """
 
 from __future__ import annotations
@@ -133,9 +134,15 @@ class ResidentLoader(nnUNetDataLoader):
 
 
 class Resident(nnUNetTrainer):
-    """Mixin before any nnUNetTrainer subclass, behind SeededTraining: its batches are made on the device."""
+    """Mixin before any nnUNetTrainer subclass, behind SeededTraining: its batches are made from resident cases.
+
+    Attributes:
+        resident: whether they are; else nnU-Net's own loop makes them.
+        batches_on_cpu: whether cases and augmentation stay on the CPU where the training is on a card.
+    """
 
     resident = True
+    batches_on_cpu = False
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """As nnU-Net without worker processes (nnUNet_n_proc_DA=0), on resident cases."""
@@ -144,7 +151,8 @@ class Resident(nnUNetTrainer):
             return loaders
         if not all(isinstance(one, SingleThreadedAugmenter) for one in loaders):
             raise UHFError("the resident lane has no worker processes: set nnUNet_n_proc_DA=0")
-        made = [SingleThreadedAugmenter(ResidentLoader(one.data_loader, self.device), None) for one in loaders]
+        place = torch.device("cpu") if self.batches_on_cpu else self.device
+        made = [SingleThreadedAugmenter(ResidentLoader(one.data_loader, place), None) for one in loaders]
         return made[0], made[1]
 
 

@@ -8,6 +8,7 @@ With a GPU: more iterations, features and seeds, see docs/explanation/controls.m
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,6 +30,7 @@ from experiment.gates import headroom, print_headroom
 from experiment.runs import environment
 from experiment.settings import SEEDS, WIDE_DRAWS, Places, Settings, Severity, find_task
 from experiment.tables import report, scores
+from experiment.workers import workers
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -101,6 +103,12 @@ def main(
         Literal["nnunet", "resident"],
         typer.Option(help="nnU-Net's own loop, or its sampling and augmentation on cases in the device's memory."),
     ] = "nnunet",
+    batches_on_cpu: Annotated[
+        bool, typer.Option("--batches-on-cpu", help="In the resident lane with -device cuda: augment on the CPU.")
+    ] = False,
+    side_by_side: Annotated[
+        int, typer.Option(min=1, help="Segmentation trainings at a time, each in a process of its own.")
+    ] = 1,
     device: Annotated[str, typer.Option("-device", help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Run the experiment, print its tables, and write results.csv and results.json.
@@ -153,8 +161,19 @@ def main(
     places = Places(data.resolve(), out.resolve())
     state = open_folder(places.out, settings.stored())
     found_task = find_task(task, places.data)
-    stages = chain(settings, found_task, places, conditions=chosen, seeds=chosen_seeds, device=device)
-    run_stages(stages, state=state, environment=environment(places), logs=places.out / "logs", console=console)
+    if batches_on_cpu:
+        os.environ["UHF_EXPERIMENT_BATCHES_ON_CPU"] = "1"  # of every training of this run, and of its processes
+    with workers(side_by_side) as work:
+        stages = chain(settings, found_task, places, conditions=chosen, seeds=chosen_seeds, device=device, work=work)
+        logs = places.out / "logs"
+        run_stages(
+            stages,
+            state=state,
+            environment=environment(places),
+            logs=logs,
+            console=console,
+            side_by_side=side_by_side,
+        )
     if prepare:
         return
     found = scores(settings, found_task, places, state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from experiment.resident import forget_peak, peak_bytes
 from experiment.settings import CONFIGURATION, PLANS, Places, Settings, Task
 from experiment.starts import START_VARIABLE
 from experiment.training import logged, train_and_predict
+from experiment.workers import Work
 from nnunet_uhf.nnunet.model_folder import ModelFolder
 from nnunet_uhf.stages import Stage
 from nnunet_uhf.trainers.guided.privileged import TEACHER_VARIABLE
@@ -34,22 +35,49 @@ def environment(places: Places) -> dict[str, str]:
 
 
 def run_of(
-    settings: Settings, task: Task, places: Places, name: str, labels: int, seed: int, device: str
+    settings: Settings,
+    task: Task,
+    places: Places,
+    name: str,
+    labels: int,
+    seed: int,
+    *,
+    device: str,
+    after: Sequence[str],
+    work: Work,
 ) -> Iterator[Stage]:
-    """Training and prediction of one condition, behind what labels its keeper subjects."""
+    """Training and prediction of one condition, behind what labels its keeper subjects.
+
+    Args:
+        settings: of the run.
+        task: of the run.
+        places: of the run.
+        name: of the condition.
+        labels: labelled subjects.
+        seed: of draws and weights.
+        device: cpu or cuda.
+        after: keys of the stages before all trainings.
+        work: runs a training.
+    """
+    arguments = (settings, task, places, name, labels, seed, device)
+    needed = (*after, *(f"run_{one}_{labels}_{seed}" for one in CONDITIONS[name].needs))
+    of_run = f"{name}, {labels} labels, seed {seed}"
+    if source := CONDITIONS[name].labelled_by:
+        key = f"labels_{name}_{labels}_{seed}"
+        yield Stage(key, f"labels by {source}, {of_run}", function=lambda: work(label, *arguments), after=needed)
+        needed = (*needed, key)
+    key = f"run_{name}_{labels}_{seed}"
+    yield Stage(key, of_run, function=lambda: work(train, *arguments), after=needed)
+
+
+def label(settings: Settings, task: Task, places: Places, name: str, labels: int, seed: int, device: str) -> None:
+    """Have the model that a condition names label the keeper subjects."""
     source = CONDITIONS[name].labelled_by
-    if source:
-
-        def label() -> None:
-            with logged(
-                places.out / "logs" / f"labels_{name}_{labels}_{seed}.log",
-                variables(settings, task, places, source, labels, seed),
-            ):
-                label_keeper_subjects(settings, task, places, source=source, labels=labels, seed=seed, device=device)
-
-        title = f"labels of the keeper subjects by {source}, {labels} labels, seed {seed}"
-        yield Stage(f"labels_{name}_{labels}_{seed}", title, function=label)
-    yield trained_and_predicted(settings, task, places, name, labels, seed, device)
+    with logged(
+        places.out / "logs" / f"labels_{name}_{labels}_{seed}.log",
+        variables(settings, task, places, source, labels, seed),
+    ):
+        label_keeper_subjects(settings, task, places, source=source, labels=labels, seed=seed, device=device)
 
 
 def variables(settings: Settings, task: Task, places: Places, name: str, labels: int, seed: int) -> dict[str, str]:
@@ -83,33 +111,26 @@ def variables(settings: Settings, task: Task, places: Places, name: str, labels:
     }
 
 
-def trained_and_predicted(
-    settings: Settings, task: Task, places: Places, name: str, labels: int, seed: int, device: str
-) -> Stage:
-    """Training and prediction of one condition."""
-    condition = CONDITIONS[name]
-    key = f"run_{name}_{labels}_{seed}"
-
-    def run() -> None:
-        place = torch.device(device)
-        forget_peak(place)
-        began = time.monotonic()
-        with logged(places.out / "logs" / f"{key}.log", variables(settings, task, places, name, labels, seed)):
-            train_and_predict(
-                dataset=condition.dataset,
-                configuration=CONFIGURATION,
-                fold=settings.fold(condition, labels, seed),
-                trainer=condition.trainer,
-                plans=PLANS,
-                images=places.test_images(condition.test_images),
-                output=places.prediction(name, labels, seed),
-                device=device,
-            )
-        line = {
-            "condition": name, "labels": labels, "seed": seed, "lane": settings.lane, "device": device,
-            "seconds": round(time.monotonic() - began, 1), "peak_bytes": peak_bytes(place),
-        }  # fmt: skip
-        with (places.out / "runs.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    return Stage(key, f"{name}, {labels} labels, seed {seed}", function=run)
+def train(settings: Settings, task: Task, places: Places, name: str, labels: int, seed: int, device: str) -> None:
+    """Training and prediction of one condition; a line in runs.jsonl says what they took."""
+    condition, place = CONDITIONS[name], torch.device(device)
+    forget_peak(place)
+    began = time.monotonic()
+    log = places.out / "logs" / f"run_{name}_{labels}_{seed}.log"
+    with logged(log, variables(settings, task, places, name, labels, seed)):
+        train_and_predict(
+            dataset=condition.dataset,
+            configuration=CONFIGURATION,
+            fold=settings.fold(condition, labels, seed),
+            trainer=condition.trainer,
+            plans=PLANS,
+            images=places.test_images(condition.test_images),
+            output=places.prediction(name, labels, seed),
+            device=device,
+        )
+    line = {
+        "condition": name, "labels": labels, "seed": seed, "lane": settings.lane, "device": device,
+        "seconds": round(time.monotonic() - began, 1), "peak_bytes": peak_bytes(place),
+    }  # fmt: skip
+    with (places.out / "runs.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

@@ -10,11 +10,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from torch import Tensor
 
 from nnunet_uhf.nnunet.model_folder import CHECKPOINT, ModelFolder
+
+PATCHES = 64
+"""Of a test image that are predicted together."""
 
 
 @contextmanager
@@ -52,14 +58,32 @@ def trained_model_predicts(
     *, dataset: str, configuration: str, fold: int, trainer: str, plans: str, images: Path, output: Path, device: str
 ) -> None:
     """`nnUNetv2_predict` of a folder by a finished model, without mirroring; `output` is made anew."""
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     model = ModelFolder.of(dataset, trainer, plans, configuration).path
-    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device(device), allow_tqdm=False)
+    predictor = ManyPatches(use_mirroring=False, device=torch.device(device), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(model), (fold,), CHECKPOINT)
     predictor.predict_from_files_sequential(str(images), str(output))
+
+
+class ManyPatches(nnUNetPredictor):
+    """nnU-Net's predictor, which takes one patch at a time, with many in a batch: small ones leave a device idle."""
+
+    def _internal_predict_sliding_window_return_logits(
+        self, data: Tensor, slicers: Any, do_on_device: bool = True
+    ) -> Any:
+        """As nnU-Net, of what :meth:`_of_batches` makes."""
+        self._waiting = self._of_batches(data, slicers)
+        return super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
+
+    def _of_batches(self, data: Tensor, slicers: Any) -> Iterator[Tensor]:
+        for first in range(0, len(slicers), PATCHES):
+            patches = torch.stack([data[place] for place in slicers[first : first + PATCHES]])
+            yield from super()._internal_maybe_mirror_and_predict(patches.to(self.device)).split(1)
+
+    def _internal_maybe_mirror_and_predict(self, x: Tensor) -> Tensor:  # noqa: ARG002
+        """The logits of the next patch: nnU-Net asks in the order of its slicers."""
+        return next(self._waiting)
 
 
 def preprocess(dataset: str, configuration: str, plans: str, *, environment: Mapping[str, str]) -> None:

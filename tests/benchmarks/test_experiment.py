@@ -20,6 +20,7 @@ from helpers.support import REPOSITORY, tiny_trainer
 from helpers.tiny_data import write_image
 from helpers.workspace import Workspace
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.preprocessing.low_field.presets import profile_for_ratio
 from nnunet_uhf.stages import State
 
 
@@ -231,6 +232,26 @@ def test_every_condition_is_trained_and_predicted_for_every_label_count_and_seed
             assert keys.index(f"run_{other}_2_0") < keys.index(f"run_{name}_2_0")
     for name in ("pseudo_labels", "self_labels"):
         assert keys.index(f"labels_{name}_2_0") == keys.index(f"run_{name}_2_0") - 1
+    after = {stage.key: set(stage.after or ()) for stage in stages}
+    shared = {key for key in keys if not key.startswith(("run_", "labels_"))}
+    assert after["run_guided_2_0"] == shared
+    assert after["run_from_baseline_4_1"] == {*shared, "run_plain_4_1"}
+    assert after["labels_pseudo_labels_2_1"] == {*shared, "run_high_plain_2_1"}
+    assert after["run_pseudo_labels_2_1"] == {*shared, "run_high_plain_2_1", "labels_pseudo_labels_2_1"}
+
+
+def test_trainings_side_by_side_run_in_processes_of_their_own(benchmark: SimpleNamespace, tmp_path: Path) -> None:
+    workers = importlib.import_module("experiment.workers").workers
+    here = Path.cwd()
+    with workers(1) as work:
+        work(os.chdir, tmp_path)
+    assert Path.cwd() == tmp_path
+    os.chdir(here)
+    with workers(2) as work:
+        work(os.chdir, tmp_path)
+        assert Path.cwd() == here
+        with pytest.raises(FileExistsError):  # what goes wrong there is told here
+            work(os.mkdir, tmp_path)
 
 
 def test_preparing_ends_with_the_keepers(
@@ -476,7 +497,8 @@ def test_the_report_reads_what_is_finished(
 
 def test_the_severities_of_one_clean_target_reach_from_mild_to_severe(benchmark: SimpleNamespace) -> None:
     found = benchmark.pairs.wide_severities(settings(benchmark, wide_draws=24))
-    assert {severity.ratio for severity in found} == {1, 2, 3, 4, 5, 6}
+    assert {severity.ratio for severity in found} == {1, 2, 3, 4, 6}
+    assert all(profile_for_ratio(severity.ratio) for severity in found)
     for name, most in (("noise", 12), ("bias", 0.5), ("crop", 0.5)):
         values = np.sort([getattr(severity, name) for severity in found])
         assert np.abs(values - most * (np.arange(24) + 0.5) / 24).max() <= most / 48 + 0.006  # one in each 24th

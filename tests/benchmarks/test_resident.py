@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from helpers.support import REPOSITORY, fit, tiny_trainer
@@ -55,6 +56,35 @@ def test_batches_are_those_of_nnunets_own_loop_bit_for_bit(
             assert list(expected["keys"]) == list(found["keys"])
             assert same(expected["data"], found["data"])
             assert same(expected["target"], found["target"])
+
+
+def test_batches_of_a_training_on_a_card_can_be_made_on_the_cpu(nnunet: Workspace, lane: SimpleNamespace) -> None:
+    batches = []
+    for bases in ((SeededTraining, nnUNetTrainer), (SeededTraining, lane.Resident, nnUNetTrainer)):
+        trainer = tiny_trainer(type("Lane", bases, {}), nnunet.dataset("single"), "2d")
+        trainer.initialize()
+        trainer.device, trainer.batches_on_cpu = torch.device("meta"), True  # as if the network were elsewhere
+        batches.append(next(trainer.get_dataloaders()[0]))
+    assert same(*(batch["data"] for batch in batches))
+    assert same(*(batch["target"] for batch in batches))
+
+
+def test_patches_predicted_together_are_those_of_nnunets_own_predictor(
+    nnunet: Workspace, lane: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = importlib.import_module("experiment.training")
+    monkeypatch.setattr(training, "PATCHES", 3)
+    image = torch.rand(1, 5, 40, 33)  # 2D: five slices of four patches each
+    found = []
+    trainer = fit(tiny_trainer(nnUNetTrainer, nnunet.dataset("single"), "2d"))
+    for kind in (nnUNetPredictor, training.ManyPatches):
+        predictor = kind(use_mirroring=True, device=torch.device("cpu"), allow_tqdm=False)
+        predictor.initialize_from_trained_model_folder(
+            str(Path(trainer.output_folder).parent), (0,), "checkpoint_final.pth"
+        )
+        found.append(predictor.predict_logits_from_preprocessed_data(image))
+    assert found[0].abs().max() > 0
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=2e-3)  # sums in half precision
 
 
 def test_a_training_has_the_weights_of_nnunets_own_loop(nnunet: Workspace, lane: SimpleNamespace) -> None:

@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import torch
 
-from helpers.support import tiny_keeper
+from helpers.support import DEVICE, tiny_keeper
 from helpers.tiny_data import PLANS, TinyDataset
 from helpers.workspace import quick_training
 
@@ -55,9 +55,7 @@ def train(
         quick_training(drawn=drawn, mirrored=mirrored),
         mock.patch.object(run_training, "recursive_find_trainer_class_by_name", return_value=trainer),
     ):
-        run_training.run_training(
-            dataset.id, configuration, fold, trainer.__name__, plans, device=torch.device("cpu"), **options
-        )
+        run_training.run_training(dataset.id, configuration, fold, trainer.__name__, plans, device=DEVICE, **options)
 
 
 def model_folder(results: Path, trainer: type, dataset: TinyDataset, configuration: str, plans: str = PLANS) -> Path:

@@ -18,6 +18,8 @@ from helpers.tiny_data import (
 from helpers.workspace import quick_training
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+DEVICE = torch.device(os.environ.get("NNUNET_UHF_TEST_DEVICE", "cpu"))
+"""Of trainings and predictions: cuda runs them on a card, where tests of exact numbers may differ."""
 
 
 def find_trainer(name: str) -> type:
@@ -47,7 +49,7 @@ def tiny_trainer(
     cls = find_trainer(trainer) if isinstance(trainer, str) else trainer
     content = dict(plans) if isinstance(plans, Mapping) else dataset.plans(plans)
     content["continue_training"] = continue_training
-    made = cls(content, configuration, fold, dataset.dataset_json(), device=torch.device("cpu"))
+    made = cls(content, configuration, fold, dataset.dataset_json(), device=DEVICE)
     made.num_iterations_per_epoch = iterations
     made.num_val_iterations_per_epoch = val_iterations
     made.num_epochs = epochs
@@ -68,7 +70,7 @@ def predict_folder(model: Path, source: Path, output: Path, *, fold: int | str =
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     output.mkdir(parents=True, exist_ok=True)
-    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    predictor = nnUNetPredictor(use_mirroring=False, device=DEVICE, allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(model), (fold,), "checkpoint_final.pth")
     predictor.predict_from_files_sequential(str(source), str(output), **options)
     return output

@@ -85,6 +85,7 @@ def is_resident(text: str) -> bool:
 
 SEED = Setting("SEED", int, "0")
 RESIDENT = Setting("LANE", is_resident, "nnunet")
+BATCHES_ON_CPU = Setting("BATCHES_ON_CPU", is_one, "0")
 
 
 class Sized(nnUNetTrainer):
@@ -110,6 +111,7 @@ class Pretraining(Resident, Sized):
     """Mixin for what is trained before: every generator that nnU-Net draws from starts from the seed."""
 
     resident: Any = RESIDENT
+    batches_on_cpu: Any = BATCHES_ON_CPU
     seed_of_all: Any = SEED
 
     def initialize(self) -> None:
@@ -148,6 +150,7 @@ class Experiment(SeededTraining, Resident, Sized):
 
     mirrored: Any = Setting("MIRRORING", is_one, "1")
     resident: Any = RESIDENT
+    batches_on_cpu: Any = BATCHES_ON_CPU
 
     def __init__(
         self,
