@@ -31,10 +31,11 @@ from nnunet_uhf.nnunet.plans_block import block_of, put_block
 from nnunet_uhf.trainers.base import SafeCheckpoints, unwrap
 from nnunet_uhf.trainers.guided.loudness import HeardGuidance
 from nnunet_uhf.trainers.guided.optimizer import WithFusions
+from nnunet_uhf.trainers.guided.trained_fusions import TrainedFusions
 from nnunet_uhf.trainers.seeded import SeededTraining
 
 
-class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
+class UHFGuidance(HeardGuidance, TrainedFusions, SeededTraining, SafeCheckpoints):
     """Mixin that guides a trainer's network; it goes before any nnUNetTrainer subclass.
 
     ``class MyTrainer(UHFGuidance, nnUNetTrainerDA5): pass`` is a guided nnUNetTrainerDA5. The backbone the trainer
@@ -159,32 +160,11 @@ class UHFGuidance(HeardGuidance, SeededTraining, SafeCheckpoints):
         network.compile_regions()
         return False
 
-    def configure_optimizers(self, *args: Any, **kwargs: Any) -> Any:
-        """The trainer's own optimizer, without the parameters that are frozen, and one of the fusions beside it."""
-        optimizer, *further = super().configure_optimizers(*args, **kwargs)
-        if isinstance(optimizer, WithFusions):  # a trainer with stages may hand on the one it has
-            return optimizer, *further
-        for group in optimizer.param_groups:
-            group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
-        network = self.guided_network
-        if isinstance(network, UHFGuidedNet):
-            before = self.optimizer  # of an earlier stage: the fusions know no stages
-            optimizer = WithFusions(optimizer, network.fusions.parameters(), self.fusion_rate)
-            if isinstance(before, WithFusions):
-                optimizer.take_over(before)
-        return optimizer, *further
-
     @property
     def fusion_rate(self) -> float:
         """Learning rate of the fusions at the start: the plans', else that of their preset; 0 as the backbone."""
         planned = self.guidance.fusion_rate
         return PRESETS[self.guidance.preset].fusion_rate if planned is None else planned
-
-    def on_train_epoch_start(self) -> None:
-        """As nnU-Net, with the fusions' own schedule."""
-        super().on_train_epoch_start()
-        if isinstance(self.optimizer, WithFusions):
-            self.optimizer.set_progress(self.current_epoch / self.num_epochs)
 
     @exit_on_user_error
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:

@@ -52,9 +52,8 @@ from nnunet_uhf.trainers import (
     UHFTrainerUnfrozenKeeper,
     UHFTrainerZeroGuide,
 )
-from nnunet_uhf.trainers.base import unwrap
 from nnunet_uhf.trainers.distillation.same_field import SameField
-from nnunet_uhf.trainers.guided.optimizer import WithFusions
+from nnunet_uhf.trainers.guided.trained_fusions import TrainedFusions
 from nnunet_uhf.trainers.image_to_image.transforms import OnChannels, intensity_on
 
 PRESET = "reference"
@@ -243,8 +242,10 @@ class nnUNetTrainerFromMasked_experiment(StartsFromWeights, Experiment, Backbone
     with_heads = False
 
 
-class UHFTrainerTrueGuides_experiment(Experiment, BackboneOptimizer):
+class UHFTrainerTrueGuides_experiment(Experiment, TrainedFusions, BackboneOptimizer):
     """Gate: the teacher's maps of the true high-field image, channel 1, guide a network that sees channel 0 alone."""
+
+    fusion_rate: Any = PRESETS[PRESET].fusion_rate
 
     @classmethod
     def build_network_architecture(
@@ -271,19 +272,6 @@ class UHFTrainerTrueGuides_experiment(Experiment, BackboneOptimizer):
         """nnU-Net's; intensities of the high-field image stay as they are, and plain nnU-Net's draws as well."""
         transform = super().get_training_transforms(*args, **kwargs)
         return intensity_on(transform, lambda one: OnChannels(one, [0]))
-
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        """The fusions learn at a rate of their own, as in every guided training."""
-        optimizer, schedule = super().configure_optimizers()
-        for group in optimizer.param_groups:
-            group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
-        return WithFusions(optimizer, unwrap(self.network).fusions.parameters(), PRESETS[PRESET].fusion_rate), schedule
-
-    def on_train_epoch_start(self) -> None:
-        """With the fusions' own schedule."""
-        super().on_train_epoch_start()
-        if isinstance(self.optimizer, WithFusions):
-            self.optimizer.set_progress(self.current_epoch / self.num_epochs)
 
 
 class TrueGuideNet(UHFGuidedNet):
