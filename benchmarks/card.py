@@ -126,7 +126,7 @@ class Trained:
     def __init__(self, preset: str | None, plans: dict[str, Any], folder: Path, device: torch.device) -> None:
         ((configuration, described),) = plans["configurations"].items()
         patch, batch = described["patch_size"], described["batch_size"]
-        self.device, self.cost = device, Measured()
+        self.device, self.cost, self.others = device, Measured(), allocated(device)
         variables = {}
         if preset is not None:
             keeper = untrained_keeper(preset, len(patch), folder)
@@ -184,13 +184,12 @@ class Trained:
 
     def first(self) -> None:
         """What the first calls take, and the peak of memory of a later step."""
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            others = torch.cuda.memory_allocated() - self.own_bytes
         self.cost.first_step_s = self.seconds(self.step)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()  # the first step tries convolutions that need more
         self.step()
         if self.device.type == "cuda":
-            self.cost.peak_bytes = torch.cuda.max_memory_allocated() - others
+            self.cost.peak_bytes = torch.cuda.max_memory_allocated() - self.others
         self.cost.first_forward_s = self.seconds(self.forward)
 
     def profiled(self) -> None:
@@ -202,9 +201,6 @@ class Trained:
         kernels = [event for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
         self.cost.kernels = len(kernels)
         self.cost.kernel_s = sum(event.device_time_total for event in kernels) / 1e6
-
-    own_bytes = 0
-    """Of memory that it had before its first step: weights and batch."""
 
 
 @contextmanager
@@ -220,13 +216,16 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
+def allocated(device: torch.device) -> int:
+    """Bytes of a card that living tensors take; 0 on a CPU."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
 def made(presets: Sequence[str], plans: dict[str, Any], folder: Path, device: torch.device) -> dict[str, Trained]:
     """All trainers, each with its first steps behind it."""
     found = {}
     for preset in (None, *presets):
-        before = torch.cuda.memory_allocated() if device.type == "cuda" else 0
         one = Trained(preset, plans, folder, device)
-        one.own_bytes = torch.cuda.memory_allocated() - before if device.type == "cuda" else 0
         one.first()
         found[preset or "plain"] = one
     return found
