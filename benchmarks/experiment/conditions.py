@@ -95,6 +95,7 @@ class Condition:
 
 
 PLAIN, GUIDED = "nnUNetTrainer_experiment", "UHFTrainer_experiment"
+LINEAR = "nnUNetTrainerLinearHead_experiment"
 FROM_BASELINE, FROZEN = "UHFTrainerFromBaseline_experiment", "UHFTrainerFrozenBaseline_experiment"
 CONDITIONS = {
     "plain": Condition(PLAIN),
@@ -123,6 +124,12 @@ CONDITIONS = {
     # another keeper
     "direct": Condition(GUIDED, DIRECT_KEEPER, variables=(("nnUNet_UHF_PRESET", "efficient"),)),
     "direct_same_field": Condition(GUIDED, DIRECT_SAME_KEEPER, variables=(("nnUNet_UHF_PRESET", "efficient"),)),
+    # the maps alone, under a linear head
+    "linear_high_field": Condition(LINEAR, HF_KEEPER),
+    "linear_same_field": Condition(LINEAR, SAME_KEEPER),
+    "linear_segmented": Condition(LINEAR, SEGMENTED_KEEPER),
+    "linear_labels_only": Condition(LINEAR, LABELS_KEEPER),
+    "linear_random": Condition(LINEAR, HF_KEEPER, variables=(("UHF_EXPERIMENT_DRAWN_KEEPER", "1"),)),
     # other uses of the keeper subjects' images
     "masked": Condition("nnUNetTrainerFromMasked_experiment", starts_from=MASKED_START),
     "random": Condition("UHFTrainerRandomKeeper_experiment", HF_KEEPER),
@@ -157,6 +164,8 @@ CONTROLS = {
     "one_target": ("one_target_same_field", "guided", "random"),
     "privileged": ("guided", "same_field"),
     "direct": ("direct_same_field", "efficient", "guided"),
+    "linear_high_field": ("linear_same_field", "linear_random", "guided"),
+    "linear_segmented": ("linear_labels_only", "linear_random", "segmented"),
     "light": ("guided",),
     "efficient": ("guided",),
     "high_guided": ("high_same_field",),

@@ -18,6 +18,8 @@ from helpers.guided_runs import use_keeper
 from helpers.support import REPOSITORY, fit, tiny_trainer
 from helpers.workspace import Workspace, environment, threaded_pools
 from nnunet_uhf.errors import UHFError
+from nnunet_uhf.keepers.file import build_keeper, read_keeper
+from nnunet_uhf.networks.blocks import resize
 
 
 @pytest.fixture
@@ -66,6 +68,38 @@ def test_what_starts_from_a_baseline_has_its_weights_and_a_frozen_one_keeps_them
         assert any(not torch.equal(*pair) for pair in zip(fusions, trainer.network.fusions.parameters(), strict=True))
     with pytest.raises(UHFError, match="no finished model"):
         started(trainers.nnUNetTrainerGoesOn_experiment, dataset, tmp_path / "fold_0", monkeypatch)
+
+
+@pytest.mark.parametrize(("drawn", "configuration"), [("0", "2d"), ("1", "2d"), ("0", "3d_fullres")])
+def test_a_linear_head_learns_of_the_maps_of_a_keeper_that_stays_as_it_is(
+    nnunet: Workspace,
+    trainers: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    drawn: str,
+    configuration: str,
+) -> None:
+    dim = 2 if configuration == "2d" else 3
+    path = use_keeper(tmp_path, dim)
+    monkeypatch.setenv("UHF_EXPERIMENT_DRAWN_KEEPER", drawn)
+    trainer = tiny_trainer(trainers.nnUNetTrainerLinearHead_experiment, nnunet.dataset("single"), configuration)
+    trainer.initialize()
+    keeper = build_keeper(read_keeper(path)).eval()
+    before = {name: value.clone() for name, value in trainer.network.keeper.state_dict().items()}
+    same_as_file = all(torch.equal(before[name], value) for name, value in keeper.state_dict().items())
+    assert same_as_file == (drawn == "0")
+    head = trainer.network.head.weight.clone()
+    fit(trainer)
+    network = trainer.network.eval()
+    assert all(torch.equal(before[name], value) for name, value in network.keeper.state_dict().items())
+    assert not torch.equal(head, network.head.weight)
+    image = torch.rand(2, 1, *(32,) * dim)
+    logits = network(image)
+    assert logits.shape[2:] == image.shape[2:]
+    if drawn == "0":
+        maps = torch.cat([resize(one, image.shape[2:]) for one in keeper(image)], dim=1)
+        expected = network.head(network.norm(maps))
+        torch.testing.assert_close(logits, expected)
 
 
 @pytest.mark.parametrize(("rate", "kind", "expected"), [("0", "SGD", 1e-2), ("2e-3", "AdamW", 2e-3)])

@@ -23,6 +23,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder of the benchmarks: nnU-Net imports this file
 
+from experiment.heads import TrainsLinearHead
 from experiment.masked import MaskedPretraining
 from experiment.resident import Resident
 from experiment.starts import FrozenBackbone, StartsFromCondition, StartsFromWeights
@@ -229,6 +230,10 @@ class UHFTrainerRandomKeeperFromBaseline_experiment(
 
 class UHFPrivilegedTrainer_experiment(Experiment, UHFPrivilegedTrainer, BackboneOptimizer):
     """Hears the teacher's maps of the true high-field image in a share of the batches, and predicts without."""
+
+
+class nnUNetTrainerLinearHead_experiment(Experiment, TrainsLinearHead, BackboneOptimizer):
+    """A linear head on the maps of a frozen keeper, without a backbone."""
 
 
 class nnUNetTrainerMasked_experiment(Pretraining, MaskedPretraining):
