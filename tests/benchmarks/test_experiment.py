@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -252,6 +256,39 @@ def test_trainings_side_by_side_run_in_processes_of_their_own(benchmark: SimpleN
         assert Path.cwd() == here
         with pytest.raises(FileExistsError):  # what goes wrong there is told here
             work(os.mkdir, tmp_path)
+
+
+def test_a_killed_run_leaves_no_training_behind(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import os, sys, threading, time
+sys.path.insert(0, {str(REPOSITORY / "benchmarks")!r})
+from experiment.workers import workers
+
+def train(file):
+    with open(file, "w") as stream:
+        stream.write(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with workers(2) as work:
+        work(train, {str(tmp_path / "pid")!r})
+"""
+    )
+    run = subprocess.Popen([sys.executable, str(script)])
+    until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    worker = int((tmp_path / "pid").read_text())
+    run.kill()
+    run.wait()
+    until(lambda: not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2])
+
+
+def until(true: Callable[[], Any], *, at_most_s: float = 60.0) -> None:
+    end = time.monotonic() + at_most_s
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 def test_preparing_ends_with_the_keepers(
