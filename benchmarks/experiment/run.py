@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 
 from nnunet_uhf.errors import UHFError
-from nnunet_uhf.networks.presets import DEFAULT_PRESET
+from nnunet_uhf.networks.kinds import DEFAULT_NETWORK
+from nnunet_uhf.networks.presets import DEFAULT_PRESET, PRESETS
 from nnunet_uhf.stages import open_folder, run_stages
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of the benchmarks, as for those beside it
@@ -125,6 +126,11 @@ def main(
     if keeper is not None and (pretrained := [name for name in wanted if needs_pairs(name)]):
         raise UHFError(
             f"{', '.join(sorted(pretrained))}: pretrained here; leave out of --conditions, or leave --keeper out"
+        )
+    if "privileged" in wanted and PRESETS[keeper_preset].network != DEFAULT_NETWORK:
+        raise UHFError(
+            f"privileged: the maps of a keeper of the preset {keeper_preset} have not the sizes of its teacher's; take "
+            "--keeper-preset reference, or leave it out of --conditions"
         )
     chosen_seeds = [] if prepare else numbers(seeds, "--seeds")
     if max(chosen_seeds, default=0) >= SEEDS:

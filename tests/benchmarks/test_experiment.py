@@ -426,6 +426,15 @@ def test_a_network_of_two_stages_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_privileged_guides_of_a_keeper_without_its_teachers_sizes_are_refused_before_anything_is_written(
+    benchmark: SimpleNamespace, tmp_path: Path
+) -> None:
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--conditions", "plain,privileged"]
+    with pytest.raises(UHFError, match="--keeper-preset reference"):
+        CliRunner().invoke(benchmark.run.app, [*words, "--keeper-preset", "efficient"], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_severities_are_read_and_odd_ones_refused(benchmark: SimpleNamespace) -> None:
     parse = benchmark.settings.Severity.parse
     assert parse("3:4").name == "r3n4"

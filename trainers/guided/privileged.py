@@ -123,7 +123,10 @@ class PrivilegedGuidance(UHFGuidance):
         assert isinstance(maps, TeacherMaps)
         teacher = maps.teacher
         if (teacher.channels, teacher.strides) != (keeper.channels, keeper.strides):
-            raise UHFError(f"{place}: its maps are not of the sizes of keeper {entry.sha256[:8]}'s; name its teacher")
+            raise UHFError(
+                f"{place}: its maps are not of the sizes of keeper {entry.sha256[:8]}'s; name its teacher, or, where "
+                "that is it, take a keeper of the preset reference or light: maps of efficient have other sizes"
+            )
         if (trained.header.normalisation, trained.header.use_mask_for_norm) != self._normalised:
             raise UHFError(
                 f"{place}: this teacher's images were normalised by {trained.header.normalisation}, channel "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,9 @@ from helpers.support import fit, predict_folder, tiny_trainer
 from helpers.tiny_data import TinyDataset
 from helpers.workspace import Workspace, environment
 from nnunet_uhf.installation.trainer_path import trainer_path
+from nnunet_uhf.keepers.file import read_header, write_keeper
 from nnunet_uhf.networks.blocks import crop_levels
+from nnunet_uhf.networks.distillation.keeper import KnowledgeKeeper
 from nnunet_uhf.networks.guided.network import UHFGuidedNet
 from nnunet_uhf.trainers import UHFKeeperTrainerNoAdversarial, UHFPrivilegedTrainer, UHFTeacherTrainer, UHFTrainer
 from nnunet_uhf.trainers.export.keeper import export_keeper
@@ -169,5 +172,14 @@ def test_what_does_not_fit_is_refused(
     weights["network_weights"]["decoder.output.weight"] += 1
     torch.save(weights, other / "fold_0" / "checkpoint_final.pth")
     with environment(nnUNet_UHF_TEACHER=str(other)), refused(capsys, "is not that of the teacher"):
+        tiny_trainer(UHFPrivilegedTrainer, made.pairs, "2d", fold="all").on_train_start()
+    header, wider = read_header(made.keeper), tmp_path / "wider.safetensors"
+    keeper = KnowledgeKeeper(**{**header.architecture, "base_features": 2 * header.architecture["base_features"]})
+    header = replace(header, architecture=keeper.config(), decoder_architecture=None, feature_statistics=None)
+    write_keeper(wider, header=header, keeper_state=keeper.state_dict())
+    with (
+        environment(nnUNet_UHF_TEACHER=str(made.teacher), nnUNet_UHF_KKN=str(wider)),
+        refused(capsys, "of the preset reference or light"),
+    ):
         tiny_trainer(UHFPrivilegedTrainer, made.pairs, "2d", fold="all").on_train_start()
     assert issubclass(UHFPrivilegedTrainer, UHFTrainer.__mro__[1])
