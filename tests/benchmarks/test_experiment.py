@@ -606,7 +606,8 @@ def test_a_keeper_without_a_teacher_is_trained_as_long_as_both(
 
 def test_a_keeper_that_is_given_brings_no_pairs_for_others(benchmark: SimpleNamespace) -> None:
     needing = {name for name in benchmark.conditions.CONDITIONS if benchmark.run.needs_pairs(name)}
-    assert needing == {"true_guides", "privileged", "segmented", "labels_only", "direct", "direct_same_field"}
+    pretrained = {"segmented", "labels_only", "linear_segmented", "linear_labels_only", "direct", "direct_same_field"}
+    assert needing == {"true_guides", "privileged", *pretrained}
 
 
 def test_a_start_is_the_model_of_the_same_seed_and_labels(benchmark: SimpleNamespace, task: Any, places: Any) -> None:
