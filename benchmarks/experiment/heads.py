@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (
+    nnUNetTrainerNoDeepSupervision,
+)
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
@@ -43,22 +45,11 @@ class LinearHead(nn.Module):
         return self.head(self.norm(maps))
 
 
-class TrainsLinearHead(nnUNetTrainer):
+class TrainsLinearHead(nnUNetTrainerNoDeepSupervision):
     """Mixin before a plain trainer: the head on the keeper that nnUNet_UHF_KKN names, without deep supervision.
 
     UHF_EXPERIMENT_DRAWN_KEEPER=1 leaves the keeper the weights that it was built with: the control.
     """
-
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.enable_deep_supervision = False
 
     @classmethod
     def build_network_architecture(
