@@ -177,9 +177,10 @@ def test_what_does_not_fit_is_refused(
     keeper = KnowledgeKeeper(**{**header.architecture, "base_features": 2 * header.architecture["base_features"]})
     header = replace(header, architecture=keeper.config(), decoder_architecture=None, feature_statistics=None)
     write_keeper(wider, header=header, keeper_state=keeper.state_dict())
+    elsewhere = {**made.pairs.plans(), "plans_name": "nnUNetPlans_wider"}  # no folder of folds with another keeper
     with (
         environment(nnUNet_UHF_TEACHER=str(made.teacher), nnUNet_UHF_KKN=str(wider)),
         refused(capsys, "of the preset reference or light"),
     ):
-        tiny_trainer(UHFPrivilegedTrainer, made.pairs, "2d", fold="all").on_train_start()
+        tiny_trainer(UHFPrivilegedTrainer, made.pairs, "2d", fold="all", plans=elsewhere).on_train_start()
     assert issubclass(UHFPrivilegedTrainer, UHFTrainer.__mro__[1])
