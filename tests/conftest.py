@@ -11,7 +11,8 @@ from unittest import mock
 
 # nnU-Net reads this once, at import
 os.environ["nnUNet_def_n_proc"] = "1"  # noqa: SIM112 - the library's name
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+if os.environ.get("NNUNET_UHF_TEST_DEVICE", "cpu") == "cpu":
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np
 import pytest
