@@ -18,6 +18,7 @@ import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -66,7 +67,7 @@ def _resident(array: Any, device: torch.device) -> Tensor | None:
     return None if array is None else torch.from_numpy(np.array(array[:])).to(device)
 
 
-class OnDevice(SpatialTransform):
+class SpatialOnDevice(SpatialTransform):
     """nnU-Net's spatial transform of an image that need not be on the CPU, where its grid is made."""
 
     def __init__(self, transform: SpatialTransform) -> None:
@@ -80,10 +81,24 @@ class OnDevice(SpatialTransform):
         return found
 
 
+class BlurOnDevice(GaussianBlurTransform):
+    """nnU-Net's blur of an image that need not be on the CPU, where its kernel is made."""
+
+    def __init__(self, transform: GaussianBlurTransform) -> None:
+        self.__dict__.update(transform.__dict__)
+
+    def _apply_to_image(self, img: Tensor, **params: Any) -> Tensor:
+        with img.device:
+            blurred: Tensor = super()._apply_to_image(img, **params)
+        return blurred
+
+
 def on_device(transform: Any) -> Any:
-    """nnU-Net's transforms with every spatial one replaced by :class:`OnDevice`; the given ones stay as they are."""
+    """nnU-Net's transforms, those that make tensors on the CPU alone replaced; the given ones stay as they are."""
     if isinstance(transform, SpatialTransform):
-        return OnDevice(transform)
+        return SpatialOnDevice(transform)
+    if isinstance(transform, GaussianBlurTransform):
+        return BlurOnDevice(transform)
     found = copy.copy(transform)
     for name, value in vars(transform).items():
         if isinstance(value, BasicTransform):

@@ -111,6 +111,29 @@ def test_the_model_gives_the_measured_times_back_within_30_percent(name: str) ->
             assert abs(modelled / measured - 1) < TOLERANCE, f"{kind}: {modelled:.1f} ms, measured {measured} ms"
 
 
+# H200, torch 2.11, fp16 autocast, eager, 2026-11-27: the same U-Net, patch and batch, networks as they are now.
+MEASURED_LATER_MS = {
+    "plain": (22.0, 67.4),
+    "reference": (64.6, 158.9),
+    "light": (39.1, 95.2),
+    "efficient": (25.4, 72.9),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED_LATER_MS)
+def test_the_model_foretold_what_was_measured_later_in_3d(name: str) -> None:
+    gpu_costs, overhead, costs_ = modules()
+    size, batch, stages = PATCHES["3d"]
+    setting = costs_.Setting(size, batch, 1, None)
+    with torch.device("meta"):
+        image = torch.empty(batch, 1, *size).half()
+        plain = overhead.default_network(setting, stages=stages, features=32).half()
+        network = plain if name == "plain" else overhead.guide_by(name, plain, setting).half()
+        found = [cost(lambda: network(image)).seconds() for cost in (gpu_costs.forward_cost, gpu_costs.training_cost)]
+    for modelled, measured in zip(found, MEASURED_LATER_MS[name], strict=True):
+        assert abs(1e3 * modelled / measured - 1) < TOLERANCE
+
+
 PATCHES = {"3d": ((128, 128, 128), 2, 6), "2d": ((256, 256), 24, 7)}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -137,6 +138,21 @@ def test_the_grid_of_a_spatial_transform_goes_where_the_image_is(lane: SimpleNam
     torch.testing.assert_close(found["image"], expected["image"])
     assert type(plain) is SpatialTransform
     assert moved.get_parameters(image=image.to("meta"))["grid"].device.type == "meta"
+
+
+def test_the_kernel_of_a_blur_is_made_where_the_image_is(lane: SimpleNamespace) -> None:
+    plain = GaussianBlurTransform((0.5, 1), benchmark=True)
+    moved = lane.on_device(plain)
+    image = torch.rand(2, 12, 12)
+    found = []
+    for one in (plain, moved):
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002 - the library draws from the global generator
+        found.append(one(image=image.clone())["image"])
+    torch.testing.assert_close(*found)
+    with pytest.raises(RuntimeError, match="meta"):
+        plain(image=image.to("meta"))
+    assert moved(image=image.to("meta"))["image"].device.type == "meta"
 
 
 def test_what_the_lane_cannot_do_is_said(nnunet: Workspace, lane: SimpleNamespace) -> None:
