@@ -12,8 +12,8 @@ FLOPs alone say little there. What counts as well:
 - the number of kernels, where maps are small.
 
 The constants of :data:`H100` were fitted to one set of measurements (docs/BENCHMARKS.md), which the model gives back
-within 30 %, as it foretold what an H200 took in 3D; training steps in 2D it puts 29 to 43 % too low, since casts, loss and
-optimizer are launched, too. It knows nothing of compiled networks.
+within 30 %, as it foretold what an H200 took in 3D; training steps in 2D it puts 29 to 43 % too low, since casts, loss
+and optimizer are launched, too. It knows nothing of compiled networks.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ FROM_BASELINE, FROZEN = "UHFTrainerFromBaseline_experiment", "UHFTrainerFrozenBa
 CONDITIONS = {
     "plain": Condition(PLAIN),
     # gates: what there is to gain at all, see gates.py
+    "plain_longer": Condition("nnUNetTrainerGoesOn_experiment", starts_from="plain"),
     "low_all": Condition(PLAIN, everybody=True),
     "true_guides": Condition("UHFTrainerTrueGuides_experiment", HF_KEEPER, dataset=BOTH, teacher=True),
     "guided": Condition(GUIDED, HF_KEEPER),
@@ -110,7 +111,6 @@ CONDITIONS = {
     "pseudo_labels": Condition(PLAIN, everybody=True, labelled_by="high_plain"),
     "self_labels": Condition(PLAIN, everybody=True, labelled_by="plain"),
     # time for the fusion
-    "plain_longer": Condition("nnUNetTrainerGoesOn_experiment", starts_from="plain"),
     "from_baseline": Condition(FROM_BASELINE, HF_KEEPER, starts_from="plain"),
     "from_baseline_same_field": Condition(FROM_BASELINE, SAME_KEEPER, starts_from="plain"),
     "from_baseline_random": Condition("UHFTrainerRandomKeeperFromBaseline_experiment", HF_KEEPER, starts_from="plain"),
@@ -146,8 +146,8 @@ CONDITIONS = {
     "high_same_field": Condition(GUIDED, SAME_KEEPER, dataset=HIGH, draws=True),
 }
 USUAL = (
-    "plain", "low_all", "true_guides", "guided", "same_field", "segmented", "labels_only", "random", "zero",
-    "trainable", "unfrozen", "enhanced_input", "light", "high_plain", "high_simulated", "high_guided",
+    "plain", "plain_longer", "low_all", "true_guides", "guided", "same_field", "segmented", "labels_only", "random",
+    "zero", "trainable", "unfrozen", "enhanced_input", "light", "high_plain", "high_simulated", "high_guided",
     "high_same_field",
 )  # fmt: skip
 """What is trained where nothing is asked for."""

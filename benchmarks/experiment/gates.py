@@ -2,7 +2,8 @@
 
 `low_all` has the labels of all keeper subjects: no prior that learns from their images can be expected to surpass it.
 `true_guides` hears the teacher's maps of the true high-field image: no keeper can be better. `high_plain` has
-high-field images with as few labels. All three are looked at before any guided training.
+high-field images with as few labels. `plain_longer` trains once more as long: what it gains is time, and so may be what
+guidance gains. All four are looked at before any guided training.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from rich.table import Table
 from experiment.settings import HIGH_FIELD, Settings
 from experiment.tables import Score, difference, subject_means
 
-GATES = ("low_all", "true_guides", "high_plain")
+GATES = ("low_all", "true_guides", "high_plain", "plain_longer")
 SMALLEST = 2.0
-"""Headroom in Dice points below which nothing can be shown."""
+"""Headroom in Dice points below which nothing can be shown, and what plain may still gain by time."""
 NOTHING, UNKNOWN, SOMETHING = "nothing can be shown here", "not known", "something could be shown"
+TOO_SHORT = "too short: plain still learns"
 
 
 def headroom(settings: Settings, found: list[Score]) -> list[dict[str, Any]]:
@@ -48,7 +50,7 @@ def headroom(settings: Settings, found: list[Score]) -> list[dict[str, Any]]:
                     "severity": severity,
                     "plain": float(subject_means(plain, "plain", seeds).mean()),
                     "above_plain": above,
-                    **verdict(above["low_all"]),
+                    **verdict(above["low_all"], above["plain_longer"]),
                 }
             )
     return lines
@@ -61,11 +63,15 @@ def _at_high_field(chosen: list[Score], found: list[Score], labels: int) -> list
     return [*plain, *high]
 
 
-def verdict(low_all: dict[str, Any] | None) -> dict[str, Any]:
-    """Whether the difference of `low_all` to plain leaves room for any prior."""
-    if low_all is None or len(low_all["by_seed"]) < 2:
+def verdict(low_all: dict[str, Any] | None, longer: dict[str, Any] | None) -> dict[str, Any]:
+    """Whether the difference of `low_all` to plain leaves room for any prior, in trainings that are long enough."""
+    spread = None
+    if low_all is not None and len(low_all["by_seed"]) > 1:
+        spread = float(np.std(low_all["by_seed"], ddof=1))
+    if longer is not None and longer["mean"] >= SMALLEST:
+        return {"spread": spread, "verdict": TOO_SHORT}
+    if low_all is None or spread is None:
         return {"spread": None, "verdict": UNKNOWN}
-    spread = float(np.std(low_all["by_seed"], ddof=1))
     room = low_all["mean"] >= SMALLEST and spread <= low_all["mean"]
     return {"spread": spread, "verdict": SOMETHING if room else NOTHING}
 

@@ -131,16 +131,23 @@ def test_the_gate_of_all_labels_has_those_of_the_keepers_subjects(
 
 
 @pytest.mark.parametrize(
-    ("gains", "told"),
+    ("gains", "time", "told"),
     [
-        ((3.0, 3.5, 2.5), "something could be shown"),
-        ((1.9, 1.8, 1.9), "nothing can be shown here"),  # no room
-        ((9.0, -3.0, 3.0), "nothing can be shown here"),  # seeds spread wider than it
-        ((5.0,), "not known"),
+        ((3.0, 3.5, 2.5), None, "something could be shown"),
+        ((3.0, 3.5, 2.5), 1.9, "something could be shown"),
+        ((3.0, 3.5, 2.5), 2.1, "too short: plain still learns"),
+        ((1.9, 1.8, 1.9), None, "nothing can be shown here"),  # no room
+        ((9.0, -3.0, 3.0), None, "nothing can be shown here"),  # seeds spread wider than it
+        ((5.0,), None, "not known"),
+        ((5.0,), 5.0, "too short: plain still learns"),
     ],
 )
 def test_the_headroom_says_what_can_be_shown(
-    benchmark: SimpleNamespace, gains: tuple[float, ...], told: str, capsys: pytest.CaptureFixture[str]
+    benchmark: SimpleNamespace,
+    gains: tuple[float, ...],
+    time: float | None,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from rich.console import Console
 
@@ -150,7 +157,8 @@ def test_the_headroom_says_what_can_be_shown(
         for seed, gain in enumerate(gains)
         for case in range(3)
         for name, severity, above in (
-            ("plain", "r3n4", 0), ("low_all", "r3n4", gain), ("high_plain", "high", 9), ("high_plain", "r3n4", -4)
+            ("plain", "r3n4", 0), ("low_all", "r3n4", gain), ("high_plain", "high", 9), ("high_plain", "r3n4", -4),
+            *([] if time is None else [("plain_longer", "r3n4", time)]),
         )
     ]  # fmt: skip
     (line,) = benchmark.gates.headroom(settings(benchmark), found)
