@@ -6,6 +6,8 @@ training step here.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,7 +34,7 @@ def patch_ssim(truth: Tensor, image: Tensor) -> Tensor:
     def local_mean(values: Tensor) -> Tensor:
         return pool(values, window, stride=1)
 
-    voxels = int(torch.tensor(window).prod())
+    voxels = math.prod(window)
     unbiased = voxels / (voxels - 1)
     mean_t, mean_i = local_mean(truth), local_mean(image)
     var_t = unbiased * (local_mean(truth * truth) - mean_t * mean_t)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers.distilled import final_weights, part
+from helpers.fake_card import step_on_fake_card
 from helpers.support import fit, only_line, tiny_trainer
 from helpers.tiny_data import TinyDataset
 from nnunet_uhf.errors import UHFError
@@ -159,3 +160,8 @@ def test_a_keeper_has_the_convolutions_of_its_teacher_unless_dataset_json_asks_f
     description["uhf"]["architecture"]["convolutions"] = 1
     error = only_line(capsys, lambda: fresh(plans, "2d", 0, description, device=torch.device("cpu")))
     assert "another value of convolutions" in error
+
+
+@pytest.mark.parametrize("name", ["UHFKeeperTrainer", "UHFKeeperTrainerNoAdversarial"])
+def test_steps_of_a_keeper_leave_nothing_on_the_cpu(name: str, teacher: Any, pairs: TinyDataset) -> None:
+    step_on_fake_card(tiny_trainer(name, pairs, "2d"))

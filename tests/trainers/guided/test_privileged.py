@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from helpers.distilled import final_weights, praise
+from helpers.fake_card import step_on_fake_card
 from helpers.guided_runs import refused
 from helpers.support import fit, predict_folder, tiny_trainer
 from helpers.tiny_data import TinyDataset
@@ -116,6 +117,11 @@ def test_true_guides_are_the_teachers_maps_in_the_shapes_of_the_keepers(trained:
         assert not torch.allclose(network(low)[0], alone)
     torch.testing.assert_close(network(low)[0], alone)
     assert "weight" not in str(vars(trainer)["_teacher"])
+
+
+def test_steps_leave_nothing_on_the_cpu(made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    step_on_fake_card(tiny_trainer(UHFPrivilegedTrainer, made.pairs, "2d", fold="all"))
 
 
 def test_the_high_field_image_keeps_its_intensities(made: SimpleNamespace) -> None:

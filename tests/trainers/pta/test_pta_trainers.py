@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.fake_card import step_on_fake_card
 from helpers.support import fit, only_line, tiny_trainer
 from helpers.tiny_data import PAIRS, TinyDataset
 from helpers.unpaired_samples import described_otherwise
@@ -36,6 +37,11 @@ def test_pretext_trainings_report_figures_of_their_own(pretrained: TinyDataset) 
     structure = json.loads((model_folder(pretrained, "LSCTrainer").fold(0).summary).read_text())
     assert structure["mean"].keys() == {"put_right", "corrupted"}
     assert {row["case"].partition("_")[0] for row in structure["metric_per_case"]} == {"HF"}
+
+
+@pytest.mark.parametrize("name", ["PTATrainerPaper", "PTATrainerHybrid", "PTATrainer25D", "CUTTrainer", "SGPTrainer"])
+def test_steps_leave_nothing_on_the_cpu(name: str, pretrained: TinyDataset) -> None:
+    step_on_fake_card(tiny_trainer(name, pretrained, "2d", fold=1 if name == "SGPTrainer" else 0))
 
 
 @pytest.mark.parametrize("name", ["PTATrainerPaper", "PTATrainerUNet", "PTATrainer25D", "CUTTrainer"])
