@@ -65,12 +65,11 @@ def _at_high_field(chosen: list[Score], found: list[Score], labels: int) -> list
 
 def verdict(low_all: dict[str, Any] | None, longer: dict[str, Any] | None) -> dict[str, Any]:
     """Whether the difference of `low_all` to plain leaves room for any prior, in trainings that are long enough."""
-    spread = None
-    if low_all is not None and len(low_all["by_seed"]) > 1:
-        spread = float(np.std(low_all["by_seed"], ddof=1))
+    several = low_all is not None and len(low_all["by_seed"]) > 1
+    spread = float(np.std(low_all["by_seed"], ddof=1)) if several else None
     if longer is not None and longer["mean"] >= SMALLEST:
         return {"spread": spread, "verdict": TOO_SHORT}
-    if low_all is None or spread is None:
+    if spread is None:
         return {"spread": None, "verdict": UNKNOWN}
     room = low_all["mean"] >= SMALLEST and spread <= low_all["mean"]
     return {"spread": spread, "verdict": SOMETHING if room else NOTHING}

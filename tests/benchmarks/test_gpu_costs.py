@@ -120,21 +120,28 @@ MEASURED_LATER_MS = {
 }
 
 
-@pytest.mark.parametrize("name", MEASURED_LATER_MS)
-def test_the_model_foretold_what_was_measured_later_in_3d(name: str) -> None:
-    gpu_costs, overhead, costs_ = modules()
-    size, batch, stages = PATCHES["3d"]
+PATCHES = {"3d": ((128, 128, 128), 2, 6), "2d": ((256, 256), 24, 7)}
+
+
+def batch_and_network(name: str, patch: str) -> tuple[torch.Tensor, nn.Module]:
+    """A batch and nnU-Net's default network, plain or guided by a preset, without content."""
+    _, overhead, costs_ = modules()
+    size, batch, stages = PATCHES[patch]
     setting = costs_.Setting(size, batch, 1, None)
     with torch.device("meta"):
-        image = torch.empty(batch, 1, *size).half()
         plain = overhead.default_network(setting, stages=stages, features=32).half()
         network = plain if name == "plain" else overhead.guide_by(name, plain, setting).half()
+        return torch.empty(batch, 1, *size).half(), network
+
+
+@pytest.mark.parametrize("name", MEASURED_LATER_MS)
+def test_the_model_foretold_what_was_measured_later_in_3d(name: str) -> None:
+    gpu_costs, _, _ = modules()
+    image, network = batch_and_network(name, "3d")
+    with torch.device("meta"):
         found = [cost(lambda: network(image)).seconds() for cost in (gpu_costs.forward_cost, gpu_costs.training_cost)]
     for modelled, measured in zip(found, MEASURED_LATER_MS[name], strict=True):
         assert abs(1e3 * modelled / measured - 1) < TOLERANCE
-
-
-PATCHES = {"3d": ((128, 128, 128), 2, 6), "2d": ((256, 256), 24, 7)}
 
 
 @pytest.mark.parametrize(
@@ -148,14 +155,10 @@ PATCHES = {"3d": ((128, 128, 128), 2, 6), "2d": ((256, 256), 24, 7)}
 def test_by_the_model_a_preset_keeps_its_goals_on_a_card(
     preset: str, patch: str, training: float, prediction: float, memory: float
 ) -> None:
-    gpu_costs, overhead, costs_ = modules()
-    size, batch, stages = PATCHES[patch]
-    setting = costs_.Setting(size, batch, 1, None)
+    gpu_costs, _, _ = modules()
+    (image, guided), (_, plain) = (batch_and_network(name, patch) for name in (preset, "plain"))
+    networks = (guided, plain)
     with torch.device("meta"):
-        image = torch.empty(batch, 1, *size).half()
-        plain = overhead.default_network(setting, stages=stages, features=32).half()
-        guided = overhead.guide_by(preset, plain, setting).half()
-        networks = (guided, plain)
         steps = [gpu_costs.training_cost(lambda net=net: net(image)).seconds() for net in networks]
         passes = [gpu_costs.forward_cost(lambda net=net: net(image)).seconds() for net in networks]
         peaks = [training_bytes(net, image.shape) for net in networks]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map_only
 
 CARD = torch.device("cuda")
 CHOSEN = 4
@@ -36,7 +37,7 @@ def step_on_fake_card(trainer: Any) -> None:
         for module in modules_of(trainer, set()):
             move(module)
         trainer.device = CARD
-        training, validation = ({name: faked(mode, one) for name, one in batch.items()} for batch in batches)
+        training, validation = tree_map_only(Tensor, mode.from_tensor, batches)
         trainer.train_step(training)
         trainer.on_validation_epoch_start()
         with torch.no_grad():
@@ -100,10 +101,3 @@ def move(module: nn.Module) -> None:
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = buffer.to(CARD)
-
-
-def faked(mode: FakeTensorMode, thing: Any) -> Any:
-    """A batch of the CPU without its values."""
-    if isinstance(thing, list):
-        return [faked(mode, one) for one in thing]
-    return mode.from_tensor(thing) if isinstance(thing, Tensor) else thing

@@ -16,11 +16,6 @@ from nnunet_uhf.trainers import SIQTTrainer, UHFTrainer
 PRESETS = ("reference", "efficient", "light")
 
 
-@pytest.fixture(autouse=True)
-def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-
-
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(("key", "configuration"), [("single", "2d"), ("regions", "3d_fullres"), ("ignore", "2d")])
 def test_guided(

@@ -119,8 +119,7 @@ def test_true_guides_are_the_teachers_maps_in_the_shapes_of_the_keepers(trained:
     assert "weight" not in str(vars(trainer)["_teacher"])
 
 
-def test_steps_leave_nothing_on_the_cpu(made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+def test_steps_leave_nothing_on_the_cpu(made: SimpleNamespace) -> None:
     step_on_fake_card(tiny_trainer(UHFPrivilegedTrainer, made.pairs, "2d", fold="all"))
 
 
